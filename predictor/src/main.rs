@@ -1,0 +1,2 @@
+//! The predictor binary.
+fn main() {}

@@ -1,0 +1,1 @@
+//! CPU kernels, each beside its plain twin. The only place where `unsafe` is allowed.

@@ -1,0 +1,1 @@
+//! Model architectures: trait [`CausalLm`] and the table that loads a file into one.

@@ -1,0 +1,73 @@
+//! One forward pass over a ragged batch: sequences at different positions, prefill chunks beside decodes.
+
+use thiserror::Error;
+
+/// What the engine must know of a loaded model.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ModelSpec {
+    /// Name under which the model is served and logged.
+    pub name: String,
+    /// GGUF architecture name, e.g. `llama`.
+    pub architecture: String,
+    /// Entries of a logits row.
+    pub vocab_size: usize,
+    /// Longest prompt plus reply the model was trained for, in tokens.
+    pub context_length: usize,
+    /// Every end-of-generation id, ascending and never empty.
+    pub eos_token_ids: Vec<u32>,
+    /// Weights, in parameters.
+    pub parameters: u64,
+    /// Dominant weight type as the file states it, e.g. `Q4_1`.
+    pub quantization: String,
+    /// Tokens per KV block.
+    pub block_size: usize,
+    /// KV blocks that the cache holds.
+    pub num_blocks: usize,
+}
+
+/// Which positions of a slice need logits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogitRows {
+    /// A prefill chunk that does not reach the last known token.
+    None,
+    /// The last token of the slice: its row is sampled from.
+    Last,
+    /// Every token of the slice (scoring).
+    All,
+}
+
+/// The part of one sequence that a step computes.
+#[derive(Debug, Clone)]
+pub struct SequenceSlice<'a> {
+    /// Tokens to compute, at consecutive positions; never empty.
+    pub tokens: &'a [u32],
+    /// Position of `tokens[0]`; positions before it are in the KV cache already.
+    pub start: usize,
+    /// Physical block ids covering positions `0..start + tokens.len()`.
+    pub block_table: &'a [u32],
+    /// Rows wanted back.
+    pub logits: LogitRows,
+}
+
+/// A forward pass that failed. The batch's KV entries are then undefined.
+#[derive(Debug, Error)]
+pub enum RunnerError {
+    /// The slices contradict the model or the cache (a bug in the caller).
+    #[error("invalid batch: {0}")]
+    InvalidBatch(String),
+    /// The tensor library failed.
+    #[error("forward pass failed: {0}")]
+    Tensor(#[from] candle_core::Error),
+}
+
+/// Runs a model over ragged batches. Owns the KV cache memory; block ids come from the scheduler.
+pub trait ModelRunner: Send {
+    /// Facts about the model and its cache.
+    fn spec(&self) -> &ModelSpec;
+
+    /// Computes all slices in one pass and replaces `logits` by the wanted rows (f32, each `vocab_size` long), in slice order.
+    ///
+    /// A row depends on its own sequence only: the same tokens give the same bits whatever else is in the batch and however
+    /// the prompt was cut into chunks.
+    fn forward(&mut self, batch: &[SequenceSlice<'_>], logits: &mut Vec<f32>) -> Result<(), RunnerError>;
+}

@@ -1,0 +1,1 @@
+//! Text to tokens and back: tokenizer and chat template, read from the model file.
