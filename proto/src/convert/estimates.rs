@@ -1,0 +1,102 @@
+//! Predictor to worker and to viewers: estimates.
+
+use super::{ascending, finite, within};
+use crate::domain::{END_WITHIN, LengthEstimate, LengthPrior, QUANTILE_LEVELS, RequestId, RequestState, StepsReply};
+use crate::predictor::v1 as pb;
+use crate::status::FieldViolation;
+
+impl From<LengthEstimate> for pb::LengthEstimate {
+    fn from(estimate: LengthEstimate) -> Self {
+        Self {
+            request_id: estimate.request_id.into(),
+            step: estimate.step,
+            source: estimate.source,
+            model_version: estimate.model_version,
+            mean: estimate.mean,
+            quantiles: estimate.quantiles.to_vec(),
+            end_within: estimate.end_within.to_vec(),
+        }
+    }
+}
+
+impl TryFrom<pb::LengthEstimate> for LengthEstimate {
+    type Error = FieldViolation;
+
+    fn try_from(message: pb::LengthEstimate) -> Result<Self, Self::Error> {
+        let end_within = ascending::<{ END_WITHIN.len() }>("end_within", &message.end_within)?;
+        within("end_within", end_within[END_WITHIN.len() - 1], 0.0, 1.0)?;
+        Ok(Self {
+            request_id: RequestId::try_from(message.request_id)?,
+            step: message.step,
+            source: message.source,
+            model_version: message.model_version,
+            mean: within("mean", finite("mean", message.mean)?, 0.0, f32::MAX)?,
+            quantiles: ascending::<{ QUANTILE_LEVELS.len() }>("quantiles", &message.quantiles)?,
+            end_within,
+        })
+    }
+}
+
+impl From<LengthPrior> for pb::LengthPrior {
+    fn from(prior: LengthPrior) -> Self {
+        Self { quantiles: prior.quantiles.to_vec(), mean: prior.mean, outcomes: prior.outcomes }
+    }
+}
+
+impl TryFrom<pb::LengthPrior> for LengthPrior {
+    type Error = FieldViolation;
+
+    fn try_from(message: pb::LengthPrior) -> Result<Self, Self::Error> {
+        Ok(Self {
+            quantiles: ascending::<{ QUANTILE_LEVELS.len() }>("quantiles", &message.quantiles)?,
+            mean: within("mean", finite("mean", message.mean)?, 0.0, f32::MAX)?,
+            outcomes: message.outcomes,
+        })
+    }
+}
+
+impl From<StepsReply> for pb::StreamStepsResponse {
+    fn from(reply: StepsReply) -> Self {
+        Self {
+            acknowledged_sequence_number: reply.acknowledged,
+            logged: reply.logged,
+            estimates: reply.estimates.into_iter().map(Into::into).collect(),
+            prior: reply.prior.map(Into::into),
+        }
+    }
+}
+
+impl TryFrom<pb::StreamStepsResponse> for StepsReply {
+    type Error = FieldViolation;
+
+    fn try_from(message: pb::StreamStepsResponse) -> Result<Self, Self::Error> {
+        let estimates = message
+            .estimates
+            .into_iter()
+            .enumerate()
+            .map(|(i, estimate)| LengthEstimate::try_from(estimate).map_err(|v| v.scope(format!("estimates[{i}]"))))
+            .collect::<Result<_, _>>()?;
+        Ok(Self {
+            acknowledged: message.acknowledged_sequence_number,
+            logged: message.logged,
+            estimates,
+            prior: message.prior.map(LengthPrior::try_from).transpose().map_err(|v| v.scope("prior"))?,
+        })
+    }
+}
+
+impl From<RequestState> for pb::RequestState {
+    fn from(state: RequestState) -> Self {
+        Self {
+            worker_id: state.worker_id.into(),
+            request_id: state.started.request_id.into(),
+            model: state.started.model,
+            task: state.started.task.unwrap_or_default(),
+            prompt_length: state.started.prompt_length,
+            max_tokens: state.started.max_tokens,
+            output_length: state.output_length,
+            eos_probability: state.eos_probability,
+            estimate: Some(state.estimate.into()),
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! The only conversions between generated messages and [`domain`](crate::domain): `From` out, `TryFrom` in.
+
+mod estimates;
+mod generate;
+mod replies;
+mod steps;
+
+use crate::domain::FinishReason;
+use crate::predictor::v1 as pb;
+use crate::status::FieldViolation;
+
+impl From<FinishReason> for pb::FinishReason {
+    fn from(reason: FinishReason) -> Self {
+        match reason {
+            FinishReason::Stop => Self::Stop,
+            FinishReason::Length => Self::Length,
+            FinishReason::Abort => Self::Abort,
+            FinishReason::Error => Self::Error,
+        }
+    }
+}
+
+/// `None` where the field is unset.
+fn finish_reason(code: i32) -> Result<Option<FinishReason>, FieldViolation> {
+    match pb::FinishReason::try_from(code) {
+        Ok(pb::FinishReason::Unspecified) => Ok(None),
+        Ok(pb::FinishReason::Stop) => Ok(Some(FinishReason::Stop)),
+        Ok(pb::FinishReason::Length) => Ok(Some(FinishReason::Length)),
+        Ok(pb::FinishReason::Abort) => Ok(Some(FinishReason::Abort)),
+        Ok(pb::FinishReason::Error) => Ok(Some(FinishReason::Error)),
+        Err(_) => Err(FieldViolation::new("finish_reason", format!("unknown value {code}"))),
+    }
+}
+
+/// A finite number, or the violation of `field`.
+fn finite(field: &str, value: f32) -> Result<f32, FieldViolation> {
+    if value.is_finite() { Ok(value) } else { Err(FieldViolation::new(field, format!("must be finite, got {value}"))) }
+}
+
+/// A finite number within `low..=high`, or the violation of `field`.
+fn within(field: &str, value: f32, low: f32, high: f32) -> Result<f32, FieldViolation> {
+    if (low..=high).contains(&value) {
+        Ok(value)
+    } else {
+        Err(FieldViolation::new(field, format!("must be from {low} to {high}, got {value}")))
+    }
+}
+
+/// A number of at least 1, or the violation of `field`.
+fn positive(field: &str, value: u32) -> Result<u32, FieldViolation> {
+    if value >= 1 { Ok(value) } else { Err(FieldViolation::new(field, "must be at least 1")) }
+}
+
+/// An array of exactly `N` finite numbers that never decrease, or the violation of `field`.
+fn ascending<const N: usize>(field: &str, values: &[f32]) -> Result<[f32; N], FieldViolation> {
+    let array: [f32; N] = values
+        .try_into()
+        .map_err(|_| FieldViolation::new(field, format!("must have {N} values, got {}", values.len())))?;
+    if array.iter().all(|v| v.is_finite() && *v >= 0.0) && array.is_sorted() {
+        Ok(array)
+    } else {
+        Err(FieldViolation::new(field, "must be finite, not negative and never decrease"))
+    }
+}
+
+/// Empty text stands for absence on the wire.
+fn optional_text(text: String) -> Option<String> {
+    (!text.is_empty()).then_some(text)
+}
+
+/// A task label of at most [`limits::TASK_CHARACTERS`](crate::domain::limits::TASK_CHARACTERS).
+fn task(label: String) -> Result<Option<String>, FieldViolation> {
+    let most = crate::domain::limits::TASK_CHARACTERS;
+    if label.chars().count() > most || label.chars().any(char::is_control) {
+        return Err(FieldViolation::new("task", format!("must be at most {most} characters, none of them control")));
+    }
+    Ok(optional_text(label))
+}

@@ -1,0 +1,114 @@
+//! What a client asks a worker for.
+
+use super::RequestId;
+
+/// Bounds that keep one request from costing others.
+pub mod limits {
+    /// Most stop texts of a request.
+    pub const STOP_TEXTS: usize = 64;
+    /// Most bytes of one stop text.
+    pub const STOP_TEXT_BYTES: usize = 1024;
+    /// Most stop tokens of a request.
+    pub const STOP_TOKENS: usize = 256;
+    /// Most of the likely tokens that are reported beside each token.
+    pub const LOGPROBS: u32 = 20;
+    /// Most characters of a task label.
+    pub const TASK_CHARACTERS: usize = 64;
+    /// Highest temperature.
+    pub const TEMPERATURE: f32 = 100.0;
+    /// Largest frequency or presence penalty in either direction.
+    pub const PENALTY: f32 = 2.0;
+}
+
+/// A checked request. What depends on the model (context, vocabulary, template) is checked by the worker.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GenerateSpec {
+    /// None: the worker chooses one.
+    pub request_id: Option<RequestId>,
+    /// What to continue.
+    pub input: Input,
+    /// How to choose tokens.
+    pub sampling: SamplingParams,
+    /// Lower is more urgent.
+    pub priority: i32,
+    /// Kind of work, if the client said so.
+    pub task: Option<String>,
+    /// Chunks carry EOS log-probabilities.
+    pub include_eos_logprob: bool,
+    /// Chunks carry the current estimate.
+    pub include_estimate: bool,
+}
+
+/// A prompt in one of its forms; never empty.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Input {
+    /// Continued as it is.
+    Text(String),
+    /// Rendered with the model's chat template.
+    Chat(Vec<ChatMessage>),
+    /// Already tokenised.
+    TokenIds(Vec<u32>),
+}
+
+/// One turn of a conversation.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct ChatMessage {
+    /// `system`, `user` or `assistant`.
+    pub role: String,
+    /// Text of the turn.
+    pub content: String,
+}
+
+/// How tokens are chosen.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SamplingParams {
+    /// 0 is greedy.
+    pub temperature: f32,
+    /// In (0, 1]; 1 is off.
+    pub top_p: f32,
+    /// 0 is off.
+    pub top_k: u32,
+    /// In [0, 1]; 0 is off.
+    pub min_p: f32,
+    /// Above 0; 1 is off.
+    pub repetition_penalty: f32,
+    /// Per occurrence in the reply.
+    pub frequency_penalty: f32,
+    /// Once, if the token is in the reply.
+    pub presence_penalty: f32,
+    /// At least 1; None: as many as the context holds.
+    pub max_tokens: Option<u32>,
+    /// The reply cannot end before this many tokens.
+    pub min_tokens: u32,
+    /// Texts that end the reply.
+    pub stop: Vec<String>,
+    /// Tokens that end the reply, beside the EOS set.
+    pub stop_token_ids: Vec<u32>,
+    /// EOS tokens are never sampled.
+    pub ignore_eos: bool,
+    /// None: the worker chooses one.
+    pub seed: Option<u64>,
+    /// Likely tokens to report beside each token; None: no log-probabilities.
+    pub logprobs: Option<u32>,
+}
+
+impl Default for SamplingParams {
+    fn default() -> Self {
+        Self {
+            temperature: 1.0,
+            top_p: 1.0,
+            top_k: 0,
+            min_p: 0.0,
+            repetition_penalty: 1.0,
+            frequency_penalty: 0.0,
+            presence_penalty: 0.0,
+            max_tokens: None,
+            min_tokens: 0,
+            stop: Vec::new(),
+            stop_token_ids: Vec::new(),
+            ignore_eos: false,
+            seed: None,
+            logprobs: None,
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! What a worker tells after each engine step.
+
+use serde::{Deserialize, Serialize};
+
+use super::{RequestId, WorkerId};
+
+/// Why a reply ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FinishReason {
+    /// The model ended it, or a stop text or stop token matched.
+    Stop,
+    /// Cut by `max_tokens`.
+    Length,
+    /// Cut by the client, a deadline or a shutdown.
+    Abort,
+    /// Cut by a failure of the worker.
+    Error,
+}
+
+impl FinishReason {
+    /// As logs and metrics spell it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Stop => "stop",
+            Self::Length => "length",
+            Self::Abort => "abort",
+            Self::Error => "error",
+        }
+    }
+
+    /// Whether the natural length is only known to be larger than what was generated.
+    pub fn is_censored(self) -> bool {
+        self != Self::Stop
+    }
+}
+
+/// One run of one worker.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct WorkerRun {
+    /// Which worker.
+    pub worker_id: WorkerId,
+    /// Larger in each later run.
+    pub epoch: u64,
+}
+
+/// All that happened in one engine step.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StepBatch {
+    /// Where.
+    pub run: WorkerRun,
+    /// 1, 2, 3 ... within the run.
+    pub sequence_number: u64,
+    /// When the step ended, microseconds since 1970.
+    pub timestamp_micros: i64,
+    /// Requests that arrived or are announced again; precede their events.
+    pub started: Vec<RequestStarted>,
+    /// One per sampled token.
+    pub events: Vec<StepEvent>,
+    /// Requests that ended between steps.
+    pub ended: Vec<RequestEnded>,
+    /// How busy the worker is.
+    pub load: EngineLoad,
+}
+
+/// What is known of a request before its first token.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RequestStarted {
+    /// Unique among the worker's live requests.
+    pub request_id: RequestId,
+    /// Model that generates the reply.
+    pub model: String,
+    /// The EOS set, never empty; the first is the main one.
+    pub eos_token_ids: Vec<u32>,
+    /// Tokens of the prompt.
+    pub prompt_length: u32,
+    /// Most tokens the reply may have, at least 1.
+    pub max_tokens: u32,
+    /// Sampling temperature, 0 is greedy.
+    pub temperature: f32,
+    /// Kind of work, if the client said so.
+    pub task: Option<String>,
+    /// Tokens generated before this announcement.
+    pub output_length: u32,
+    /// The reply cannot end by itself.
+    pub ignore_eos: bool,
+}
+
+/// What one sequence did in one step.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StepEvent {
+    /// Whose.
+    pub request_id: RequestId,
+    /// Tokens generated so far, this one included.
+    pub step: u32,
+    /// The sampled token.
+    pub token_id: u32,
+    /// Measures of the distribution it was sampled from.
+    pub signals: StepSignals,
+    /// Set when this token is the last one.
+    pub finish_reason: Option<FinishReason>,
+}
+
+/// Measures of one next-token distribution. Logarithms are natural; none is NaN.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct StepSignals {
+    /// Of the EOS set's probability, from the raw logits.
+    pub eos_logprob: f32,
+    /// The same after temperature, penalties, truncation and masks; minus infinity if the reply cannot end here.
+    pub eos_logprob_sampled: f32,
+    /// Of the sampled token's probability, from the raw logits.
+    pub token_logprob: f32,
+    /// Of the raw distribution, in nats.
+    pub entropy: f32,
+    /// Of the most likely token's probability.
+    pub top_logprob: f32,
+    /// Rank of the most likely EOS token, 1 is the top.
+    pub eos_rank: u32,
+}
+
+impl StepSignals {
+    /// Probability of the EOS set, from the raw logits.
+    pub fn eos_probability(&self) -> f32 {
+        self.eos_logprob.exp()
+    }
+}
+
+/// A request that ended without a token to say so.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RequestEnded {
+    /// Which.
+    pub request_id: RequestId,
+    /// Why.
+    pub finish_reason: FinishReason,
+    /// Tokens generated.
+    pub output_length: u32,
+}
+
+/// How busy a worker is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct EngineLoad {
+    /// Requests in the batch.
+    pub running_requests: u32,
+    /// Requests in the queue.
+    pub waiting_requests: u32,
+    /// Blocks owned by running requests.
+    pub kv_blocks_used: u32,
+    /// The KV budget in blocks.
+    pub kv_blocks_total: u32,
+    /// Since the worker started.
+    pub preemptions: u64,
+    /// Since the worker started.
+    pub generated_tokens: u64,
+}
