@@ -1,0 +1,154 @@
+//! Step batches and estimates survive the wire, and every field that can be wrong is refused by name.
+
+use eoscast_proto::domain::{
+    EngineLoad, FinishReason, LengthEstimate, LengthPrior, RequestEnded, RequestStarted, StepBatch, StepEvent,
+    StepSignals, StepsReply, WorkerRun,
+};
+use eoscast_proto::predictor::v1 as pb;
+use prost::Message;
+
+fn batch() -> StepBatch {
+    StepBatch {
+        run: WorkerRun { worker_id: "worker-a".to_owned().try_into().unwrap(), epoch: 7 },
+        sequence_number: 42,
+        timestamp_micros: 1_764_000_000_123_456,
+        started: vec![RequestStarted {
+            request_id: "r-1".to_owned().try_into().unwrap(),
+            model: "smollm2-135m".into(),
+            eos_token_ids: vec![2, 0],
+            prompt_length: 12,
+            max_tokens: 256,
+            temperature: 0.8,
+            task: Some("summarise".into()),
+            output_length: 0,
+            ignore_eos: true,
+        }],
+        events: vec![StepEvent {
+            request_id: "r-1".to_owned().try_into().unwrap(),
+            step: 3,
+            token_id: 504,
+            signals: StepSignals {
+                eos_logprob: -17.25,
+                eos_logprob_sampled: f32::NEG_INFINITY,
+                token_logprob: -0.5,
+                entropy: 1.75,
+                top_logprob: -0.25,
+                eos_rank: 900,
+            },
+            finish_reason: Some(FinishReason::Length),
+        }],
+        ended: vec![RequestEnded {
+            request_id: "r-0".to_owned().try_into().unwrap(),
+            finish_reason: FinishReason::Abort,
+            output_length: 9,
+        }],
+        load: EngineLoad {
+            running_requests: 1,
+            waiting_requests: 2,
+            kv_blocks_used: 3,
+            kv_blocks_total: 4,
+            preemptions: 5,
+            generated_tokens: 6,
+        },
+    }
+}
+
+fn reply() -> StepsReply {
+    let quantiles = std::array::from_fn(|i| i as f32);
+    StepsReply {
+        acknowledged: 42,
+        logged: true,
+        estimates: vec![LengthEstimate {
+            request_id: "r-1".to_owned().try_into().unwrap(),
+            step: 3,
+            source: "prior".into(),
+            model_version: "prior/1:9".into(),
+            mean: 20.5,
+            quantiles,
+            end_within: [0.0, 0.1, 0.2, 0.3, 1.0],
+        }],
+        prior: Some(LengthPrior { quantiles, mean: 30.0, outcomes: 9 }),
+    }
+}
+
+#[test]
+fn a_step_batch_survives_the_wire() {
+    let bytes = pb::StreamStepsRequest::from(batch()).encode_to_vec();
+    let read = pb::StreamStepsRequest::decode(bytes.as_slice()).unwrap();
+    assert_eq!(StepBatch::try_from(read).unwrap(), batch());
+}
+
+#[test]
+fn a_reply_survives_the_wire() {
+    let bytes = pb::StreamStepsResponse::from(reply()).encode_to_vec();
+    let read = pb::StreamStepsResponse::decode(bytes.as_slice()).unwrap();
+    assert_eq!(StepsReply::try_from(read).unwrap(), reply());
+}
+
+#[test]
+fn the_wire_form_of_a_step_event_does_not_change() {
+    let wire = pb::StepEvent::from(batch().events.remove(0)).encode_to_vec();
+    let hex: String = wire.iter().map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!(
+        hex,
+        "0a03722d31100318f80325 00008ac1 2d000080ff 35000000bf 3d0000e03f 45000080be 488407 5002".replace(' ', "")
+    );
+}
+
+#[test]
+fn each_wrong_field_of_a_step_batch_is_refused_by_name() {
+    type Spoil = fn(&mut pb::StreamStepsRequest);
+    let cases: &[(&str, Spoil)] = &[
+        ("worker_id", |m| m.worker_id.clear()),
+        ("worker_id", |m| m.worker_id = "two words".into()),
+        ("epoch", |m| m.epoch = 0),
+        ("sequence_number", |m| m.sequence_number = 0),
+        ("timestamp", |m| m.timestamp = None),
+        ("timestamp", |m| m.timestamp.as_mut().unwrap().nanos = -1),
+        ("timestamp", |m| m.timestamp.as_mut().unwrap().seconds = i64::MAX),
+        ("started[0].request_id", |m| m.started[0].request_id = "x".repeat(129)),
+        ("started[0].model", |m| m.started[0].model.clear()),
+        ("started[0].eos_token_ids", |m| m.started[0].eos_token_ids.clear()),
+        ("started[0].prompt_length", |m| m.started[0].prompt_length = 0),
+        ("started[0].max_tokens", |m| m.started[0].max_tokens = 0),
+        ("started[0].temperature", |m| m.started[0].temperature = f32::NAN),
+        ("started[0].task", |m| m.started[0].task = "x".repeat(65)),
+        ("events[0].request_id", |m| m.events[0].request_id.clear()),
+        ("events[0].step", |m| m.events[0].step = 0),
+        ("events[0].eos_logprob", |m| m.events[0].eos_logprob = f32::NEG_INFINITY),
+        ("events[0].eos_logprob", |m| m.events[0].eos_logprob = 0.5),
+        ("events[0].eos_logprob_sampled", |m| m.events[0].eos_logprob_sampled = f32::NAN),
+        ("events[0].token_logprob", |m| m.events[0].token_logprob = f32::NAN),
+        ("events[0].entropy", |m| m.events[0].entropy = -1.0),
+        ("events[0].top_logprob", |m| m.events[0].top_logprob = f32::INFINITY),
+        ("events[0].eos_rank", |m| m.events[0].eos_rank = 0),
+        ("events[0].finish_reason", |m| m.events[0].finish_reason = 99),
+        ("ended[0].request_id", |m| m.ended[0].request_id.clear()),
+        ("ended[0].finish_reason", |m| m.ended[0].finish_reason = 0),
+    ];
+    for (field, spoil) in cases {
+        let mut message = pb::StreamStepsRequest::from(batch());
+        spoil(&mut message);
+        assert_eq!(&StepBatch::try_from(message).unwrap_err().field, field);
+    }
+}
+
+#[test]
+fn each_wrong_field_of_a_reply_is_refused_by_name() {
+    type Spoil = fn(&mut pb::StreamStepsResponse);
+    let cases: &[(&str, Spoil)] = &[
+        ("estimates[0].request_id", |m| m.estimates[0].request_id.clear()),
+        ("estimates[0].mean", |m| m.estimates[0].mean = f32::NAN),
+        ("estimates[0].quantiles", |m| m.estimates[0].quantiles.truncate(3)),
+        ("estimates[0].quantiles", |m| m.estimates[0].quantiles[0] = 99.0),
+        ("estimates[0].quantiles", |m| m.estimates[0].quantiles[12] = f32::NAN),
+        ("estimates[0].end_within", |m| m.estimates[0].end_within[4] = 1.5),
+        ("prior.quantiles", |m| m.prior.as_mut().unwrap().quantiles.clear()),
+        ("prior.mean", |m| m.prior.as_mut().unwrap().mean = -1.0),
+    ];
+    for (field, spoil) in cases {
+        let mut message = pb::StreamStepsResponse::from(reply());
+        spoil(&mut message);
+        assert_eq!(&StepsReply::try_from(message).unwrap_err().field, field);
+    }
+}
