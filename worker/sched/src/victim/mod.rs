@@ -65,20 +65,22 @@ impl fmt::Display for Victim {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::forecast::Forecast;
     use crate::view::{Request, RequestView, tests::view};
 
-    fn running(priorities: &[i32]) -> Vec<Outlook> {
-        let outlook = |&priority| {
+    /// Running requests of these priorities and remaining lengths.
+    fn running(requests: &[(i32, u32)]) -> Vec<Outlook> {
+        let outlook = |&(priority, remaining): &(i32, u32)| {
             let request = Request { priority, ..view(1).request };
-            Outlook::new(RequestView { request, ..view(1) }, None)
+            Outlook::new(RequestView { request, ..view(1) }, Some(Forecast::certain(remaining)))
         };
-        priorities.iter().map(outlook).collect()
+        requests.iter().map(outlook).collect()
     }
 
     #[test]
     fn the_least_urgent_is_the_victim_under_every_rule() {
         for rule in [Victim::Lifo, Victim::LongestRemaining] {
-            assert_eq!(rule.choose(&running(&[0, 5, 1])), Some(1));
+            assert_eq!(rule.choose(&running(&[(0, 90), (5, 10), (1, 50)])), Some(1));
         }
     }
 
@@ -86,9 +88,9 @@ mod tests {
     fn the_head_of_the_batch_is_never_the_victim() {
         for rule in [Victim::Lifo, Victim::LongestRemaining] {
             assert_eq!(rule.choose(&running(&[])), None);
-            assert_eq!(rule.choose(&running(&[0])), None);
-            assert_eq!(rule.choose(&running(&[1, 0])), Some(0));
-            assert_eq!(rule.choose(&running(&[0, 0])), Some(1));
+            assert_eq!(rule.choose(&running(&[(0, 50)])), None);
+            assert_eq!(rule.choose(&running(&[(0, 90), (0, 10)])), Some(1));
+            assert_eq!(rule.choose(&running(&[(1, 10), (0, 90)])), Some(0));
         }
     }
 }
