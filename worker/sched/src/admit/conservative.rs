@@ -1,0 +1,51 @@
+//! Prompt and `max_tokens` of the whole batch are reserved up front, so that nobody is ever preempted.
+
+use crate::config::SchedulerConfig;
+use crate::view::Outlook;
+
+#[derive(Debug)]
+pub(crate) struct Reservation {
+    config: SchedulerConfig,
+    reserved_blocks: u32,
+}
+
+impl Reservation {
+    pub(super) fn new(config: SchedulerConfig) -> Self {
+        Self { config, reserved_blocks: 0 }
+    }
+
+    pub(super) fn reset(&mut self, running: &[Outlook]) {
+        self.reserved_blocks = running.iter().map(|outlook| self.blocks(outlook)).sum();
+    }
+
+    pub(super) fn fits(&self, candidate: &Outlook) -> bool {
+        self.reserved_blocks + self.blocks(candidate) <= self.config.num_blocks
+    }
+
+    pub(super) fn add(&mut self, admitted: &Outlook) {
+        self.reserved_blocks += self.blocks(admitted);
+    }
+
+    fn blocks(&self, outlook: &Outlook) -> u32 {
+        let request = outlook.view.request;
+        self.config.blocks_for(request.prompt_tokens + request.max_tokens)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::view::tests::view;
+
+    #[test]
+    fn each_request_reserves_its_prompt_and_max_tokens_in_whole_blocks() {
+        // 110 tokens are 7 blocks of 16.
+        let config = SchedulerConfig { block_size: 16, num_blocks: 20, max_running: 8, max_batched_tokens: 64 };
+        let mut reservation = Reservation::new(config);
+        let outlook = Outlook::new(view(1), None);
+        reservation.reset(&[outlook]);
+        assert!(reservation.fits(&outlook));
+        reservation.add(&outlook);
+        assert!(!reservation.fits(&outlook));
+    }
+}

@@ -1,0 +1,138 @@
+//! The future peak of KV use, with a quantile of the forecast for each remaining length, stays within the budget.
+//!
+//! A request that is still in prefill ends later than its remaining length says, by the steps that its prefill takes
+//! beyond the first. Prefill is served in running order after one token for each decode, and requests behind one that
+//! is in prefill are not decoding yet; so of each step at least `max_batched_tokens - requests ahead` tokens go to the
+//! prefill of a request and of those ahead of it. That bounds the delay. It is counted as that many more tokens to
+//! generate, which is never too little: with true remaining lengths nobody is preempted.
+
+use crate::config::SchedulerConfig;
+use crate::peak::{Footprint, PeakProfile};
+use crate::view::{Outlook, RequestView};
+
+/// Default quantile.
+pub(super) const LEVEL: f32 = 0.8;
+
+#[derive(Debug)]
+pub(crate) struct FuturePeak {
+    level: f32,
+    num_blocks: u32,
+    profile: PeakProfile,
+    prefill: PrefillQueue,
+}
+
+impl FuturePeak {
+    pub(super) fn new(level: f32, config: SchedulerConfig) -> Self {
+        Self {
+            level,
+            num_blocks: config.num_blocks,
+            profile: PeakProfile::new(config.block_size),
+            prefill: PrefillQueue::new(config.max_batched_tokens),
+        }
+    }
+
+    pub(super) fn reset(&mut self, running: &[Outlook]) {
+        let mut prefill = PrefillQueue::new(self.prefill.max_batched_tokens);
+        self.profile.reset(running.iter().map(|outlook| footprint(outlook, self.level, &mut prefill)));
+        self.prefill = prefill;
+    }
+
+    pub(super) fn fits(&self, candidate: &Outlook) -> bool {
+        let new = footprint(candidate, self.level, &mut self.prefill.clone());
+        self.profile.peak_with(new) <= u64::from(self.num_blocks)
+    }
+
+    pub(super) fn add(&mut self, admitted: &Outlook) {
+        let new = footprint(admitted, self.level, &mut self.prefill);
+        self.profile.insert(new);
+    }
+}
+
+fn footprint(outlook: &Outlook, level: f32, prefill: &mut PrefillQueue) -> Footprint {
+    let delay = prefill.delay_of_next(&outlook.view);
+    Footprint { held: outlook.view.known(), steps: outlook.remaining_at(level).saturating_add(delay) }
+}
+
+/// The batch in running order, as far as it was walked.
+#[derive(Clone, Debug)]
+struct PrefillQueue {
+    max_batched_tokens: u32,
+    requests: u32,
+    tokens: u64,
+}
+
+impl PrefillQueue {
+    fn new(max_batched_tokens: u32) -> Self {
+        Self { max_batched_tokens, requests: 0, tokens: 0 }
+    }
+
+    /// Steps the next request spends in prefill before the one that samples.
+    fn delay_of_next(&mut self, view: &RequestView) -> u32 {
+        let tokens_per_step = self.max_batched_tokens.saturating_sub(self.requests).max(1);
+        self.requests += 1;
+        if view.decodes() {
+            return 0;
+        }
+        self.tokens += u64::from(view.pending());
+        let steps = self.tokens.div_ceil(u64::from(tokens_per_step));
+        u32::try_from(steps - 1).unwrap_or(u32::MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::forecast::{Forecast, LEVELS};
+    use crate::view::tests::view;
+
+    fn config(num_blocks: u32) -> SchedulerConfig {
+        SchedulerConfig { block_size: 1, num_blocks, max_running: 8, max_batched_tokens: 64 }
+    }
+
+    fn decoding(generated: u32, remaining: u32) -> Outlook {
+        let view = RequestView { generated, computed: 9 + generated, ..view(1) };
+        Outlook::new(view, Some(Forecast::certain(remaining)))
+    }
+
+    #[test]
+    fn a_short_request_fits_beside_one_that_frees_in_time() {
+        let newcomer = Outlook::new(view(2), Some(Forecast::certain(20)));
+        // Step 5: 44 + 14 when the first ends; step 20: 29.
+        for (num_blocks, fits) in [(58, true), (57, false)] {
+            let mut peak = FuturePeak::new(0.5, config(num_blocks));
+            peak.reset(&[decoding(30, 5)]);
+            assert_eq!(peak.fits(&newcomer), fits, "{num_blocks}");
+        }
+    }
+
+    #[test]
+    fn a_higher_level_reserves_more() {
+        let uniform = Forecast { mean: 50.0, quantiles: LEVELS.map(|level| 100.0 * level) };
+        let newcomer = Outlook::new(view(2), Some(uniform));
+        let mut peak = FuturePeak::new(0.5, config(80));
+        peak.reset(&[]);
+        assert!(peak.fits(&newcomer));
+        peak = FuturePeak::new(0.9, config(80));
+        assert!(!peak.fits(&newcomer));
+    }
+
+    #[test]
+    fn an_admitted_request_counts_for_the_next() {
+        let mut peak = FuturePeak::new(0.5, config(50));
+        peak.reset(&[]);
+        let newcomer = Outlook::new(view(2), Some(Forecast::certain(20)));
+        assert!(peak.fits(&newcomer));
+        peak.add(&newcomer);
+        assert!(!peak.fits(&newcomer));
+    }
+
+    #[test]
+    fn prefill_waits_for_what_is_ahead() {
+        let mut prefill = PrefillQueue::new(12);
+        assert_eq!(prefill.delay_of_next(&decoding(3, 5).view), 0);
+        assert_eq!(prefill.delay_of_next(&decoding(3, 5).view), 0);
+        // 10 tokens a step are left: 10 of the first, then 10 of the second.
+        assert_eq!(prefill.delay_of_next(&view(3)), 0);
+        assert_eq!(prefill.delay_of_next(&view(4)), 2);
+    }
+}

@@ -1,0 +1,367 @@
+//! The live requests, and the three calls `schedule`, `apply` and `abort`.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::hash::{BuildHasherDefault, DefaultHasher};
+
+use crate::admit::Gate;
+use crate::blocks::{BlockPool, BlockTable};
+use crate::config::{ConfigError, SchedulerConfig};
+use crate::forecast::Forecast;
+use crate::plan::{StepOutcome, StepPlan, Work};
+use crate::policy::Policy;
+use crate::queue::{Rank, WaitingQueue};
+use crate::view::{Outlook, Request, RequestKey, RequestView};
+
+/// Waiting requests whose rank is brought up to date in a step, in turn, so that a step's cost does not grow with the
+/// queue. A queue up to this length is refreshed whole.
+const REFRESHED_PER_STEP: usize = 256;
+
+/// What the caller's forecast table answers for a request: none means the worst case.
+pub type ForecastFn<'a> = dyn FnMut(&RequestView) -> Option<Forecast> + 'a;
+
+/// A continuous-batching scheduler over a KV block budget.
+///
+/// Each step: running decodes get their token, then prefill chunks in running order share the rest of
+/// `max_batched_tokens`, then waiting requests are admitted to what is left. When the decodes' blocks run out, requests
+/// are preempted: their blocks are freed, their tokens kept, and they go to the head of the queue. A step that preempts
+/// admits nobody.
+#[derive(Debug)]
+pub struct Scheduler {
+    config: SchedulerConfig,
+    policy: Policy,
+    gate: Gate,
+    pool: BlockPool,
+    // Hashed without random keys, and never iterated: plans depend on the calls alone.
+    live: HashMap<RequestKey, Sequence, BuildHasherDefault<DefaultHasher>>,
+    /// In order of admission.
+    running: Vec<RequestKey>,
+    /// Added, not yet ranked into `waiting`; may hold keys aborted since.
+    arrived: Vec<RequestKey>,
+    waiting: WaitingQueue,
+    preemptions: u64,
+    recomputed_tokens: u64,
+    admissions: u64,
+}
+
+#[derive(Debug)]
+struct Sequence {
+    view: RequestView,
+    table: BlockTable,
+    /// Tokens of the work planned and not yet applied.
+    planned: u32,
+    /// Most tokens that were ever computed: below it work is done again.
+    computed_before: u32,
+}
+
+/// Counts of the scheduler.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Requests in the running batch.
+    pub running: usize,
+    /// Requests that wait, preempted ones among them.
+    pub waiting: usize,
+    /// KV blocks in use.
+    pub blocks_used: u32,
+    /// KV blocks of the budget.
+    pub blocks_total: u32,
+    /// Preemptions since the start.
+    pub preemptions_total: u64,
+    /// Tokens planned again because preemption freed their KV entries, since the start.
+    pub recomputed_tokens_total: u64,
+    /// Admissions since the start; a preempted request counts again.
+    pub admitted_total: u64,
+}
+
+/// A request the scheduler cannot take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AddError {
+    /// The key is that of a live request.
+    DuplicateKey(RequestKey),
+    /// The prompt has no tokens.
+    EmptyPrompt,
+    /// `max_tokens` is 0.
+    NoTokensToGenerate,
+    /// Even alone it could run out of KV blocks.
+    NeverFits {
+        /// Prompt tokens and `max_tokens`.
+        tokens: u64,
+        /// The KV budget, tokens.
+        kv_tokens: u64,
+    },
+}
+
+impl fmt::Display for AddError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::DuplicateKey(key) => write!(f, "request key {key} is in use: give each live request its own"),
+            Self::EmptyPrompt => f.write_str("the prompt has no tokens: give at least one"),
+            Self::NoTokensToGenerate => f.write_str("max_tokens is 0: set it to at least 1"),
+            Self::NeverFits { tokens, kv_tokens } => write!(
+                f,
+                "prompt and max_tokens are {tokens} tokens and the kv budget holds {kv_tokens}: \
+                 shorten the prompt, lower max_tokens or raise the budget"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for AddError {}
+
+impl Scheduler {
+    /// A scheduler without requests.
+    ///
+    /// # Errors
+    /// A limit is zero, too large, or contradicts another.
+    pub fn new(config: SchedulerConfig, policy: Policy) -> Result<Self, ConfigError> {
+        config.check()?;
+        Ok(Self {
+            config,
+            policy,
+            gate: Gate::new(policy.admission, config),
+            pool: BlockPool::new(config.num_blocks),
+            live: HashMap::default(),
+            running: Vec::new(),
+            arrived: Vec::new(),
+            waiting: WaitingQueue::default(),
+            preemptions: 0,
+            recomputed_tokens: 0,
+            admissions: 0,
+        })
+    }
+
+    /// Adds a waiting request.
+    ///
+    /// # Errors
+    /// The key is in use, there is nothing to compute or to generate, or it does not fit even alone.
+    pub fn add(&mut self, request: Request) -> Result<(), AddError> {
+        let tokens = u64::from(request.prompt_tokens) + u64::from(request.max_tokens);
+        let kv_tokens = self.config.kv_tokens();
+        if self.live.contains_key(&request.key) {
+            return Err(AddError::DuplicateKey(request.key));
+        } else if request.prompt_tokens == 0 {
+            return Err(AddError::EmptyPrompt);
+        } else if request.max_tokens == 0 {
+            return Err(AddError::NoTokensToGenerate);
+        } else if tokens > kv_tokens {
+            return Err(AddError::NeverFits { tokens, kv_tokens });
+        }
+        let view = RequestView { request, generated: 0, computed: 0, preemptions: 0, first_admitted: None };
+        let sequence = Sequence { view, table: BlockTable::default(), planned: 0, computed_before: 0 };
+        self.live.insert(request.key, sequence);
+        self.arrived.push(request.key);
+        Ok(())
+    }
+
+    /// Ends a request, waiting or running, and frees its blocks. Answers whether it was live.
+    pub fn abort(&mut self, key: RequestKey) -> bool {
+        self.running.retain(|&running| running != key);
+        self.end(key)
+    }
+
+    /// Plans the step that starts at `now`, seconds on the caller's clock. Calls alternate with [`apply`](Self::apply).
+    ///
+    /// `forecast` is asked only where the policy needs it, at most twice for one request, and answers the same within a
+    /// call.
+    pub fn schedule(&mut self, now: f64, forecast: &mut ForecastFn<'_>) -> StepPlan {
+        let mut plan = StepPlan::default();
+        let budget = self.serve_running(&mut plan, forecast);
+        if plan.preempted.is_empty() {
+            self.admit(now, budget, &mut plan, forecast);
+        }
+        plan
+    }
+
+    /// Takes what became of the last plan. Requests that ended meanwhile or had no work are passed over.
+    pub fn apply(&mut self, outcome: &StepOutcome) {
+        let mut some_ended = false;
+        for done in &outcome.work {
+            let Some(Sequence { view, planned, computed_before, .. }) = self.live.get_mut(&done.key) else {
+                continue;
+            };
+            if *planned == 0 {
+                continue;
+            }
+            view.generated = view.generated.saturating_add(done.appended).min(view.request.max_tokens);
+            // The token sampled last is not computed yet.
+            view.computed = (view.computed + std::mem::take(planned)).min(view.known() - 1);
+            *computed_before = view.computed.max(*computed_before);
+            if done.finished || view.generated == view.request.max_tokens {
+                some_ended |= self.end(done.key);
+            }
+        }
+        if some_ended {
+            self.running.retain(|key| self.live.contains_key(key));
+        }
+    }
+
+    /// The KV blocks of a request, in the order of its positions; none if it is not live.
+    pub fn block_table(&self, key: RequestKey) -> &[u32] {
+        self.live.get(&key).map_or(&[], |sequence| sequence.table.ids())
+    }
+
+    /// A live request.
+    pub fn view(&self, key: RequestKey) -> Option<RequestView> {
+        self.live.get(&key).map(|sequence| sequence.view)
+    }
+
+    /// Counts of now and since the start.
+    pub fn stats(&self) -> Stats {
+        Stats {
+            running: self.running.len(),
+            waiting: self.live.len() - self.running.len(),
+            blocks_used: self.pool.total() - self.pool.free(),
+            blocks_total: self.pool.total(),
+            preemptions_total: self.preemptions,
+            recomputed_tokens_total: self.recomputed_tokens,
+            admitted_total: self.admissions,
+        }
+    }
+
+    /// Plans the running batch; answers what is left of the step's tokens.
+    fn serve_running(&mut self, plan: &mut StepPlan, forecast: &mut ForecastFn<'_>) -> u32 {
+        let mut budget = self.config.max_batched_tokens;
+        self.make_room_for_decodes(plan, forecast);
+        for i in 0..self.running.len() {
+            if self.sequence(self.running[i]).view.decodes() {
+                budget -= self.plan_work(self.running[i], budget, plan);
+            }
+        }
+        loop {
+            for i in 0..self.running.len() {
+                if !self.sequence(self.running[i]).view.decodes() {
+                    budget -= self.plan_work(self.running[i], budget, plan);
+                }
+            }
+            // Prefills that wait for each other's blocks would do so for ever.
+            if !plan.work.is_empty() || !self.preempt_one(plan, forecast) {
+                return budget;
+            }
+        }
+    }
+
+    /// Preempts until every running decode can have the block its token needs. The last one running always can.
+    fn make_room_for_decodes(&mut self, plan: &mut StepPlan, forecast: &mut ForecastFn<'_>) {
+        while self.running.iter().filter(|&&key| self.needs_block(key)).count() > self.pool.free() as usize {
+            if !self.preempt_one(plan, forecast) {
+                break;
+            }
+        }
+    }
+
+    fn needs_block(&self, key: RequestKey) -> bool {
+        let Sequence { view, table, .. } = self.sequence(key);
+        view.decodes() && self.config.blocks_for(view.known()) > table.len()
+    }
+
+    /// Preempts whom the victim rule picks; answers whether there was one.
+    fn preempt_one(&mut self, plan: &mut StepPlan, forecast: &mut ForecastFn<'_>) -> bool {
+        let running = self.running_outlooks(self.policy.victim.uses_forecast(), forecast);
+        let Some(victim) = self.policy.victim.choose(&running) else {
+            return false;
+        };
+        let key = self.running.remove(victim);
+        if let Some(Sequence { view, table, .. }) = self.live.get_mut(&key) {
+            view.computed = 0;
+            view.preemptions += 1;
+            self.pool.release(std::mem::take(table));
+        }
+        self.preemptions += 1;
+        plan.preempted.push(key);
+        let rank = self.rank(key, forecast);
+        self.waiting.insert(rank);
+        true
+    }
+
+    fn admit(&mut self, now: f64, mut budget: u32, plan: &mut StepPlan, forecast: &mut ForecastFn<'_>) {
+        let max_running = self.config.max_running as usize;
+        if self.running.len() >= max_running || self.running.len() == self.live.len() || budget == 0 {
+            return;
+        }
+        self.rank_waiting(forecast);
+        let running = self.running_outlooks(self.gate.uses_forecast(), forecast);
+        self.gate.reset(&running);
+        while self.running.len() < max_running && budget > 0 {
+            let Some(key) = self.waiting.first() else {
+                break;
+            };
+            let outlook = self.outlook(key, self.gate.uses_forecast(), forecast);
+            let step_blocks = self.config.blocks_for(outlook.view.pending().min(budget));
+            if !self.running.is_empty() && !self.gate.fits(&outlook, step_blocks, self.pool.free()) {
+                break;
+            }
+            self.gate.add(&outlook);
+            self.waiting.remove(key);
+            self.running.push(key);
+            if let Some(Sequence { view, .. }) = self.live.get_mut(&key) {
+                view.first_admitted.get_or_insert(now);
+            }
+            self.admissions += 1;
+            plan.admitted.push(key);
+            budget -= self.plan_work(key, budget, plan);
+        }
+    }
+
+    /// Ranks what arrived, and brings up to date the ranks whose turn it is.
+    fn rank_waiting(&mut self, forecast: &mut ForecastFn<'_>) {
+        for key in std::mem::take(&mut self.arrived) {
+            if self.live.contains_key(&key) {
+                let rank = self.rank(key, forecast);
+                self.waiting.insert(rank);
+            }
+        }
+        if self.policy.order.uses_forecast() {
+            let mut waiting = std::mem::take(&mut self.waiting);
+            waiting.refresh(REFRESHED_PER_STEP, |key| self.rank(key, forecast));
+            self.waiting = waiting;
+        }
+    }
+
+    fn rank(&self, key: RequestKey, forecast: &mut ForecastFn<'_>) -> Rank {
+        let outlook = self.outlook(key, self.policy.order.uses_forecast(), forecast);
+        let RequestView { request, preemptions, .. } = outlook.view;
+        let score = self.policy.order.score(&outlook);
+        Rank { priority: request.priority, preempted: preemptions > 0, score, key }
+    }
+
+    fn running_outlooks(&self, uses_forecast: bool, forecast: &mut ForecastFn<'_>) -> Vec<Outlook> {
+        self.running.iter().map(|&key| self.outlook(key, uses_forecast, forecast)).collect()
+    }
+
+    fn outlook(&self, key: RequestKey, uses_forecast: bool, forecast: &mut ForecastFn<'_>) -> Outlook {
+        let view = self.sequence(key).view;
+        Outlook::new(view, if uses_forecast { forecast(&view) } else { None })
+    }
+
+    /// Plans as many pending tokens of a request as `budget` and the free blocks allow; answers how many.
+    fn plan_work(&mut self, key: RequestKey, budget: u32, plan: &mut StepPlan) -> u32 {
+        let Some(Sequence { view, table, planned, computed_before }) = self.live.get_mut(&key) else {
+            return 0;
+        };
+        let room = (table.len() + self.pool.free()) * self.config.block_size - view.computed;
+        let tokens = view.pending().min(budget).min(room);
+        let end = view.computed + tokens;
+        if tokens == 0 || !self.pool.grow(table, self.config.blocks_for(end)) {
+            return 0;
+        }
+        *planned = tokens;
+        self.recomputed_tokens += u64::from(end.min(*computed_before).saturating_sub(view.computed));
+        plan.work.push(Work { key, start: view.computed, tokens, samples: end == view.known() });
+        tokens
+    }
+
+    /// Forgets a request and frees its blocks; `running` is the caller's to correct.
+    fn end(&mut self, key: RequestKey) -> bool {
+        let Some(sequence) = self.live.remove(&key) else {
+            return false;
+        };
+        self.waiting.remove(key);
+        self.pool.release(sequence.table);
+        true
+    }
+
+    fn sequence(&self, key: RequestKey) -> &Sequence {
+        // Running and waiting keys are live: `abort` and `apply` take a key out of all three at once.
+        &self.live[&key]
+    }
+}

@@ -1,0 +1,223 @@
+//! A pretended engine around the scheduler that checks every plan.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use eoscast_sched::{
+    Forecast, Policy, Request, RequestKey, RequestView, Scheduler, SchedulerConfig, StepOutcome, StepPlan, WorkDone,
+};
+use proptest::prelude::*;
+
+pub(crate) const STEP_SECONDS: f64 = 0.5;
+
+/// A request and its fate.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Job {
+    pub(crate) arrival_step: u32,
+    pub(crate) prompt_tokens: u32,
+    pub(crate) max_tokens: u32,
+    /// Tokens it generates if it stops by itself.
+    pub(crate) length: u32,
+    pub(crate) priority: i32,
+    pub(crate) abort_step: Option<u32>,
+}
+
+/// Where forecasts come from.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Forecaster {
+    Truth,
+    None,
+    /// At each step anew: missing, wrong, or no number at all.
+    Nonsense(u64),
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Scenario {
+    pub(crate) config: SchedulerConfig,
+    pub(crate) jobs: Vec<Job>,
+    pub(crate) forecaster: Forecaster,
+}
+
+/// What a scenario came to.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Report {
+    pub(crate) plans: Vec<StepPlan>,
+    /// Keys in the order of first admission.
+    pub(crate) first_admissions: Vec<RequestKey>,
+    pub(crate) preemptions: u64,
+}
+
+fn mix(mut x: u64) -> u64 {
+    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    x ^ (x >> 31)
+}
+
+impl Scenario {
+    fn forecast(&self, view: &RequestView, step: u32) -> Option<Forecast> {
+        let job = self.jobs[view.request.key as usize];
+        match self.forecaster {
+            Forecaster::Truth => Some(Forecast::certain(job.length - view.generated)),
+            Forecaster::None => None,
+            Forecaster::Nonsense(seed) => {
+                let random = mix(seed ^ mix(view.request.key ^ (u64::from(step) << 32)));
+                let tokens = (random >> 8) % 200;
+                match random % 8 {
+                    0 => None,
+                    1 => Some(Forecast { mean: f32::NAN, quantiles: [f32::NEG_INFINITY; 13] }),
+                    2 => Some(Forecast { mean: -3.0, quantiles: [f32::NAN; 13] }),
+                    _ => Some(Forecast::certain(tokens as u32)),
+                }
+            }
+        }
+    }
+
+    /// Tokens the jobs may generate and compute, recomputation at every token included: more steps than any run takes.
+    fn step_limit(&self) -> u32 {
+        let last_arrival = self.jobs.iter().map(|job| job.arrival_step).max().unwrap_or(0);
+        let generated: u32 = self.jobs.iter().map(|job| job.length).sum();
+        let known: u32 = self.jobs.iter().map(|job| job.prompt_tokens + job.length).sum();
+        last_arrival + generated * (known + 1)
+    }
+
+    /// Runs to the end and checks each step.
+    pub(crate) fn run(&self, policy: &str) -> Report {
+        let policy: Policy = policy.parse().unwrap();
+        let mut scheduler = Scheduler::new(self.config, policy).unwrap();
+        let mut running = BTreeSet::new();
+        let mut live = BTreeMap::new();
+        let mut report = Report { plans: Vec::new(), first_admissions: Vec::new(), preemptions: 0 };
+        let mut step = 0;
+        while step == 0 || !live.is_empty() || self.jobs.iter().any(|job| job.arrival_step >= step) {
+            assert!(step <= self.step_limit(), "no end after {step} steps");
+            for (key, job) in (0..).zip(&self.jobs) {
+                if job.arrival_step == step {
+                    scheduler.add(job.request(key)).unwrap();
+                    live.insert(key, *job);
+                }
+                if job.abort_step == Some(step) {
+                    assert_eq!(scheduler.abort(key), live.remove(&key).is_some());
+                    running.remove(&key);
+                }
+            }
+            let now = f64::from(step) * STEP_SECONDS;
+            let plan = scheduler.schedule(now, &mut |view| self.forecast(view, step));
+            for key in &plan.preempted {
+                assert!(running.remove(key), "{key} was preempted without running");
+            }
+            let decoding: Vec<_> =
+                running.iter().copied().filter(|&key| scheduler.view(key).unwrap().decodes()).collect();
+            for &key in &plan.admitted {
+                assert!(running.insert(key), "{key} was admitted twice");
+                if scheduler.view(key).unwrap().preemptions == 0 {
+                    report.first_admissions.push(key);
+                }
+            }
+            self.check(&scheduler, &plan, &live, &running, &decoding);
+
+            let done = plan.work.iter().map(|work| {
+                let generated = scheduler.view(work.key).unwrap().generated + u32::from(work.samples);
+                let finished = generated == live[&work.key].length;
+                WorkDone { key: work.key, appended: u32::from(work.samples), finished }
+            });
+            let outcome = StepOutcome { work: done.collect() };
+            scheduler.apply(&outcome);
+            for done in outcome.work.iter().filter(|done| done.finished) {
+                live.remove(&done.key);
+                running.remove(&done.key);
+            }
+            report.plans.push(plan);
+            step += 1;
+        }
+        report.preemptions = scheduler.stats().preemptions_total;
+        assert_eq!(scheduler.stats().blocks_used, 0, "blocks leaked");
+        report
+    }
+
+    fn check(
+        &self,
+        scheduler: &Scheduler,
+        plan: &StepPlan,
+        live: &BTreeMap<RequestKey, Job>,
+        running: &BTreeSet<RequestKey>,
+        decoding: &[RequestKey],
+    ) {
+        let config = self.config;
+        let stats = scheduler.stats();
+        assert_eq!((stats.running, stats.waiting), (running.len(), live.len() - running.len()));
+        assert!(running.len() <= config.max_running as usize);
+        assert!(plan.admitted.is_empty() || plan.preempted.is_empty(), "admission in a step that preempted");
+        assert_eq!(plan.work.is_empty(), live.is_empty(), "a step without work while requests are live");
+        assert!(plan.work.iter().map(|work| work.tokens).sum::<u32>() <= config.max_batched_tokens);
+
+        let mut worked = BTreeSet::new();
+        for work in &plan.work {
+            let view = scheduler.view(work.key).unwrap();
+            assert!(running.contains(&work.key) && worked.insert(work.key));
+            assert!(work.tokens > 0 && work.start == view.computed && work.tokens <= view.pending());
+            assert_eq!(work.samples, work.tokens == view.pending());
+            let covered = scheduler.block_table(work.key).len() as u32 * config.block_size;
+            assert!(work.start + work.tokens <= covered, "work outside the block table");
+        }
+        for key in decoding.iter().chain(&plan.admitted) {
+            assert!(worked.contains(key), "{key} runs and has no work");
+        }
+
+        let mut blocks: Vec<u32> = running.iter().flat_map(|&key| scheduler.block_table(key)).copied().collect();
+        assert_eq!(blocks.len(), stats.blocks_used as usize, "blocks held by nobody that runs");
+        blocks.sort_unstable();
+        blocks.dedup();
+        assert_eq!(blocks.len(), stats.blocks_used as usize, "a block owned twice");
+        assert!(blocks.last().is_none_or(|&id| id < config.num_blocks));
+    }
+}
+
+impl Job {
+    fn request(self, key: RequestKey) -> Request {
+        Request {
+            key,
+            prompt_tokens: self.prompt_tokens,
+            max_tokens: self.max_tokens,
+            priority: self.priority,
+            arrival: f64::from(self.arrival_step) * STEP_SECONDS,
+            deadline: None,
+        }
+    }
+}
+
+fn config() -> impl Strategy<Value = SchedulerConfig> {
+    // The largest job, 40 + 40 tokens, fits alone.
+    (1u32..=16, 80u32..=200, 1u32..=8, 0u32..=40).prop_map(|(block_size, kv_tokens, max_running, spare_tokens)| {
+        SchedulerConfig {
+            block_size,
+            num_blocks: kv_tokens.div_ceil(block_size),
+            max_running,
+            max_batched_tokens: max_running + spare_tokens,
+        }
+    })
+}
+
+fn job() -> impl Strategy<Value = Job> {
+    let abort_step = prop::option::weighted(0.15, 0u32..120);
+    (0u32..60, 1u32..=40, 1u32..=40, 1u32..=40, -1i32..=1, abort_step).prop_map(
+        |(arrival_step, prompt_tokens, max_tokens, length, priority, abort_step)| Job {
+            arrival_step,
+            prompt_tokens,
+            max_tokens,
+            length: length.min(max_tokens),
+            priority,
+            abort_step,
+        },
+    )
+}
+
+pub(crate) fn scenario(forecaster: impl Strategy<Value = Forecaster>) -> impl Strategy<Value = Scenario> {
+    (config(), prop::collection::vec(job(), 1..24), forecaster).prop_map(|(config, jobs, forecaster)| Scenario {
+        config,
+        jobs,
+        forecaster,
+    })
+}
+
+pub(crate) fn any_forecaster() -> impl Strategy<Value = Forecaster> {
+    prop_oneof![Just(Forecaster::Truth), Just(Forecaster::None), any::<u64>().prop_map(Forecaster::Nonsense),]
+}
