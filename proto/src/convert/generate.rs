@@ -1,7 +1,7 @@
 //! Client to worker: requests.
 
-use super::{finite, optional_text, positive, task, within};
-use crate::domain::{ChatMessage, GenerateSpec, Input, RequestId, SamplingParams, limits};
+use super::{optional_text, task};
+use crate::domain::{ChatMessage, GenerateSpec, Input, RequestId, SamplingParams};
 use crate::status::FieldViolation;
 use crate::worker::v1 as pb;
 use pb::generate_request::Input as WireInput;
@@ -60,74 +60,22 @@ impl TryFrom<pb::SamplingParams> for SamplingParams {
     fn try_from(message: pb::SamplingParams) -> Result<Self, Self::Error> {
         let default = Self::default();
         let sampling = Self {
-            temperature: within(
-                "temperature",
-                message.temperature.unwrap_or(default.temperature),
-                0.0,
-                limits::TEMPERATURE,
-            )?,
-            top_p: within("top_p", message.top_p.unwrap_or(default.top_p), f32::MIN_POSITIVE, 1.0)?,
+            temperature: message.temperature.unwrap_or(default.temperature),
+            top_p: message.top_p.unwrap_or(default.top_p),
             top_k: message.top_k,
-            min_p: within("min_p", message.min_p, 0.0, 1.0)?,
-            repetition_penalty: finite(
-                "repetition_penalty",
-                message.repetition_penalty.unwrap_or(default.repetition_penalty),
-            )?,
-            frequency_penalty: within(
-                "frequency_penalty",
-                message.frequency_penalty,
-                -limits::PENALTY,
-                limits::PENALTY,
-            )?,
-            presence_penalty: within("presence_penalty", message.presence_penalty, -limits::PENALTY, limits::PENALTY)?,
-            max_tokens: message.max_tokens.map(|n| positive("max_tokens", n)).transpose()?,
+            min_p: message.min_p,
+            repetition_penalty: message.repetition_penalty.unwrap_or(default.repetition_penalty),
+            frequency_penalty: message.frequency_penalty,
+            presence_penalty: message.presence_penalty,
+            max_tokens: message.max_tokens,
             min_tokens: message.min_tokens,
-            stop: stop_texts(message.stop)?,
+            stop: message.stop,
             stop_token_ids: message.stop_token_ids,
             ignore_eos: message.ignore_eos,
             seed: message.seed,
             logprobs: message.logprobs,
         };
-        sampling.check()?;
+        sampling.validate()?;
         Ok(sampling)
-    }
-}
-
-fn stop_texts(stop: Vec<String>) -> Result<Vec<String>, FieldViolation> {
-    if stop.len() > limits::STOP_TEXTS {
-        return Err(FieldViolation::new("stop", format!("at most {} texts, got {}", limits::STOP_TEXTS, stop.len())));
-    }
-    for (i, text) in stop.iter().enumerate() {
-        if text.is_empty() || text.len() > limits::STOP_TEXT_BYTES {
-            return Err(FieldViolation::new(
-                format!("stop[{i}]"),
-                format!("must be 1 to {} bytes, got {}", limits::STOP_TEXT_BYTES, text.len()),
-            ));
-        }
-    }
-    Ok(stop)
-}
-
-impl SamplingParams {
-    /// What concerns more than one field, or no single range.
-    fn check(&self) -> Result<(), FieldViolation> {
-        if self.repetition_penalty <= 0.0 {
-            let got = self.repetition_penalty;
-            return Err(FieldViolation::new("repetition_penalty", format!("must be above 0, got {got}")));
-        }
-        if let Some(max_tokens) = self.max_tokens.filter(|max| self.min_tokens > *max) {
-            let got = self.min_tokens;
-            return Err(FieldViolation::new(
-                "min_tokens",
-                format!("must be at most max_tokens {max_tokens}, got {got}"),
-            ));
-        }
-        if self.stop_token_ids.len() > limits::STOP_TOKENS {
-            return Err(FieldViolation::new("stop_token_ids", format!("at most {} ids", limits::STOP_TOKENS)));
-        }
-        if let Some(got) = self.logprobs.filter(|n| *n > limits::LOGPROBS) {
-            return Err(FieldViolation::new("logprobs", format!("must be at most {}, got {got}", limits::LOGPROBS)));
-        }
-        Ok(())
     }
 }

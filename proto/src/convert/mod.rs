@@ -6,6 +6,7 @@ mod replies;
 mod steps;
 
 use crate::domain::FinishReason;
+use crate::domain::check::{finite, positive, within};
 use crate::predictor::v1 as pb;
 use crate::status::FieldViolation;
 
@@ -30,25 +31,6 @@ fn finish_reason(code: i32) -> Result<Option<FinishReason>, FieldViolation> {
         Ok(pb::FinishReason::Error) => Ok(Some(FinishReason::Error)),
         Err(_) => Err(FieldViolation::new("finish_reason", format!("unknown value {code}"))),
     }
-}
-
-/// A finite number, or the violation of `field`.
-fn finite(field: &str, value: f32) -> Result<f32, FieldViolation> {
-    if value.is_finite() { Ok(value) } else { Err(FieldViolation::new(field, format!("must be finite, got {value}"))) }
-}
-
-/// A finite number within `low..=high`, or the violation of `field`.
-fn within(field: &str, value: f32, low: f32, high: f32) -> Result<f32, FieldViolation> {
-    if (low..=high).contains(&value) {
-        Ok(value)
-    } else {
-        Err(FieldViolation::new(field, format!("must be from {low} to {high}, got {value}")))
-    }
-}
-
-/// A number of at least 1, or the violation of `field`.
-fn positive(field: &str, value: u32) -> Result<u32, FieldViolation> {
-    if value >= 1 { Ok(value) } else { Err(FieldViolation::new(field, "must be at least 1")) }
 }
 
 /// An array of exactly `N` finite numbers that never decrease, or the violation of `field`.

@@ -1,6 +1,8 @@
 //! What a client asks a worker for.
 
 use super::RequestId;
+use super::check::{finite, positive, within};
+use crate::status::FieldViolation;
 
 /// Bounds that keep one request from costing others.
 pub mod limits {
@@ -110,5 +112,48 @@ impl Default for SamplingParams {
             seed: None,
             logprobs: None,
         }
+    }
+}
+
+impl SamplingParams {
+    /// Checks every field against its range and against the others.
+    ///
+    /// # Errors
+    /// The first field that is wrong, and what would be right.
+    pub fn validate(&self) -> Result<(), FieldViolation> {
+        within("temperature", self.temperature, 0.0, limits::TEMPERATURE)?;
+        within("top_p", self.top_p, f32::MIN_POSITIVE, 1.0)?;
+        within("min_p", self.min_p, 0.0, 1.0)?;
+        if finite("repetition_penalty", self.repetition_penalty)? <= 0.0 {
+            let got = self.repetition_penalty;
+            return Err(FieldViolation::new("repetition_penalty", format!("must be above 0, got {got}")));
+        }
+        within("frequency_penalty", self.frequency_penalty, -limits::PENALTY, limits::PENALTY)?;
+        within("presence_penalty", self.presence_penalty, -limits::PENALTY, limits::PENALTY)?;
+        if let Some(max_tokens) = self.max_tokens {
+            positive("max_tokens", max_tokens)?;
+            if self.min_tokens > max_tokens {
+                let got = self.min_tokens;
+                let description = format!("must be at most max_tokens {max_tokens}, got {got}");
+                return Err(FieldViolation::new("min_tokens", description));
+            }
+        }
+        if self.stop.len() > limits::STOP_TEXTS {
+            let description = format!("at most {} texts, got {}", limits::STOP_TEXTS, self.stop.len());
+            return Err(FieldViolation::new("stop", description));
+        }
+        for (i, text) in self.stop.iter().enumerate() {
+            if text.is_empty() || text.len() > limits::STOP_TEXT_BYTES {
+                let description = format!("must be 1 to {} bytes, got {}", limits::STOP_TEXT_BYTES, text.len());
+                return Err(FieldViolation::new(format!("stop[{i}]"), description));
+            }
+        }
+        if self.stop_token_ids.len() > limits::STOP_TOKENS {
+            return Err(FieldViolation::new("stop_token_ids", format!("at most {} ids", limits::STOP_TOKENS)));
+        }
+        if let Some(got) = self.logprobs.filter(|n| *n > limits::LOGPROBS) {
+            return Err(FieldViolation::new("logprobs", format!("must be at most {}, got {got}", limits::LOGPROBS)));
+        }
+        Ok(())
     }
 }

@@ -1,5 +1,6 @@
 //! The plain types that both services compute with. A value of one of these types is valid.
 
+pub(crate) mod check;
 mod estimate;
 mod generate;
 mod reply;
