@@ -120,7 +120,7 @@ fn elementwise(wanted: &dyn Fn(&str) -> bool) -> Result<()> {
         let (gate, up) = (random(&[rows, 1536])?, random(&[rows, 1536])?);
         let (qk, positions) = (random(&[rows, 768])?, vec![77; rows]);
         let rotation = Rotation::new(&positions, &[0.1; 32]);
-        let mut bench = |name: String, elements: usize, call: &dyn Fn() -> Result<()>| -> Result<()> {
+        let bench = |name: String, elements: usize, call: &dyn Fn() -> Result<()>| -> Result<()> {
             if wanted(&name) {
                 report(&name, measure(call)?, 1e-9 * elements as f64, "Gelement/s");
             }

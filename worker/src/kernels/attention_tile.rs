@@ -77,11 +77,10 @@ impl<T: KvElement> Tile<'_, T> {
         let q: [&[f32]; N] = std::array::from_fn(|n| queries[n].q);
         for position in (0..longest).step_by(STRIP) {
             let strip = score_strip(s, &cache, position, q);
-            for (n, halves) in strip.into_iter().enumerate() {
-                let at = &mut scores[n * stride + position..][..STRIP];
-                for (half, out) in halves.into_iter().zip(at.as_chunks_mut::<LANES>().0) {
-                    s.store(half, out);
-                }
+            for (n, [low, high]) in strip.iter().enumerate() {
+                let at = scores[n * stride + position..][..STRIP].as_chunks_mut::<LANES>().0;
+                s.store(*low, &mut at[0]);
+                s.store(*high, &mut at[1]);
             }
         }
 
@@ -129,9 +128,9 @@ fn score_strip<S: Simd, T: KvElement, const N: usize>(
     for (dim, keys) in keys.chunks_exact(cache.block_size).enumerate() {
         let keys = keys[offset..][..STRIP].as_chunks::<LANES>().0;
         let (low, high) = (T::load(s, &keys[0]), T::load(s, &keys[1]));
-        for (sums, q) in sums.iter_mut().zip(q) {
-            let q = s.splat(q[dim]);
-            *sums = [s.fma(low, q, sums[0]), s.fma(high, q, sums[1])];
+        for n in 0..N {
+            let q = s.splat(q[n][dim]);
+            sums[n] = [s.fma(low, q, sums[n][0]), s.fma(high, q, sums[n][1])];
         }
     }
     sums
@@ -201,20 +200,20 @@ fn add_columns<S: Simd, T: KvElement, const N: usize, const W: usize>(
     for (position, values) in values.chunks_exact(head_dim).take(count).enumerate() {
         let parts = values[dim..][..W * LANES].as_chunks::<LANES>().0;
         let mut value = [s.splat(0.0); W];
-        for (value, part) in value.iter_mut().zip(parts) {
-            *value = T::load(s, part);
+        for part in 0..W {
+            value[part] = T::load(s, &parts[part]);
         }
-        for (totals, weights) in totals.iter_mut().zip(weights) {
-            let weight = s.splat(weights[position]);
-            for (total, value) in totals.iter_mut().zip(value) {
-                *total = s.fma(weight, value, *total);
+        for n in 0..N {
+            let weight = s.splat(weights[n][position]);
+            for part in 0..W {
+                totals[n][part] = s.fma(weight, value[part], totals[n][part]);
             }
         }
     }
-    for (n, totals) in totals.into_iter().enumerate() {
+    for (n, totals) in totals.iter().enumerate() {
         let to = &mut sums[n * head_dim + dim..][..W * LANES];
-        for (total, to) in totals.into_iter().zip(to.as_chunks_mut::<LANES>().0) {
-            s.store(total, to);
+        for (total, to) in totals.iter().zip(to.as_chunks_mut::<LANES>().0) {
+            s.store(*total, to);
         }
     }
 }
