@@ -82,7 +82,8 @@ impl<B: PackedBlock> Matrix for Packed<B> {
 
     #[inline(always)]
     fn multiply<S: Simd>(&self, s: S, panels: Range<usize>, x: &QuantizedRows, out: &Output<'_>) {
-        for (group, x) in x.groups().enumerate() {
+        for group in 0..x.groups() {
+            let x = x.group(group);
             for panel in panels.clone() {
                 let blocks = &self.blocks[panel * self.width..][..self.width];
                 let to = Target { out, row: group * GROUP, column: panel * LANES };
@@ -112,14 +113,14 @@ impl<B: PackedBlock> Matrix for Packed<B> {
 #[inline(always)]
 fn multiply_group<S: Simd, B: PackedBlock, const ROWS: usize>(s: S, blocks: &[B], x: RowGroup<'_>, to: Target<'_>) {
     let mut totals = [s.splat(0.0); ROWS];
-    let values = x.values.as_chunks::<ROWS>().0;
-    let scales = x.scales.as_chunks::<ROWS>().0;
-    let sums = x.sums.as_chunks::<ROWS>().0;
-    for (((block, values), scales), sums) in blocks.iter().zip(values).zip(scales).zip(sums) {
-        let unpacked = block.unpack(s);
+    let values = &x.values.as_chunks::<ROWS>().0[..blocks.len()];
+    let scales = &x.scales.as_chunks::<ROWS>().0[..blocks.len()];
+    let sums = &x.sums.as_chunks::<ROWS>().0[..blocks.len()];
+    for at in 0..blocks.len() {
+        let unpacked = blocks[at].unpack(s);
         for row in 0..ROWS {
-            let dots = block.dot(s, unpacked, &values[row], sums[row]);
-            totals[row] = s.fma(dots, s.splat(scales[row]), totals[row]);
+            let dots = blocks[at].dot(s, unpacked, &values[at][row], sums[at][row]);
+            totals[row] = s.fma(dots, s.splat(scales[at][row]), totals[row]);
         }
     }
     for (row, total) in totals.iter().enumerate() {

@@ -72,8 +72,8 @@ pub(crate) trait Simd: Int8<Sums = Self::F32> + Copy {
 
 /// A kernel: its operands, and what to compute with them on any instruction set.
 ///
-/// Only functions inlined into [`dispatch`] are compiled for the instruction set; closures (also those given to array or iterator
-/// methods) need not be, so vectors stay out of them.
+/// Only functions inlined into [`dispatch`] are compiled for the instruction set; closures and iterator adapters need not be, so
+/// vectors and hot loops stay out of them.
 pub(crate) trait Kernel {
     type Output;
     /// Implementations are `#[inline(always)]`, so that the body is compiled for the instruction set of [`dispatch`].
