@@ -1,1 +1,45 @@
-//! CPU kernels, each beside its plain twin. The only place where `unsafe` is allowed.
+//! CPU kernels for batched inference, each beside its plain twin.
+//!
+//! Every kernel is batch invariant: a result row has the same bits whatever other rows are computed with it, however a prompt is
+//! cut into chunks and however many threads there are. A kernel is written once, over the operations of eight lanes
+//! ([`simd`] and [`int8`]), which exist twice: in AVX2 instructions and as plain Rust. Both give the same bits.
+//!
+//! # Layout
+//! - [`simd`], [`int8`]: the operations, and the choice of the instruction set
+//! - [`pool`]: the threads
+//! - [`linear`]: the linear layer; [`matrix`]: what it needs of a weight format; [`dense`], [`packed`] with [`q4`] and [`q8`]: the
+//!   formats; [`quantize`]: activations in 8 bits
+//! - [`attention`] over the blocks of [`kv`]; [`attention_tile`]: its inner loops
+//! - [`norm`], [`rope`], [`activation`]: the small operations between; [`rows`]: their view of a tensor; [`output`]: a result that threads share
+//! - [`stats`]: what the sampler reads off a row of logits
+
+mod activation;
+mod attention;
+mod attention_tile;
+mod dense;
+mod int8;
+mod kv;
+mod linear;
+mod matrix;
+mod norm;
+mod output;
+mod packed;
+mod pool;
+mod q4;
+mod q8;
+mod quantize;
+mod rope;
+mod rows;
+mod simd;
+mod stats;
+#[cfg(test)]
+mod testing;
+
+pub use activation::swiglu;
+pub use attention::{AttentionSpan, paged_attention};
+pub use kv::{KvType, PagedKv};
+pub use linear::{Compute, Linear};
+pub use norm::{add_rms_norm, rms_norm};
+pub use pool::Pool;
+pub use rope::{RopeLayout, Rotation};
+pub use stats::{LogitStats, rank_of, row_stats};

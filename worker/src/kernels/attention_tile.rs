@@ -1,0 +1,219 @@
+//! The inner loops of attention: a few query vectors against one KV head of one sequence, in two passes.
+
+use super::kv::{KeysValues, KvElement, STRIP};
+use super::output::Output;
+use super::simd::{Kernel, LANES, Simd};
+
+/// Query vectors (row and head) that share one pass over keys and values: with two vectors each, 12 accumulators.
+pub(crate) const TILE: usize = 6;
+
+/// One head of one row.
+#[derive(Clone, Copy)]
+pub(crate) struct Query<'a> {
+    pub(crate) q: &'a [f32],
+    /// Positions that it sees: its own and all before.
+    pub(crate) positions: usize,
+    /// Where its result goes.
+    pub(crate) row: usize,
+    pub(crate) column: usize,
+}
+
+/// One KV head of one sequence.
+pub(crate) struct Cache<'a, T> {
+    pub(crate) data: &'a KeysValues<T>,
+    pub(crate) table: &'a [u32],
+    pub(crate) block_size: usize,
+    pub(crate) block_len: usize,
+    /// Start of the head in a block.
+    pub(crate) head_start: usize,
+    pub(crate) head_dim: usize,
+}
+
+impl<T> Cache<'_, T> {
+    /// Start of the head in the block of a position, and the position's place in the block.
+    #[inline(always)]
+    fn locate(&self, position: usize) -> (usize, usize) {
+        let block = self.table[position / self.block_size] as usize;
+        (block * self.block_len + self.head_start, position % self.block_size)
+    }
+}
+
+/// At most [`TILE`] queries, and the space to work in.
+pub(crate) struct Tile<'a, T> {
+    pub(crate) cache: Cache<'a, T>,
+    pub(crate) queries: &'a [Query<'a>],
+    pub(crate) scale: f32,
+    pub(crate) scratch: &'a mut Vec<f32>,
+    pub(crate) out: &'a Output<'a>,
+}
+
+impl<T: KvElement> Kernel for Tile<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        match self.queries.len() {
+            1 => self.attend::<S, 1>(s),
+            2 => self.attend::<S, 2>(s),
+            3 => self.attend::<S, 3>(s),
+            4 => self.attend::<S, 4>(s),
+            5 => self.attend::<S, 5>(s),
+            _ => self.attend::<S, TILE>(s),
+        }
+    }
+}
+
+impl<T: KvElement> Tile<'_, T> {
+    #[inline(always)]
+    fn attend<S: Simd, const N: usize>(self, s: S) {
+        let Self { cache, queries, scale, scratch, out } = self;
+        let head_dim = cache.head_dim;
+        let longest = queries.iter().map(|query| query.positions).max().unwrap_or(0);
+        let stride = longest.next_multiple_of(STRIP);
+        scratch.clear();
+        scratch.resize(N * (stride + head_dim), 0.0);
+        let (scores, sums) = scratch.split_at_mut(N * stride);
+
+        let q: [&[f32]; N] = std::array::from_fn(|n| queries[n].q);
+        for position in (0..longest).step_by(STRIP) {
+            let strip = score_strip(s, &cache, position, q);
+            for (n, [low, high]) in strip.iter().enumerate() {
+                let at = scores[n * stride + position..][..STRIP].as_chunks_mut::<LANES>().0;
+                s.store(*low, &mut at[0]);
+                s.store(*high, &mut at[1]);
+            }
+        }
+
+        let mut masses = [0.0; N];
+        for (n, mass) in masses.iter_mut().enumerate() {
+            *mass = exponentiate(s, &mut scores[n * stride..][..stride], queries[n].positions, scale);
+        }
+
+        let shortest = queries.iter().map(|query| query.positions).min().unwrap_or(0);
+        for position in (0..longest).step_by(STRIP) {
+            if position + STRIP <= shortest {
+                let weights = std::array::from_fn(|n| &scores[n * stride + position..][..STRIP]);
+                add_strip::<S, T, N>(s, &cache, position, weights, sums);
+            } else {
+                // A weight of zero is not left out by multiplying: the value may be of a later chunk, even not finite.
+                for (n, sums) in sums.chunks_exact_mut(head_dim).enumerate() {
+                    let seen = queries[n].positions.saturating_sub(position).min(STRIP);
+                    let weights = &scores[n * stride + position..][..seen];
+                    add_strip::<S, T, 1>(s, &cache, position, [weights], sums);
+                }
+            }
+        }
+
+        for ((query, sums), mass) in queries.iter().zip(sums.chunks_exact(head_dim)).zip(masses) {
+            let inverse = s.splat(1.0 / mass);
+            for (part, sum) in sums.as_chunks::<LANES>().0.iter().enumerate() {
+                out.write(s, query.row, query.column + part * LANES, s.mul(s.load(sum), inverse));
+            }
+        }
+    }
+}
+
+/// `q·k` for the positions of a strip.
+#[inline(always)]
+fn score_strip<S: Simd, T: KvElement, const N: usize>(
+    s: S,
+    cache: &Cache<'_, T>,
+    position: usize,
+    q: [&[f32]; N],
+) -> [[S::F32; 2]; N] {
+    let (start, offset) = cache.locate(position);
+    let keys = &cache.data.keys[start..][..cache.block_size * cache.head_dim];
+    let q = q.map(|q| &q[..cache.head_dim]);
+    let mut sums = [[s.splat(0.0); 2]; N];
+    for dim in 0..cache.head_dim {
+        let keys = keys[dim * cache.block_size + offset..][..STRIP].as_chunks::<LANES>().0;
+        let (low, high) = (T::load(s, &keys[0]), T::load(s, &keys[1]));
+        for n in 0..N {
+            let q = s.splat(q[n][dim]);
+            sums[n] = [s.fma(low, q, sums[n][0]), s.fma(high, q, sums[n][1])];
+        }
+    }
+    sums
+}
+
+/// Turns the first scores into `e^(scale (score - largest))` and returns their sum.
+#[inline(always)]
+fn exponentiate<S: Simd>(s: S, scores: &mut [f32], positions: usize, scale: f32) -> f32 {
+    let scores = &mut scores[..positions.next_multiple_of(LANES)];
+    scores[positions..].fill(f32::NEG_INFINITY);
+    let scores = scores.as_chunks_mut::<LANES>().0;
+    let mut largest = s.splat(f32::NEG_INFINITY);
+    for part in &*scores {
+        largest = s.max(s.load(part), largest);
+    }
+    let largest = s.splat(s.largest(largest));
+    let scale = s.splat(scale);
+    let mut mass = s.splat(0.0);
+    for part in scores {
+        let weight = s.exp(s.mul(s.sub(s.load(part), largest), scale));
+        s.store(weight, part);
+        mass = s.add(mass, weight);
+    }
+    s.sum(mass)
+}
+
+/// Adds weight times value, for as many positions of a strip as there are weights, to rows of `sums`.
+#[inline(always)]
+fn add_strip<S: Simd, T: KvElement, const N: usize>(
+    s: S,
+    cache: &Cache<'_, T>,
+    position: usize,
+    weights: [&[f32]; N],
+    sums: &mut [f32],
+) {
+    let head_dim = cache.head_dim;
+    let (start, offset) = cache.locate(position);
+    let values = &cache.data.values[start + offset * head_dim..][..STRIP * head_dim];
+    let paired = head_dim - head_dim % STRIP;
+    for dim in (0..paired).step_by(STRIP) {
+        add_columns::<S, T, N, 2>(s, values, head_dim, dim, weights, sums);
+    }
+    if paired < head_dim {
+        add_columns::<S, T, N, 1>(s, values, head_dim, paired, weights, sums);
+    }
+}
+
+/// [`add_strip`] for `W` vectors of dimensions.
+#[inline(always)]
+fn add_columns<S: Simd, T: KvElement, const N: usize, const W: usize>(
+    s: S,
+    values: &[T],
+    head_dim: usize,
+    dim: usize,
+    weights: [&[f32]; N],
+    sums: &mut [f32],
+) {
+    let mut totals = [[s.splat(0.0); W]; N];
+    for n in 0..N {
+        let from = sums[n * head_dim + dim..][..W * LANES].as_chunks::<LANES>().0;
+        for part in 0..W {
+            totals[n][part] = s.load(&from[part]);
+        }
+    }
+    let count = weights[0].len();
+    let weights = weights.map(|weights| &weights[..count]);
+    for position in 0..count {
+        let parts = values[position * head_dim + dim..][..W * LANES].as_chunks::<LANES>().0;
+        let mut value = [s.splat(0.0); W];
+        for part in 0..W {
+            value[part] = T::load(s, &parts[part]);
+        }
+        for n in 0..N {
+            let weight = s.splat(weights[n][position]);
+            for part in 0..W {
+                totals[n][part] = s.fma(weight, value[part], totals[n][part]);
+            }
+        }
+    }
+    for n in 0..N {
+        let to = sums[n * head_dim + dim..][..W * LANES].as_chunks_mut::<LANES>().0;
+        for part in 0..W {
+            s.store(totals[n][part], &mut to[part]);
+        }
+    }
+}

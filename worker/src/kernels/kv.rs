@@ -1,0 +1,155 @@
+//! The memory of one layer's KV cache, in blocks of positions.
+
+use super::simd::{LANES, Simd};
+use candle_core::{Result, bail};
+use half::f16;
+
+/// Positions that attention scores at a time: two vectors.
+pub(crate) const STRIP: usize = 2 * LANES;
+
+/// How cached keys and values are stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KvType {
+    /// Exact.
+    F32,
+    /// Half the memory, and half the traffic at long contexts.
+    F16,
+}
+
+/// Keys and values of one layer. Memory that was never written takes no physical pages.
+pub struct PagedKv {
+    pub(crate) data: KvData,
+    pub(crate) num_blocks: usize,
+    pub(crate) block_size: usize,
+    pub(crate) kv_heads: usize,
+    pub(crate) head_dim: usize,
+}
+
+pub(crate) enum KvData {
+    F32(KeysValues<f32>),
+    F16(KeysValues<u16>),
+}
+
+/// Both arrays hold, for each block and KV head, `block_size * head_dim` elements.
+pub(crate) struct KeysValues<T> {
+    /// Dimension by dimension, in a dimension position by position: scores of consecutive positions are lanes of a vector.
+    pub(crate) keys: Vec<T>,
+    /// Position by position.
+    pub(crate) values: Vec<T>,
+}
+
+/// An element type of the cache.
+pub(crate) trait KvElement: Copy + Sync {
+    fn from_f32(x: f32) -> Self;
+    fn load<S: Simd>(simd: S, x: &[Self; LANES]) -> S::F32;
+}
+
+impl KvElement for f32 {
+    fn from_f32(x: f32) -> Self {
+        x
+    }
+
+    #[inline(always)]
+    fn load<S: Simd>(simd: S, x: &[Self; LANES]) -> S::F32 {
+        simd.load(x)
+    }
+}
+
+/// Half precision bits: unlike `f16`, the standard library allocates zeros of it without touching them.
+impl KvElement for u16 {
+    fn from_f32(x: f32) -> Self {
+        f16::from_f32(x).to_bits()
+    }
+
+    #[inline(always)]
+    fn load<S: Simd>(simd: S, x: &[Self; LANES]) -> S::F32 {
+        simd.load_f16(x)
+    }
+}
+
+impl PagedKv {
+    /// A zeroed cache.
+    ///
+    /// # Errors
+    /// Where `block_size` is not a multiple of 16, `head_dim` not one of 8, or the memory cannot be had.
+    pub fn new(
+        kv_type: KvType,
+        num_blocks: usize,
+        block_size: usize,
+        kv_heads: usize,
+        head_dim: usize,
+    ) -> Result<Self> {
+        if block_size == 0 || !block_size.is_multiple_of(STRIP) {
+            bail!("kv block size {block_size} must be a multiple of {STRIP}");
+        }
+        if head_dim == 0 || !head_dim.is_multiple_of(LANES) {
+            bail!("head dimension {head_dim} must be a multiple of {LANES}");
+        }
+        let len = [block_size, kv_heads, head_dim].into_iter().try_fold(num_blocks, usize::checked_mul);
+        // `vec!` aborts where memory is refused; a request for it that is given back at once tells first.
+        let Some(len) = len.filter(|&len| Vec::<[f32; 2]>::new().try_reserve_exact(len).is_ok()) else {
+            bail!("no memory for a kv cache of {num_blocks} blocks of {block_size} tokens: ask for fewer kv tokens");
+        };
+        let data = match kv_type {
+            KvType::F32 => KvData::F32(KeysValues { keys: vec![0.0; len], values: vec![0.0; len] }),
+            KvType::F16 => KvData::F16(KeysValues { keys: vec![0; len], values: vec![0; len] }),
+        };
+        Ok(Self { data, num_blocks, block_size, kv_heads, head_dim })
+    }
+
+    /// Bytes of keys and values for one position.
+    #[must_use]
+    pub fn bytes_per_token(&self) -> usize {
+        let element = match self.data {
+            KvData::F32(_) => size_of::<f32>(),
+            KvData::F16(_) => size_of::<u16>(),
+        };
+        2 * self.kv_heads * self.head_dim * element
+    }
+
+    /// Elements of a block.
+    pub(crate) fn block_len(&self) -> usize {
+        self.kv_heads * self.head_dim * self.block_size
+    }
+
+    /// Stores row `row` of `k` and `v` at a position of a block.
+    pub(crate) fn write(&mut self, block: usize, position: usize, k: &[f32], v: &[f32]) {
+        let at = block * self.block_len();
+        match &mut self.data {
+            KvData::F32(kv) => kv.write(at, position, self.block_size, self.head_dim, k, v),
+            KvData::F16(kv) => kv.write(at, position, self.block_size, self.head_dim, k, v),
+        }
+    }
+}
+
+impl<T: KvElement> KeysValues<T> {
+    fn write(&mut self, block: usize, position: usize, block_size: usize, head_dim: usize, k: &[f32], v: &[f32]) {
+        let head_len = block_size * head_dim;
+        for (head, (k, v)) in k.chunks_exact(head_dim).zip(v.chunks_exact(head_dim)).enumerate() {
+            let start = block + head * head_len;
+            for (dim, &k) in self.keys[start..][..head_len].chunks_exact_mut(block_size).zip(k) {
+                dim[position] = T::from_f32(k);
+            }
+            for (out, &v) in self.values[start + position * head_dim..][..head_dim].iter_mut().zip(v) {
+                *out = T::from_f32(v);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_that_cannot_work_are_refused_with_the_reason() {
+        let error = |blocks, block_size, head_dim| {
+            PagedKv::new(KvType::F32, blocks, block_size, 3, head_dim).err().map(|e| e.to_string()).unwrap_or_default()
+        };
+        assert!(error(1, 8, 64).contains("block size 8"));
+        assert!(error(1, 0, 64).contains("block size 0"));
+        assert!(error(1, 16, 12).contains("head dimension 12"));
+        assert!(error(usize::MAX / 2, 16, 64).contains("fewer kv tokens"));
+        assert!(error(1 << 50, 16, 64).contains("fewer kv tokens"));
+    }
+}

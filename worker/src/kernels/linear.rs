@@ -1,0 +1,292 @@
+//! The linear layer: repacked weights behind a candle custom op.
+
+use super::dense::Dense;
+use super::matrix::{self, Matrix};
+use super::output::Output;
+use super::packed::Packed;
+use super::pool::Pool;
+use super::q4::{Q4_0, Q4_1};
+use super::q8::Q8_0;
+use candle_core::quantized::{GgmlDType, QTensor};
+use candle_core::{CpuStorage, CustomOp1, Device, Layout, Result, Shape, Tensor, bail};
+use std::sync::Arc;
+
+/// How a linear layer computes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Compute {
+    /// Dequantised weights and `f32` arithmetic: the reference.
+    F32,
+    /// 8-bit activations where the weights are Q4_0, Q4_1 or Q8_0; otherwise as [`Compute::F32`].
+    Quantized,
+}
+
+/// A linear layer without bias: `y = x Wᵀ`. Clones share the weights.
+///
+/// An output row has the same bits whatever other rows are computed with it and however many threads there are.
+#[derive(Clone)]
+pub struct Linear(Arc<Op>);
+
+/// Parts of the output features, in order.
+struct Op {
+    parts: Vec<Weights>,
+    in_features: usize,
+    out_features: usize,
+}
+
+enum Weights {
+    Dense(Dense),
+    Q4_0(Packed<Q4_0>),
+    Q4_1(Packed<Q4_1>),
+    Q8_0(Packed<Q8_0>),
+}
+
+/// Evaluates an expression with the matrix inside `Weights`, of whatever format.
+macro_rules! with_matrix {
+    ($weights:expr, $matrix:ident => $body:expr) => {
+        match $weights {
+            Weights::Dense($matrix) => $body,
+            Weights::Q4_0($matrix) => $body,
+            Weights::Q4_1($matrix) => $body,
+            Weights::Q8_0($matrix) => $body,
+        }
+    };
+}
+
+impl Weights {
+    fn new(tensors: &[QTensor], columns: usize, compute: Compute) -> Result<Self> {
+        let files = || tensors.iter().map(QTensor::data).collect::<Result<Vec<_>>>();
+        let dtype = tensors.first().map(QTensor::dtype);
+        Ok(match (compute, dtype) {
+            (Compute::Quantized, Some(GgmlDType::Q4_0)) => Self::Q4_0(Packed::new(&files()?, columns)),
+            (Compute::Quantized, Some(GgmlDType::Q4_1)) => Self::Q4_1(Packed::new(&files()?, columns)),
+            (Compute::Quantized, Some(GgmlDType::Q8_0)) => Self::Q8_0(Packed::new(&files()?, columns)),
+            _ => {
+                let dequantized = |t: &QTensor| t.dequantize(&Device::Cpu)?.flatten_all()?.to_vec1();
+                Self::Dense(Dense::new(&tensors.iter().map(dequantized).collect::<Result<Vec<_>>>()?, columns))
+            }
+        })
+    }
+}
+
+impl Linear {
+    /// Repacks a weight matrix `[out, in]` on the CPU; the original is dropped.
+    ///
+    /// # Errors
+    /// Where the weight is not a matrix with at least one element.
+    pub fn new(weight: QTensor, compute: Compute) -> Result<Self> {
+        Self::stack(vec![weight], compute)
+    }
+
+    /// One layer from several matrices `[out_i, in]` over the same input, e.g. query, key and value: their output features
+    /// follow each other. One call then costs one round of the thread pool.
+    ///
+    /// # Errors
+    /// Where a weight is not a matrix with at least one element, or their input features differ.
+    pub fn stack(weights: Vec<QTensor>, compute: Compute) -> Result<Self> {
+        let Some(Ok((_, in_features))) = weights.first().map(|w| w.shape().dims2()) else {
+            bail!("linear: the weight must be a matrix [out, in]");
+        };
+        let mut out_features = 0;
+        for weight in &weights {
+            let (rows, columns) = weight.shape().dims2()?;
+            if columns != in_features || rows == 0 || columns == 0 {
+                bail!("linear: weight {:?} must be a matrix [out, {in_features}] with elements", weight.shape());
+            }
+            out_features += rows;
+        }
+        let same_type = |a: &QTensor, b: &QTensor| a.dtype() == b.dtype();
+        let parts = weights.chunk_by(same_type).map(|tensors| Weights::new(tensors, in_features, compute));
+        let parts = parts.collect::<Result<_>>()?;
+        Ok(Self(Arc::new(Op { parts, in_features, out_features })))
+    }
+
+    /// `x` times the transposed weights: `[.., in]` to `[.., out]`, `f32` on the CPU and contiguous.
+    ///
+    /// # Errors
+    /// Where `x` is not so.
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        x.apply_op1_no_bwd(self.0.as_ref())
+    }
+
+    /// Rows `ids` of the dequantised weights, `[ids, in]`: an embedding whose matrix is also the output layer is stored once.
+    ///
+    /// # Errors
+    /// Where an id is not less than the number of output features.
+    pub fn embed(&self, ids: &[u32]) -> Result<Tensor> {
+        let width = self.in_features();
+        let mut out = vec![0.0; ids.len() * width];
+        for (&id, out) in ids.iter().zip(out.chunks_exact_mut(width)) {
+            let mut row = id as usize;
+            let part = self.0.parts.iter().find(|part| {
+                let rows = with_matrix!(part, m => m.rows());
+                let found = row < rows;
+                row -= if found { 0 } else { rows };
+                found
+            });
+            let Some(part) = part else {
+                bail!("embed: id {id} is not less than {}", self.out_features());
+            };
+            with_matrix!(part, m => m.dequantize_row(row, out));
+        }
+        Tensor::from_vec(out, (ids.len(), width), &Device::Cpu)
+    }
+
+    /// Length of an output row.
+    #[must_use]
+    pub fn out_features(&self) -> usize {
+        self.0.out_features
+    }
+
+    /// Length of an input row.
+    #[must_use]
+    pub fn in_features(&self) -> usize {
+        self.0.in_features
+    }
+
+    /// Bytes that the repacked weights take.
+    #[must_use]
+    pub fn size_in_bytes(&self) -> usize {
+        self.0.parts.iter().map(|part| with_matrix!(part, m => m.size_in_bytes())).sum()
+    }
+}
+
+impl Op {
+    fn multiply(&self, x: &[f32], pool: &Pool) -> Vec<f32> {
+        let stride = self.out_features;
+        let len = x.len() / self.in_features * stride;
+        let mut buffer = Vec::with_capacity(len);
+        let mut start = 0;
+        for part in &self.parts {
+            with_matrix!(part, m => {
+                let end = start + m.rows();
+                let out = Output::new(&mut buffer.spare_capacity_mut()[..len], stride, start..end);
+                matrix::multiply(m, x, &out, pool);
+                start = end;
+            });
+        }
+        // SAFETY: the parts cover every column, and each wrote every row.
+        #[expect(unsafe_code, reason = "zeroing a buffer that is overwritten costs a pass over memory")]
+        unsafe {
+            buffer.set_len(len);
+        }
+        buffer
+    }
+}
+
+impl CustomOp1 for Op {
+    fn name(&self) -> &'static str {
+        "linear"
+    }
+
+    fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let (CpuStorage::F32(x), Some((start, end))) = (storage, layout.contiguous_offsets()) else {
+            bail!("linear: the input must be contiguous f32");
+        };
+        let mut dims = layout.dims().to_vec();
+        match dims.last_mut() {
+            Some(last) if *last == self.in_features => *last = self.out_features,
+            _ => bail!("linear: the last dimension of the input {dims:?} must be {}", self.in_features),
+        }
+        Ok((CpuStorage::F32(self.multiply(&x[start..end], Pool::global())), dims.into()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::normals;
+    use super::*;
+    use proptest::prelude::*;
+    use std::num::NonZeroUsize;
+
+    const FORMATS: [GgmlDType; 6] =
+        [GgmlDType::Q4_0, GgmlDType::Q4_1, GgmlDType::Q8_0, GgmlDType::F32, GgmlDType::F16, GgmlDType::Q5_0];
+
+    fn quantized(out_features: usize, in_features: usize, dtype: GgmlDType, seed: u64) -> QTensor {
+        let weights = normals(out_features * in_features, seed);
+        QTensor::quantize(&Tensor::from_vec(weights, (out_features, in_features), &Device::Cpu).unwrap(), dtype)
+            .unwrap()
+    }
+
+    fn rows_of(x: &[f32], width: usize) -> Tensor {
+        Tensor::from_slice(x, (x.len() / width, width), &Device::Cpu).unwrap()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(40))]
+
+        #[test]
+        fn a_row_has_the_same_bits_in_any_batch_and_on_any_number_of_threads(
+            rows in 1usize..=40, out_features in 1usize..70, blocks in 1usize..4, format in 0..FORMATS.len(),
+            threads in 1usize..4, seed in any::<u64>(),
+        ) {
+            let in_features = 32 * blocks;
+            let layer = Linear::new(quantized(out_features, in_features, FORMATS[format], seed), Compute::Quantized)?;
+            let x = normals(rows * in_features, seed ^ 1);
+            let batch = layer.0.multiply(&x, &Pool::new(NonZeroUsize::new(threads).unwrap()));
+            for (x, together) in x.chunks(in_features).zip(batch.chunks(out_features)) {
+                let alone = layer.forward(&rows_of(x, in_features))?.flatten_all()?.to_vec1::<f32>()?;
+                prop_assert_eq!(together, &alone);
+            }
+        }
+
+        #[test]
+        fn a_product_is_that_of_the_dequantised_weights(
+            rows in 1usize..12, out_features in 1usize..70, blocks in 1usize..9, format in 0..FORMATS.len(), seed in any::<u64>(),
+        ) {
+            let in_features = 32 * blocks;
+            let weight = || quantized(out_features, in_features, FORMATS[format], seed);
+            let x = rows_of(&normals(rows * in_features, seed ^ 1), in_features);
+            let want = x.matmul(&weight().dequantize(&Device::Cpu)?.t()?)?;
+            let norm = (in_features as f64).sqrt();
+            for (compute, tolerance) in [(Compute::F32, 1e-5), (Compute::Quantized, 0.03)] {
+                let got = Linear::new(weight(), compute)?.forward(&x)?;
+                let error = (got - &want)?.abs()?.flatten_all()?.max(0)?.to_scalar::<f32>()?;
+                prop_assert!(f64::from(error) < tolerance * norm, "{:?}: {}", compute, error);
+            }
+        }
+
+        #[test]
+        fn stacked_layers_and_embeddings_are_those_of_their_parts(format in 0..FORMATS.len(), seed in any::<u64>()) {
+            let parts = || [(11, FORMATS[format], 1), (8, FORMATS[format], 2), (5, GgmlDType::Q8_0, 3)];
+            let part = |(rows, dtype, salt)| quantized(rows, 64, dtype, seed ^ salt);
+            let x = rows_of(&normals(3 * 64, seed), 64);
+            for compute in [Compute::F32, Compute::Quantized] {
+                let stacked = Linear::stack(parts().map(part).into(), compute)?;
+                let (got, ids) = (stacked.forward(&x)?, (0..24).collect::<Vec<u32>>());
+                let embedded = stacked.embed(&ids)?;
+                let mut start = 0;
+                for description in parts() {
+                    let rows = description.0;
+                    let want = Linear::new(part(description), compute)?.forward(&x)?;
+                    prop_assert_eq!(got.narrow(1, start, rows)?.to_vec2::<f32>()?, want.to_vec2::<f32>()?);
+                    let want = part(description).dequantize(&Device::Cpu)?;
+                    prop_assert_eq!(embedded.narrow(0, start, rows)?.to_vec2::<f32>()?, want.to_vec2::<f32>()?);
+                    start += rows;
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_fault_in_the_input_is_not_hidden_by_quantisation() -> Result<()> {
+        let layer = Linear::new(quantized(9, 32, GgmlDType::Q4_1, 1), Compute::Quantized)?;
+        let mut x = normals(64, 2);
+        x[40] = f32::NAN;
+        let y = layer.forward(&rows_of(&x, 32))?.to_vec2::<f32>()?;
+        assert!(y[0].iter().all(|y| y.is_finite()) && y[1].iter().all(|y| y.is_nan()));
+        Ok(())
+    }
+
+    #[test]
+    fn operands_that_do_not_match_are_refused() -> Result<()> {
+        let layer = Linear::new(quantized(9, 32, GgmlDType::Q4_1, 1), Compute::Quantized)?;
+        let error = layer.forward(&rows_of(&[0.0; 33], 33)).unwrap_err().to_string();
+        assert!(error.contains("must be 32"), "{error}");
+        let error = layer.embed(&[3, 9]).unwrap_err().to_string();
+        assert!(error.contains("id 9"), "{error}");
+        let pair = vec![quantized(9, 32, GgmlDType::Q4_1, 1), quantized(9, 64, GgmlDType::Q4_1, 1)];
+        assert!(Linear::stack(pair, Compute::F32).is_err());
+        assert!(Linear::stack(vec![], Compute::F32).is_err());
+        Ok(())
+    }
+}

@@ -1,0 +1,108 @@
+//! Root mean square normalisation (Zhang and Sennrich 2019).
+
+use super::rows::{Rows, build, padded};
+use super::simd::{Kernel, LANES, Simd, dispatch};
+use candle_core::{Device, Result, Tensor};
+
+/// `x / sqrt(mean(x²) + eps) * weight` for each row: `x` is `[rows, n]`, `weight` is `[n]`.
+///
+/// # Errors
+/// Where the operands are not `f32` on the CPU with contiguous rows, or the shapes do not match.
+pub fn rms_norm(x: &Tensor, weight: &Tensor, eps: f32) -> Result<Tensor> {
+    let x = Rows::new("x", x)?;
+    let weight = weight.unsqueeze(0)?;
+    let weight = Rows::with_shape("norm weight", &weight, 1, x.width)?;
+    let out = build(x.count, x.width, |index, out| {
+        dispatch(RmsNorm { x: x.row(index), weight: weight.row(0), eps, out });
+    });
+    Tensor::from_vec(out, (x.count, x.width), &Device::Cpu)
+}
+
+/// The residual sum `x + y`, and its [`rms_norm`]; all `[rows, n]`.
+///
+/// # Errors
+/// As [`rms_norm`].
+pub fn add_rms_norm(x: &Tensor, y: &Tensor, weight: &Tensor, eps: f32) -> Result<(Tensor, Tensor)> {
+    let sum = {
+        let x = Rows::new("x", x)?;
+        let y = Rows::with_shape("y", y, x.count, x.width)?;
+        let out = build(x.count, x.width, |index, out| {
+            for ((out, x), y) in out.iter_mut().zip(x.row(index)).zip(y.row(index)) {
+                *out = x + y;
+            }
+        });
+        Tensor::from_vec(out, (x.count, x.width), &Device::Cpu)?
+    };
+    let normed = rms_norm(&sum, weight, eps)?;
+    Ok((sum, normed))
+}
+
+struct RmsNorm<'a> {
+    x: &'a [f32],
+    weight: &'a [f32],
+    eps: f32,
+    out: &'a mut [f32],
+}
+
+impl Kernel for RmsNorm<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Self { x, weight, eps, out } = self;
+        let width = x.len();
+        let (parts, tail) = x.as_chunks::<LANES>();
+        let mut squares = s.splat(0.0);
+        for part in parts.iter().chain([&padded(tail)]) {
+            let v = s.load(part);
+            squares = s.fma(v, v, squares);
+        }
+        let inverse = 1.0 / (s.sum(squares) / width as f32 + eps).sqrt();
+        for ((out, x), weight) in out.iter_mut().zip(x).zip(weight) {
+            *out = x * inverse * weight;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::simd::Plain;
+    use super::super::testing::normals;
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn rms_norm_is_exact_to_rounding_and_alike_on_every_path(width in 1usize..70, seed in any::<u64>()) {
+            let (x, weight) = (normals(width, seed), normals(width, seed ^ 1));
+            let (mut out, mut plain) = (vec![0.0; width], vec![0.0; width]);
+            dispatch(RmsNorm { x: &x, weight: &weight, eps: 1e-5, out: &mut out });
+            RmsNorm { x: &x, weight: &weight, eps: 1e-5, out: &mut plain }.run(Plain);
+            prop_assert_eq!(&out, &plain);
+            let mean = x.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>() / width as f64;
+            for ((got, x), weight) in out.iter().zip(&x).zip(&weight) {
+                let want = f64::from(*x) / (mean + 1e-5).sqrt() * f64::from(*weight);
+                prop_assert!((f64::from(*got) - want).abs() <= 1e-5);
+            }
+        }
+    }
+
+    #[test]
+    fn the_residual_sum_comes_back_beside_its_norm() -> Result<()> {
+        let shape = (3, 40);
+        let x = Tensor::from_vec(normals(120, 1), shape, &Device::Cpu)?;
+        let y = Tensor::from_vec(normals(120, 2), shape, &Device::Cpu)?;
+        let weight = Tensor::from_vec(normals(40, 3), 40, &Device::Cpu)?;
+        let (sum, normed) = add_rms_norm(&x, &y, &weight, 1e-5)?;
+        assert_eq!(sum.to_vec2::<f32>()?, (&x + &y)?.to_vec2::<f32>()?);
+        assert_eq!(normed.to_vec2::<f32>()?, rms_norm(&sum, &weight, 1e-5)?.to_vec2::<f32>()?);
+        Ok(())
+    }
+
+    #[test]
+    fn shapes_that_do_not_match_are_refused() {
+        let zeros = |n: usize| Tensor::zeros(n, candle_core::DType::F32, &Device::Cpu).unwrap();
+        let error = rms_norm(&zeros(8).reshape((1, 8)).unwrap(), &zeros(7), 1e-5).unwrap_err();
+        assert!(error.to_string().contains("norm weight"), "{error}");
+    }
+}

@@ -1,0 +1,312 @@
+//! Eight `f32` lanes with one definition of every operation, so that a kernel is written once and run two ways: on AVX2, or as
+//! plain Rust anywhere. Both round alike (fused multiply-add, ties to even), so they give the same bits.
+
+use super::int8::Int8;
+use half::f16;
+
+/// Lanes of a vector.
+pub(crate) const LANES: usize = 8;
+
+/// An instruction set. A value is a proof that the processor has it.
+pub(crate) trait Simd: Int8<Sums = Self::F32> + Copy {
+    /// Eight lanes.
+    type F32: Copy;
+    fn splat(self, x: f32) -> Self::F32;
+    fn load(self, x: &[f32; LANES]) -> Self::F32;
+    /// Widens IEEE half precision bits.
+    fn load_f16(self, x: &[u16; LANES]) -> Self::F32;
+    fn store(self, v: Self::F32, out: &mut [f32; LANES]);
+    fn add(self, a: Self::F32, b: Self::F32) -> Self::F32;
+    fn sub(self, a: Self::F32, b: Self::F32) -> Self::F32;
+    fn mul(self, a: Self::F32, b: Self::F32) -> Self::F32;
+    fn div(self, a: Self::F32, b: Self::F32) -> Self::F32;
+    /// `a * b + c`, rounded once.
+    fn fma(self, a: Self::F32, b: Self::F32, c: Self::F32) -> Self::F32;
+    /// `a` where `a > b`, else `b`: a NaN in either gives `b`.
+    fn max(self, a: Self::F32, b: Self::F32) -> Self::F32;
+    /// `a` where `a < b`, else `b`: a NaN in either gives `b`.
+    fn min(self, a: Self::F32, b: Self::F32) -> Self::F32;
+    /// To the nearest integer, ties to even.
+    fn round(self, a: Self::F32) -> Self::F32;
+    /// 2^n for integral `n` in -127..=127, where -127 gives zero.
+    fn pow2(self, n: Self::F32) -> Self::F32;
+
+    #[inline(always)]
+    fn lanes(self, v: Self::F32) -> [f32; LANES] {
+        let mut out = [0.0; LANES];
+        self.store(v, &mut out);
+        out
+    }
+
+    /// Sum of the lanes, in a fixed pairwise order.
+    #[inline(always)]
+    fn sum(self, v: Self::F32) -> f32 {
+        let [a, b, c, d, e, f, g, h] = self.lanes(v);
+        ((a + e) + (c + g)) + ((b + f) + (d + h))
+    }
+
+    /// Largest lane.
+    #[inline(always)]
+    fn largest(self, v: Self::F32) -> f32 {
+        self.lanes(v).into_iter().fold(f32::NEG_INFINITY, f32::max)
+    }
+
+    /// e^x to 2 ulp; zero below about -87.7, finite above 88, NaN for NaN.
+    ///
+    /// Range reduction by ln 2 in two parts and a polynomial of degree 6, coefficients from Cephes `expf`.
+    #[inline(always)]
+    fn exp(self, x: Self::F32) -> Self::F32 {
+        let x = self.max(self.splat(-88.0), x);
+        let x = self.min(self.splat(88.0), x);
+        let n = self.round(self.mul(x, self.splat(std::f32::consts::LOG2_E)));
+        let r = self.fma(n, self.splat(-0.693_359_4), x);
+        let r = self.fma(n, self.splat(2.121_944_4e-4), r);
+        let mut p = self.splat(1.987_569_1e-4);
+        for c in [1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 0.5] {
+            p = self.fma(p, r, self.splat(c));
+        }
+        let p = self.fma(p, self.mul(r, r), self.add(r, self.splat(1.0)));
+        self.mul(p, self.pow2(n))
+    }
+}
+
+/// A kernel: its operands, and what to compute with them on any instruction set.
+///
+/// Only functions inlined into [`dispatch`] are compiled for the instruction set; closures and iterator adapters need not be, so
+/// vectors and hot loops stay out of them.
+pub(crate) trait Kernel {
+    type Output;
+    /// Implementations are `#[inline(always)]`, so that the body is compiled for the instruction set of [`dispatch`].
+    fn run<S: Simd>(self, simd: S) -> Self::Output;
+}
+
+/// Runs a kernel on the best instruction set that this processor has.
+pub(crate) fn dispatch<K: Kernel>(kernel: K) -> K::Output {
+    #[cfg(target_arch = "x86_64")]
+    if let Some(simd) = avx2::Avx2::detect() {
+        return simd.run(kernel);
+    }
+    kernel.run(Plain)
+}
+
+/// Plain Rust: the portable path, and the twin that tests compare with.
+#[derive(Clone, Copy)]
+pub(crate) struct Plain;
+
+#[inline(always)]
+fn zip(a: [f32; LANES], b: [f32; LANES], f: impl Fn(f32, f32) -> f32) -> [f32; LANES] {
+    std::array::from_fn(|i| f(a[i], b[i]))
+}
+
+impl Simd for Plain {
+    type F32 = [f32; LANES];
+    #[inline(always)]
+    fn splat(self, x: f32) -> Self::F32 {
+        [x; LANES]
+    }
+    #[inline(always)]
+    fn load(self, x: &[f32; LANES]) -> Self::F32 {
+        *x
+    }
+    #[inline(always)]
+    fn load_f16(self, x: &[u16; LANES]) -> Self::F32 {
+        x.map(|bits| f16::from_bits(bits).to_f32())
+    }
+    #[inline(always)]
+    fn store(self, v: Self::F32, out: &mut [f32; LANES]) {
+        *out = v;
+    }
+    #[inline(always)]
+    fn add(self, a: Self::F32, b: Self::F32) -> Self::F32 {
+        zip(a, b, |a, b| a + b)
+    }
+    #[inline(always)]
+    fn sub(self, a: Self::F32, b: Self::F32) -> Self::F32 {
+        zip(a, b, |a, b| a - b)
+    }
+    #[inline(always)]
+    fn mul(self, a: Self::F32, b: Self::F32) -> Self::F32 {
+        zip(a, b, |a, b| a * b)
+    }
+    #[inline(always)]
+    fn div(self, a: Self::F32, b: Self::F32) -> Self::F32 {
+        zip(a, b, |a, b| a / b)
+    }
+    #[inline(always)]
+    fn fma(self, a: Self::F32, b: Self::F32, c: Self::F32) -> Self::F32 {
+        std::array::from_fn(|i| a[i].mul_add(b[i], c[i]))
+    }
+    #[inline(always)]
+    fn max(self, a: Self::F32, b: Self::F32) -> Self::F32 {
+        zip(a, b, |a, b| if a > b { a } else { b })
+    }
+    #[inline(always)]
+    fn min(self, a: Self::F32, b: Self::F32) -> Self::F32 {
+        zip(a, b, |a, b| if a < b { a } else { b })
+    }
+    #[inline(always)]
+    fn round(self, a: Self::F32) -> Self::F32 {
+        a.map(f32::round_ties_even)
+    }
+    #[inline(always)]
+    fn pow2(self, n: Self::F32) -> Self::F32 {
+        n.map(|n| f32::from_bits((n as i32).wrapping_add(127).wrapping_shl(23) as u32))
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod avx2 {
+    //! The AVX2 instruction set with fused multiply-add and half precision conversion.
+    use super::{Kernel, LANES, Simd};
+    use std::arch::x86_64::*;
+
+    /// Made only by [`Avx2::detect`].
+    #[derive(Clone, Copy)]
+    pub(crate) struct Avx2(());
+
+    impl Avx2 {
+        pub(crate) fn detect() -> Option<Self> {
+            let found =
+                is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("f16c");
+            found.then_some(Self(()))
+        }
+
+        pub(super) fn run<K: Kernel>(self, kernel: K) -> K::Output {
+            #[target_feature(enable = "avx2,fma,f16c")]
+            fn compiled_for_avx2<K: Kernel>(simd: Avx2, kernel: K) -> K::Output {
+                kernel.run(simd)
+            }
+            // SAFETY: `self` exists, so `detect` found every feature that the function is compiled for.
+            #[expect(unsafe_code, reason = "calls a function compiled for a detected instruction set")]
+            unsafe {
+                compiled_for_avx2(self, kernel)
+            }
+        }
+    }
+
+    #[expect(unsafe_code, reason = "vector intrinsics")]
+    impl Simd for Avx2 {
+        type F32 = __m256;
+        #[inline(always)]
+        fn splat(self, x: f32) -> __m256 {
+            // SAFETY: `self` proves AVX2, FMA and F16C; so in every method below.
+            unsafe { _mm256_set1_ps(x) }
+        }
+        #[inline(always)]
+        fn load(self, x: &[f32; LANES]) -> __m256 {
+            // SAFETY: the array holds the 32 bytes that are read, unaligned.
+            unsafe { _mm256_loadu_ps(x.as_ptr()) }
+        }
+        #[inline(always)]
+        fn load_f16(self, x: &[u16; LANES]) -> __m256 {
+            // SAFETY: the array holds the 16 bytes that are read, unaligned.
+            unsafe { _mm256_cvtph_ps(_mm_loadu_si128(x.as_ptr().cast())) }
+        }
+        #[inline(always)]
+        fn store(self, v: __m256, out: &mut [f32; LANES]) {
+            // SAFETY: the array holds the 32 bytes that are written, unaligned.
+            unsafe { _mm256_storeu_ps(out.as_mut_ptr(), v) }
+        }
+        #[inline(always)]
+        fn add(self, a: __m256, b: __m256) -> __m256 {
+            // SAFETY: see `splat`.
+            unsafe { _mm256_add_ps(a, b) }
+        }
+        #[inline(always)]
+        fn sub(self, a: __m256, b: __m256) -> __m256 {
+            // SAFETY: see `splat`.
+            unsafe { _mm256_sub_ps(a, b) }
+        }
+        #[inline(always)]
+        fn mul(self, a: __m256, b: __m256) -> __m256 {
+            // SAFETY: see `splat`.
+            unsafe { _mm256_mul_ps(a, b) }
+        }
+        #[inline(always)]
+        fn div(self, a: __m256, b: __m256) -> __m256 {
+            // SAFETY: see `splat`.
+            unsafe { _mm256_div_ps(a, b) }
+        }
+        #[inline(always)]
+        fn fma(self, a: __m256, b: __m256, c: __m256) -> __m256 {
+            // SAFETY: see `splat`.
+            unsafe { _mm256_fmadd_ps(a, b, c) }
+        }
+        #[inline(always)]
+        fn max(self, a: __m256, b: __m256) -> __m256 {
+            // SAFETY: see `splat`.
+            unsafe { _mm256_max_ps(a, b) }
+        }
+        #[inline(always)]
+        fn min(self, a: __m256, b: __m256) -> __m256 {
+            // SAFETY: see `splat`.
+            unsafe { _mm256_min_ps(a, b) }
+        }
+        #[inline(always)]
+        fn round(self, a: __m256) -> __m256 {
+            // SAFETY: see `splat`.
+            unsafe { _mm256_round_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(a) }
+        }
+        #[inline(always)]
+        fn pow2(self, n: __m256) -> __m256 {
+            // SAFETY: see `splat`.
+            unsafe {
+                let biased = _mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127));
+                _mm256_castsi256_ps(_mm256_slli_epi32::<23>(biased))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    struct Everything<'a>(&'a [f32; LANES], &'a [f32; LANES]);
+    impl Kernel for Everything<'_> {
+        type Output = Vec<u32>;
+        #[inline(always)]
+        fn run<S: Simd>(self, s: S) -> Vec<u32> {
+            let (a, b) = (s.load(self.0), s.load(self.1));
+            let halves = self.0.map(|x| f16::from_f32(x).to_bits());
+            let all = [
+                s.add(a, b),
+                s.sub(a, b),
+                s.mul(a, b),
+                s.div(a, b),
+                s.fma(a, b, a),
+                s.max(a, b),
+                s.min(a, b),
+                s.round(a),
+                s.exp(a),
+                s.load_f16(&halves),
+                s.splat(s.sum(a)),
+                s.splat(s.largest(a)),
+            ];
+            all.into_iter().flat_map(|v| s.lanes(v)).map(f32::to_bits).collect()
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_vector_path_gives_the_bits_of_the_plain_path(
+            a in prop::array::uniform8(-200f32..200.0), b in prop::array::uniform8(-1e3f32..1e3),
+        ) {
+            prop_assert_eq!(dispatch(Everything(&a, &b)), Everything(&a, &b).run(Plain));
+        }
+
+        #[test]
+        fn exp_is_within_two_ulp(x in -87f32..88.0) {
+            let want = f64::from(x).exp();
+            let got = f64::from(Plain.exp([x; LANES])[0]);
+            prop_assert!((got / want - 1.0).abs() < 2.4e-7, "exp({}) = {}", x, got);
+        }
+    }
+
+    #[test]
+    fn exp_of_minus_infinity_is_zero_and_of_nan_is_nan() {
+        assert_eq!(Plain.exp([f32::NEG_INFINITY; LANES])[0], 0.0);
+        assert!(Plain.exp([f32::NAN; LANES])[0].is_nan());
+    }
+}
