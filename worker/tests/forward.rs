@@ -31,8 +31,7 @@ fn rows(runner: &mut CandleRunner, tokens: &[u32], chunks: &[usize], block_table
     let mut start = 0;
     let mut rows = Vec::new();
     for chunk in chunks {
-        let slice =
-            SequenceSlice { tokens: &tokens[start..start + chunk], start, block_table, logits: LogitRows::All };
+        let slice = SequenceSlice { tokens: &tokens[start..start + chunk], start, block_table, logits: LogitRows::All };
         rows.extend(forward(runner, &[slice]));
         start += chunk;
     }
@@ -113,7 +112,8 @@ fn recomputing_in_other_blocks_gives_the_same_bits() {
 #[test]
 fn a_ragged_batch_gives_the_bits_of_one_sequence_at_a_time() {
     let sequences: Vec<Vec<u32>> = [1, 3, 4, 15, 16, 33, 50].iter().map(|length| tokens(*length, *length)).collect();
-    let tables: Vec<Vec<u32>> = (0..sequences.len() as u32).map(|index| (index * 8..(index + 1) * 8).collect()).collect();
+    let tables: Vec<Vec<u32>> =
+        (0..sequences.len() as u32).map(|index| (index * 8..(index + 1) * 8).collect()).collect();
     for mut runner in runners() {
         let alone: Vec<Vec<Vec<u32>>> = sequences
             .iter()
@@ -145,11 +145,8 @@ fn only_the_wanted_rows_come_back() {
     for mut runner in runners() {
         let last_of_a = rows(&mut runner, &a, &[6], &[0, 1])[5].clone();
         let all_of_c = rows(&mut runner, &c, &[5], &[0, 1]);
-        let batch = [
-            slice(&a, &[0, 1], LogitRows::Last),
-            slice(&b, &[2], LogitRows::None),
-            slice(&c, &[3, 4], LogitRows::All),
-        ];
+        let batch =
+            [slice(&a, &[0, 1], LogitRows::Last), slice(&b, &[2], LogitRows::None), slice(&c, &[3, 4], LogitRows::All)];
         assert_eq!(forward(&mut runner, &batch), [vec![last_of_a], all_of_c].concat());
         assert!(forward(&mut runner, &[slice(&b, &[2], LogitRows::None)]).is_empty());
         assert!(forward(&mut runner, &[]).is_empty());

@@ -112,7 +112,9 @@ fn a_bias_is_refused_instead_of_ignored() {
 fn a_kv_budget_below_one_block_or_beyond_memory_is_refused() {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), tiny().bytes()).unwrap();
-    for (kv_tokens, expected) in [(BLOCK_SIZE - 1, "less than one block"), (usize::MAX, "too large"), (usize::MAX >> 28, "no memory")] {
+    for (kv_tokens, expected) in
+        [(BLOCK_SIZE - 1, "less than one block"), (usize::MAX, "too large"), (usize::MAX >> 28, "no memory")]
+    {
         let mut options = options(file.path(), Compute::F32);
         options.kv_tokens = kv_tokens;
         let message = load_error(load(&options, &mut |_, _| ()));

@@ -166,12 +166,16 @@ fn prompt_tokens(model: &LoadedModel, prompt: &str) -> anyhow::Result<Vec<u32>> 
 
 fn progress_bar(what: &'static str) -> ProgressBar {
     // The template is a constant without placeholders that could fail to parse.
-    let style = ProgressStyle::with_template("{prefix:8} {wide_bar} {pos}/{len}").unwrap_or_else(|_| ProgressStyle::default_bar());
+    let style = ProgressStyle::with_template("{prefix:8} {wide_bar} {pos}/{len}")
+        .unwrap_or_else(|_| ProgressStyle::default_bar());
     ProgressBar::no_length().with_style(style).with_prefix(what)
 }
 
 fn table_header() -> String {
-    format!("{:<12} {:>6} {:>8} {:>12} {:>12} {:>10}", "request", "tokens", "top-1 %", "logprob/tok", "last eos lp", "entropy")
+    format!(
+        "{:<12} {:>6} {:>8} {:>12} {:>12} {:>10}",
+        "request", "tokens", "top-1 %", "logprob/tok", "last eos lp", "entropy"
+    )
 }
 
 fn table_row(request: &Request, scores: &Scores) -> String {

@@ -213,11 +213,7 @@ impl Llama {
 
 impl CausalLm for Llama {
     fn kv_shape(&self) -> KvShape {
-        KvShape {
-            layers: self.config.layers,
-            heads: self.config.kv_heads,
-            head_dim: self.config.head_dim,
-        }
+        KvShape { layers: self.config.layers, heads: self.config.kv_heads, head_dim: self.config.head_dim }
     }
 
     fn context_length(&self) -> usize {

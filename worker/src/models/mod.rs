@@ -154,9 +154,12 @@ pub fn load(options: &LoadOptions, progress: &mut dyn FnMut(usize, usize)) -> Re
     }
     let num_blocks = options.kv_tokens / options.block_size;
     if u32::try_from(num_blocks).is_err() {
-        return Err(ModelError::InvalidOption(format!("kv budget of {num_blocks} blocks is too large: lower the budget")));
+        return Err(ModelError::InvalidOption(format!(
+            "kv budget of {num_blocks} blocks is too large: lower the budget"
+        )));
     }
-    let parts = load_file(&options.path, options.compute, progress).map_err(|source| ModelError::File { path: options.path.clone(), source })?;
+    let parts = load_file(&options.path, options.compute, progress)
+        .map_err(|source| ModelError::File { path: options.path.clone(), source })?;
     let spec = ModelSpec {
         name: options.name.clone(),
         architecture: parts.architecture,
@@ -168,8 +171,7 @@ pub fn load(options: &LoadOptions, progress: &mut dyn FnMut(usize, usize)) -> Re
         block_size: options.block_size,
         num_blocks,
     };
-    let runner =
-        CandleRunner::new(spec, parts.model).map_err(|error| ModelError::InvalidOption(error.to_string()))?;
+    let runner = CandleRunner::new(spec, parts.model).map_err(|error| ModelError::InvalidOption(error.to_string()))?;
     Ok(LoadedModel { runner, tokenizer: parts.tokenizer, chat_template: parts.chat_template })
 }
 

@@ -129,10 +129,8 @@ pub fn peaked_logits(vocab_size: usize, token: u32) -> Vec<f32> {
 /// FNV-1a over the tokens of a sequence; never 0, which stands for no tokens.
 fn extend_history(history: u64, token: u32) -> u64 {
     let start = if history == 0 { 0xcbf2_9ce4_8422_2325 } else { history };
-    let hash = token
-        .to_le_bytes()
-        .iter()
-        .fold(start, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3));
+    let hash =
+        token.to_le_bytes().iter().fold(start, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3));
     hash.max(1)
 }
 
