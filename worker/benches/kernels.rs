@@ -1,4 +1,4 @@
-//! Times the kernels on the shapes of SmolLM2-135M: `cargo bench -p eoscast-worker --bench kernels [filter]`.
+//! Times the kernels on the shapes of SmolLM2-135M: `cargo bench -p eoscast-worker --bench kernels [-- filter [threads]]`.
 //!
 //! Prints best, median and 90th percentile of repeated calls. Other load on the machine shows in the spread; compare the best.
 
@@ -120,7 +120,7 @@ fn elementwise(wanted: &dyn Fn(&str) -> bool) -> Result<()> {
         let (gate, up) = (random(&[rows, 1536])?, random(&[rows, 1536])?);
         let (qk, positions) = (random(&[rows, 768])?, vec![77; rows]);
         let rotation = Rotation::new(&positions, &[0.1; 32]);
-        let mut bench = |name: String, elements: usize, call: &dyn Fn() -> Result<()>| -> Result<()> {
+        let bench = |name: String, elements: usize, call: &dyn Fn() -> Result<()>| -> Result<()> {
             if wanted(&name) {
                 report(&name, measure(call)?, 1e-9 * elements as f64, "Gelement/s");
             }
@@ -147,8 +147,11 @@ fn elementwise(wanted: &dyn Fn(&str) -> bool) -> Result<()> {
 }
 
 fn main() -> Result<()> {
-    let filter = std::env::args().skip(1).find(|arg| !arg.starts_with('-'));
-    let wanted = |name: &str| filter.as_ref().is_none_or(|filter| name.contains(filter.as_str()));
+    let args: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
+    if let Some(threads) = args.get(1).and_then(|threads| threads.parse().ok()) {
+        Pool::set_global(threads);
+    }
+    let wanted = |name: &str| args.first().is_none_or(|filter| name.contains(filter.as_str()));
     println!("{} threads", Pool::global().threads());
     linear(&wanted)?;
     attention(&wanted)?;

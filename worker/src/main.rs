@@ -1,2 +1,8 @@
 //! The worker binary.
-fn main() {}
+
+use clap::Parser;
+use eoscast_worker::cli::{Cli, run};
+
+fn main() -> anyhow::Result<()> {
+    run(&Cli::parse())
+}

@@ -77,11 +77,10 @@ impl<T: KvElement> Tile<'_, T> {
         let q: [&[f32]; N] = std::array::from_fn(|n| queries[n].q);
         for position in (0..longest).step_by(STRIP) {
             let strip = score_strip(s, &cache, position, q);
-            for (n, halves) in strip.into_iter().enumerate() {
-                let at = &mut scores[n * stride + position..][..STRIP];
-                for (half, out) in halves.into_iter().zip(at.as_chunks_mut::<LANES>().0) {
-                    s.store(half, out);
-                }
+            for (n, [low, high]) in strip.iter().enumerate() {
+                let at = scores[n * stride + position..][..STRIP].as_chunks_mut::<LANES>().0;
+                s.store(*low, &mut at[0]);
+                s.store(*high, &mut at[1]);
             }
         }
 
@@ -126,12 +125,12 @@ fn score_strip<S: Simd, T: KvElement, const N: usize>(
     let keys = &cache.data.keys[start..][..cache.block_size * cache.head_dim];
     let q = q.map(|q| &q[..cache.head_dim]);
     let mut sums = [[s.splat(0.0); 2]; N];
-    for (dim, keys) in keys.chunks_exact(cache.block_size).enumerate() {
-        let keys = keys[offset..][..STRIP].as_chunks::<LANES>().0;
+    for dim in 0..cache.head_dim {
+        let keys = keys[dim * cache.block_size + offset..][..STRIP].as_chunks::<LANES>().0;
         let (low, high) = (T::load(s, &keys[0]), T::load(s, &keys[1]));
-        for (sums, q) in sums.iter_mut().zip(q) {
-            let q = s.splat(q[dim]);
-            *sums = [s.fma(low, q, sums[0]), s.fma(high, q, sums[1])];
+        for n in 0..N {
+            let q = s.splat(q[n][dim]);
+            sums[n] = [s.fma(low, q, sums[n][0]), s.fma(high, q, sums[n][1])];
         }
     }
     sums
@@ -190,31 +189,31 @@ fn add_columns<S: Simd, T: KvElement, const N: usize, const W: usize>(
     sums: &mut [f32],
 ) {
     let mut totals = [[s.splat(0.0); W]; N];
-    for (n, totals) in totals.iter_mut().enumerate() {
-        let from = &sums[n * head_dim + dim..][..W * LANES];
-        for (total, from) in totals.iter_mut().zip(from.as_chunks::<LANES>().0) {
-            *total = s.load(from);
+    for n in 0..N {
+        let from = sums[n * head_dim + dim..][..W * LANES].as_chunks::<LANES>().0;
+        for part in 0..W {
+            totals[n][part] = s.load(&from[part]);
         }
     }
     let count = weights[0].len();
     let weights = weights.map(|weights| &weights[..count]);
-    for (position, values) in values.chunks_exact(head_dim).take(count).enumerate() {
-        let parts = values[dim..][..W * LANES].as_chunks::<LANES>().0;
+    for position in 0..count {
+        let parts = values[position * head_dim + dim..][..W * LANES].as_chunks::<LANES>().0;
         let mut value = [s.splat(0.0); W];
-        for (value, part) in value.iter_mut().zip(parts) {
-            *value = T::load(s, part);
+        for part in 0..W {
+            value[part] = T::load(s, &parts[part]);
         }
-        for (totals, weights) in totals.iter_mut().zip(weights) {
-            let weight = s.splat(weights[position]);
-            for (total, value) in totals.iter_mut().zip(value) {
-                *total = s.fma(weight, value, *total);
+        for n in 0..N {
+            let weight = s.splat(weights[n][position]);
+            for part in 0..W {
+                totals[n][part] = s.fma(weight, value[part], totals[n][part]);
             }
         }
     }
-    for (n, totals) in totals.into_iter().enumerate() {
-        let to = &mut sums[n * head_dim + dim..][..W * LANES];
-        for (total, to) in totals.into_iter().zip(to.as_chunks_mut::<LANES>().0) {
-            s.store(total, to);
+    for n in 0..N {
+        let to = sums[n * head_dim + dim..][..W * LANES].as_chunks_mut::<LANES>().0;
+        for part in 0..W {
+            s.store(totals[n][part], &mut to[part]);
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Weights as `f32`: the reference path, and every format without an 8-bit kernel.
 
 use super::matrix::Matrix;
-use super::output::Output;
+use super::output::{Output, Target};
 use super::simd::{LANES, Simd};
 use std::ops::Range;
 
@@ -79,13 +79,6 @@ impl Matrix for Dense {
     }
 }
 
-/// Where a tile's results go: its first row and output feature.
-struct Target<'a> {
-    out: &'a Output<'a>,
-    row: usize,
-    column: usize,
-}
-
 /// One multiply-add per weight, in the order of the input features, whatever `ROWS` is.
 #[inline(always)]
 fn multiply_tile<S: Simd, const ROWS: usize>(s: S, weights: &[[f32; PANEL]], x: &[f32], to: Target<'_>) {
@@ -93,15 +86,16 @@ fn multiply_tile<S: Simd, const ROWS: usize>(s: S, weights: &[[f32; PANEL]], x: 
     let columns = weights.len();
     let rows: [&[f32]; ROWS] = std::array::from_fn(|row| &x[row * columns..][..columns]);
     for (k, weights) in weights.iter().enumerate() {
-        let [low, high] = halves(weights).map(|half| s.load(half));
-        for (sums, x) in sums.iter_mut().zip(rows) {
-            let x = s.splat(x[k]);
-            *sums = [s.fma(low, x, sums[0]), s.fma(high, x, sums[1])];
+        let [low, high] = halves(weights);
+        let (low, high) = (s.load(low), s.load(high));
+        for row in 0..ROWS {
+            let x = s.splat(rows[row][k]);
+            sums[row] = [s.fma(low, x, sums[row][0]), s.fma(high, x, sums[row][1])];
         }
     }
-    for (row, [low, high]) in sums.into_iter().enumerate() {
-        to.out.write(s, to.row + row, to.column, low);
-        to.out.write(s, to.row + row, to.column + LANES, high);
+    for (row, [low, high]) in sums.iter().enumerate() {
+        to.out.write(s, to.row + row, to.column, *low);
+        to.out.write(s, to.row + row, to.column + LANES, *high);
     }
 }
 

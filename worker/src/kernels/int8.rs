@@ -92,9 +92,10 @@ mod avx2 {
             unsafe {
                 let low = _mm256_set1_epi8(15);
                 let mut out = [_mm256_setzero_si256(); 8];
-                for (chunk, pair) in weights.iter().zip(out.as_chunks_mut::<2>().0) {
-                    let bytes = _mm256_loadu_si256(chunk.as_ptr().cast());
-                    *pair = [_mm256_and_si256(bytes, low), _mm256_and_si256(_mm256_srli_epi16::<4>(bytes), low)];
+                for chunk in 0..4 {
+                    let bytes = _mm256_loadu_si256(weights[chunk].as_ptr().cast());
+                    out[2 * chunk] = _mm256_and_si256(bytes, low);
+                    out[2 * chunk + 1] = _mm256_and_si256(_mm256_srli_epi16::<4>(bytes), low);
                 }
                 out
             }
@@ -106,8 +107,9 @@ mod avx2 {
             // SAFETY: AVX2 is there.
             unsafe {
                 let mut sums = _mm256_maddubs_epi16(weights[0], broadcast(self, x, 0));
-                for (quarter, &w) in weights.iter().enumerate().skip(1) {
-                    sums = _mm256_add_epi16(sums, _mm256_maddubs_epi16(w, broadcast(self, x, quarter)));
+                for quarter in 1..8 {
+                    let products = _mm256_maddubs_epi16(weights[quarter], broadcast(self, x, quarter));
+                    sums = _mm256_add_epi16(sums, products);
                 }
                 _mm256_cvtepi32_ps(_mm256_madd_epi16(sums, _mm256_set1_epi16(1)))
             }
@@ -120,8 +122,8 @@ mod avx2 {
             unsafe {
                 let ones = _mm256_set1_epi16(1);
                 let mut sums = _mm256_setzero_si256();
-                for (quarter, w) in weights.iter().enumerate() {
-                    let w = _mm256_loadu_si256(w.as_ptr().cast());
+                for quarter in 0..8 {
+                    let w = _mm256_loadu_si256(weights[quarter].as_ptr().cast());
                     let x = _mm256_sign_epi8(broadcast(self, x, quarter), w);
                     let pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(w), x);
                     sums = _mm256_add_epi32(sums, _mm256_madd_epi16(pairs, ones));

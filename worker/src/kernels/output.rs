@@ -51,3 +51,10 @@ impl<'a> Output<'a> {
         }
     }
 }
+
+/// Where the results of a tile go: its first row and column.
+pub(crate) struct Target<'a> {
+    pub(crate) out: &'a Output<'a>,
+    pub(crate) row: usize,
+    pub(crate) column: usize,
+}

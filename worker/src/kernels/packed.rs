@@ -2,7 +2,7 @@
 
 use super::int8::BLOCK;
 use super::matrix::Matrix;
-use super::output::Output;
+use super::output::{Output, Target};
 use super::quantize::{GROUP, QuantizedRows, RowGroup};
 use super::simd::{LANES, Simd};
 use half::f16;
@@ -82,19 +82,20 @@ impl<B: PackedBlock> Matrix for Packed<B> {
 
     #[inline(always)]
     fn multiply<S: Simd>(&self, s: S, panels: Range<usize>, x: &QuantizedRows, out: &Output<'_>) {
-        for (group, x) in x.groups().enumerate() {
+        for group in 0..x.groups() {
+            let x = x.group(group);
             for panel in panels.clone() {
                 let blocks = &self.blocks[panel * self.width..][..self.width];
-                let write = |row, sums| out.write(s, group * GROUP + row, panel * LANES, sums);
+                let to = Target { out, row: group * GROUP, column: panel * LANES };
                 match x.rows {
-                    1 => multiply_group::<S, B, 1>(s, blocks, x, write),
-                    2 => multiply_group::<S, B, 2>(s, blocks, x, write),
-                    3 => multiply_group::<S, B, 3>(s, blocks, x, write),
-                    4 => multiply_group::<S, B, 4>(s, blocks, x, write),
-                    5 => multiply_group::<S, B, 5>(s, blocks, x, write),
-                    6 => multiply_group::<S, B, 6>(s, blocks, x, write),
-                    7 => multiply_group::<S, B, 7>(s, blocks, x, write),
-                    _ => multiply_group::<S, B, GROUP>(s, blocks, x, write),
+                    1 => multiply_group::<S, B, 1>(s, blocks, x, to),
+                    2 => multiply_group::<S, B, 2>(s, blocks, x, to),
+                    3 => multiply_group::<S, B, 3>(s, blocks, x, to),
+                    4 => multiply_group::<S, B, 4>(s, blocks, x, to),
+                    5 => multiply_group::<S, B, 5>(s, blocks, x, to),
+                    6 => multiply_group::<S, B, 6>(s, blocks, x, to),
+                    7 => multiply_group::<S, B, 7>(s, blocks, x, to),
+                    _ => multiply_group::<S, B, GROUP>(s, blocks, x, to),
                 }
             }
         }
@@ -110,24 +111,19 @@ impl<B: PackedBlock> Matrix for Packed<B> {
 
 /// One multiply-add per block and row, in the order of the blocks, whatever `ROWS` is.
 #[inline(always)]
-fn multiply_group<S: Simd, B: PackedBlock, const ROWS: usize>(
-    s: S,
-    blocks: &[B],
-    x: RowGroup<'_>,
-    write: impl Fn(usize, S::F32),
-) {
+fn multiply_group<S: Simd, B: PackedBlock, const ROWS: usize>(s: S, blocks: &[B], x: RowGroup<'_>, to: Target<'_>) {
     let mut totals = [s.splat(0.0); ROWS];
-    let values = x.values.as_chunks::<ROWS>().0;
-    let scales = x.scales.as_chunks::<ROWS>().0;
-    let sums = x.sums.as_chunks::<ROWS>().0;
-    for (((block, values), scales), sums) in blocks.iter().zip(values).zip(scales).zip(sums) {
-        let unpacked = block.unpack(s);
+    let values = &x.values.as_chunks::<ROWS>().0[..blocks.len()];
+    let scales = &x.scales.as_chunks::<ROWS>().0[..blocks.len()];
+    let sums = &x.sums.as_chunks::<ROWS>().0[..blocks.len()];
+    for at in 0..blocks.len() {
+        let unpacked = blocks[at].unpack(s);
         for row in 0..ROWS {
-            let dots = block.dot(s, unpacked, &values[row], sums[row]);
-            totals[row] = s.fma(dots, s.splat(scales[row]), totals[row]);
+            let dots = blocks[at].dot(s, unpacked, &values[at][row], sums[at][row]);
+            totals[row] = s.fma(dots, s.splat(scales[at][row]), totals[row]);
         }
     }
-    for (row, total) in totals.into_iter().enumerate() {
-        write(row, total);
+    for (row, total) in totals.iter().enumerate() {
+        to.out.write(s, to.row + row, to.column, *total);
     }
 }

@@ -34,13 +34,19 @@ impl QuantizedRows {
         dispatch(Quantize { x, width })
     }
 
-    pub(crate) fn groups(&self) -> impl Iterator<Item = RowGroup<'_>> {
-        let chunk = self.blocks.max(1) * GROUP;
-        self.values
-            .chunks(chunk)
-            .zip(self.scales.chunks(chunk))
-            .zip(self.sums.chunks(chunk))
-            .map(|((values, scales), sums)| RowGroup { values, scales, sums, rows: values.len() / self.blocks })
+    pub(crate) fn groups(&self) -> usize {
+        self.values.len().div_ceil((self.blocks * GROUP).max(1))
+    }
+
+    pub(crate) fn group(&self, index: usize) -> RowGroup<'_> {
+        let start = index * self.blocks * GROUP;
+        let end = self.values.len().min(start + self.blocks * GROUP);
+        RowGroup {
+            values: &self.values[start..end],
+            scales: &self.scales[start..end],
+            sums: &self.sums[start..end],
+            rows: (end - start) / self.blocks,
+        }
     }
 }
 
@@ -55,17 +61,17 @@ impl Kernel for Quantize<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) -> QuantizedRows {
         let Self { x, width } = self;
-        let total = x.len() / BLOCK;
-        let mut values = vec![[0; BLOCK]; total];
-        let (mut scales, mut sums) = (vec![0.0; total], vec![0.0; total]);
+        let x = x.as_chunks::<BLOCK>().0;
+        let mut values = vec![[0; BLOCK]; x.len()];
+        let (mut scales, mut sums) = (vec![0.0; x.len()], vec![0.0; x.len()]);
         let blocks = width / BLOCK;
-        for (group_index, group) in x.chunks((width * GROUP).max(1)).enumerate() {
-            let rows = group.len() / width;
-            for (row, x) in group.chunks_exact(width).enumerate() {
-                for (block, x) in x.as_chunks::<BLOCK>().0.iter().enumerate() {
-                    let at = group_index * GROUP * blocks + block * rows + row;
-                    (scales[at], sums[at]) = quantize_block(s, x, &mut values[at]);
-                }
+        let rows = x.len() / blocks;
+        for row in 0..rows {
+            let first = row - row % GROUP;
+            let group = GROUP.min(rows - first);
+            for block in 0..blocks {
+                let at = first * blocks + block * group + row % GROUP;
+                (scales[at], sums[at]) = quantize_block(s, &x[row * blocks + block], &mut values[at]);
             }
         }
         QuantizedRows { values, scales, sums, blocks }
@@ -77,7 +83,8 @@ impl Kernel for Quantize<'_> {
 fn quantize_block<S: Simd>(s: S, x: &[f32; BLOCK], values: &mut [i8; BLOCK]) -> (f32, f32) {
     let zero = s.splat(0.0);
     let (mut largest, mut fault) = (zero, zero);
-    for part in x.as_chunks::<LANES>().0 {
+    let parts = x.as_chunks::<LANES>().0;
+    for part in parts {
         let v = s.load(part);
         largest = s.max(s.max(v, s.sub(zero, v)), largest);
         fault = s.fma(v, zero, fault); // zero times a value that is not finite is NaN
@@ -87,10 +94,13 @@ fn quantize_block<S: Simd>(s: S, x: &[f32; BLOCK], values: &mut [i8; BLOCK]) -> 
     // Below this the inverse overflows; such a block is as good as zero.
     let inverse = s.splat(if largest > 1e-36 { 127.0 / largest } else { 0.0 });
     let mut sum = zero;
-    for (part, out) in x.as_chunks::<LANES>().0.iter().zip(values.as_chunks_mut::<LANES>().0) {
-        let rounded = s.round(s.mul(s.load(part), inverse));
+    for part in 0..parts.len() {
+        let rounded = s.round(s.mul(s.load(&parts[part]), inverse));
         sum = s.add(sum, rounded);
-        *out = s.lanes(rounded).map(|v| v as i8);
+        let lanes = s.lanes(rounded);
+        for lane in 0..LANES {
+            values[part * LANES + lane] = lanes[lane] as i8;
+        }
     }
     (scale, s.sum(sum))
 }
@@ -115,7 +125,7 @@ mod tests {
             prop_assert_eq!(&batch.sums, &plain.sums);
             for (index, row) in x.chunks(width).enumerate() {
                 let alone = QuantizedRows::new(row, width);
-                let group = batch.groups().nth(index / GROUP).unwrap();
+                let group = batch.group(index / GROUP);
                 for block in 0..blocks {
                     let at = block * group.rows + index % GROUP;
                     prop_assert_eq!(group.values[at], alone.values[block]);

@@ -31,6 +31,7 @@ pub(crate) trait Simd: Int8<Sums = Self::F32> + Copy {
     /// 2^n for integral `n` in -127..=127, where -127 gives zero.
     fn pow2(self, n: Self::F32) -> Self::F32;
 
+    #[inline(always)]
     fn lanes(self, v: Self::F32) -> [f32; LANES] {
         let mut out = [0.0; LANES];
         self.store(v, &mut out);
@@ -70,6 +71,9 @@ pub(crate) trait Simd: Int8<Sums = Self::F32> + Copy {
 }
 
 /// A kernel: its operands, and what to compute with them on any instruction set.
+///
+/// Only functions inlined into [`dispatch`] are compiled for the instruction set; closures and iterator adapters need not be, so
+/// vectors and hot loops stay out of them.
 pub(crate) trait Kernel {
     type Output;
     /// Implementations are `#[inline(always)]`, so that the body is compiled for the instruction set of [`dispatch`].

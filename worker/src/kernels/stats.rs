@@ -68,30 +68,31 @@ impl Kernel for Mass<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) -> (f64, f64) {
-        let max = s.splat(self.max_logit);
-        // e^-88 is zero in `exp`, and unlike minus infinity it gives no NaN when multiplied by zero.
-        let lowest = s.splat(-88.0);
-        let (mut mass, mut weighted) = (0.0, 0.0);
-        let mut run = |parts: &[[f32; LANES]]| {
-            let (mut e_sum, mut de_sum) = (s.splat(0.0), s.splat(0.0));
-            for part in parts {
-                let d = s.max(lowest, s.sub(s.load(part), max));
-                let e = s.exp(d);
-                e_sum = s.add(e_sum, e);
-                de_sum = s.fma(d, e, de_sum);
-            }
-            mass += f64::from(s.sum(e_sum));
-            weighted += f64::from(s.sum(de_sum));
-        };
         let (parts, tail) = self.logits.as_chunks::<LANES>();
-        parts.chunks(RUN).for_each(&mut run);
-        if !tail.is_empty() {
-            let mut last = padded(tail);
-            last[tail.len()..].fill(f32::NEG_INFINITY);
-            run(&[last]);
+        let mut last = padded(tail);
+        last[tail.len()..].fill(f32::NEG_INFINITY);
+        let (mut mass, mut weighted) = (0.0, 0.0);
+        for run in parts.chunks(RUN).chain([&[last][..]]) {
+            let (run_mass, run_weighted) = sum_run(s, run, self.max_logit);
+            mass += f64::from(run_mass);
+            weighted += f64::from(run_weighted);
         }
         (mass, weighted)
     }
+}
+
+#[inline(always)]
+fn sum_run<S: Simd>(s: S, run: &[[f32; LANES]], max_logit: f32) -> (f32, f32) {
+    // e^-88 is zero in `exp`, and unlike minus infinity it gives no NaN when multiplied by zero.
+    let (max, lowest) = (s.splat(max_logit), s.splat(-88.0));
+    let (mut mass, mut weighted) = (s.splat(0.0), s.splat(0.0));
+    for part in run {
+        let d = s.max(lowest, s.sub(s.load(part), max));
+        let e = s.exp(d);
+        mass = s.add(mass, e);
+        weighted = s.fma(d, e, weighted);
+    }
+    (s.sum(mass), s.sum(weighted))
 }
 
 struct CountLarger<'a> {

@@ -1,5 +1,11 @@
 //! One forward pass over a ragged batch: sequences at different positions, prefill chunks beside decodes.
 
+pub mod candle;
+pub mod scripted;
+
+pub use candle::CandleRunner;
+pub use scripted::ScriptedRunner;
+
 use thiserror::Error;
 
 /// What the engine must know of a loaded model.
@@ -37,7 +43,7 @@ pub enum LogitRows {
 }
 
 /// The part of one sequence that a step computes.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 pub struct SequenceSlice<'a> {
     /// Tokens to compute, at consecutive positions; never empty.
     pub tokens: &'a [u32],
@@ -70,4 +76,56 @@ pub trait ModelRunner: Send {
     /// A row depends on its own sequence only: the same tokens give the same bits whatever else is in the batch and however
     /// the prompt was cut into chunks.
     fn forward(&mut self, batch: &[SequenceSlice<'_>], logits: &mut Vec<f32>) -> Result<(), RunnerError>;
+}
+
+impl SequenceSlice<'_> {
+    /// Positions in the KV cache once the slice is computed.
+    #[must_use]
+    pub fn end(&self) -> usize {
+        self.start + self.tokens.len()
+    }
+
+    /// Indices into `tokens` whose logits are wanted.
+    fn wanted(&self) -> std::ops::Range<usize> {
+        let length = self.tokens.len();
+        match self.logits {
+            LogitRows::None => length..length,
+            LogitRows::Last => length - 1..length,
+            LogitRows::All => 0..length,
+        }
+    }
+}
+
+/// Checks what a kernel would otherwise read or write out of bounds, and that no two slices write one block.
+///
+/// Blocks that are only read may be shared: that is how a common prefix is reused.
+fn check_batch(spec: &ModelSpec, batch: &[SequenceSlice<'_>]) -> Result<(), RunnerError> {
+    let mut writer_of_block = std::collections::HashMap::new();
+    for (index, slice) in batch.iter().enumerate() {
+        let invalid = |reason: String| Err(RunnerError::InvalidBatch(format!("slice {index}: {reason}")));
+        if slice.tokens.is_empty() {
+            return invalid("no tokens".to_owned());
+        }
+        if let Some(token) = slice.tokens.iter().find(|token| **token as usize >= spec.vocab_size) {
+            return invalid(format!("token {token} is outside the vocabulary of {}", spec.vocab_size));
+        }
+        // `start` comes from the caller: no overflow.
+        let end = slice.start.saturating_add(slice.tokens.len());
+        if end > spec.context_length {
+            return invalid(format!("position {end} is beyond the context of {}", spec.context_length));
+        }
+        let blocks = end.div_ceil(spec.block_size);
+        let Some(table) = slice.block_table.get(..blocks) else {
+            return invalid(format!("{} blocks for {end} positions, {blocks} needed", slice.block_table.len()));
+        };
+        if let Some(block) = table.iter().find(|block| **block as usize >= spec.num_blocks) {
+            return invalid(format!("block {block} is outside the cache of {}", spec.num_blocks));
+        }
+        for block in &table[slice.start / spec.block_size..] {
+            if let Some(other) = writer_of_block.insert(*block, index) {
+                return invalid(format!("block {block} is written by slice {other} too"));
+            }
+        }
+    }
+    Ok(())
 }

@@ -1,0 +1,194 @@
+//! `score`: feeds given replies through the serving path and prints the log-probabilities that the model gives them.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail, ensure};
+use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
+use serde::{Deserialize, Serialize};
+
+use crate::kernels::Compute;
+use crate::models::{LoadOptions, LoadedModel, load, locate};
+use crate::runner::{ModelRunner, ModelSpec};
+use crate::scoring::{ScoredText, Scores, kv_tokens, score};
+use crate::text::ChatMessage;
+
+/// Options of `score`.
+#[derive(Debug, Args)]
+pub struct ScoreArgs {
+    /// Path of a GGUF file, or a known model name.
+    #[arg(long, env = "EOSCAST_MODEL", default_value = "smollm2-135m")]
+    model: String,
+    /// JSONL file, one request a line: id, prompt, input_ids, output_ids.
+    #[arg(long, env = "EOSCAST_INPUT")]
+    input: PathBuf,
+    /// Arithmetic of the matrix products.
+    #[arg(long, env = "EOSCAST_COMPUTE", value_enum, default_value_t = ComputeArg::Quantized)]
+    compute: ComputeArg,
+    /// Print one JSON object a request instead of a table.
+    #[arg(long, env = "EOSCAST_JSON")]
+    json: bool,
+}
+
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum ComputeArg {
+    /// Dequantised weights, f32 arithmetic.
+    F32,
+    /// Quantised weights, int8 activations.
+    Quantized,
+}
+
+impl From<ComputeArg> for Compute {
+    fn from(compute: ComputeArg) -> Self {
+        match compute {
+            ComputeArg::F32 => Self::F32,
+            ComputeArg::Quantized => Self::Quantized,
+        }
+    }
+}
+
+/// One line of the input; other fields are ignored.
+#[derive(Debug, Deserialize)]
+struct Request {
+    id: String,
+    prompt: String,
+    input_ids: Vec<u32>,
+    output_ids: Vec<u32>,
+}
+
+/// One line of the output. `input_ids` come from our template and tokenizer, not from the input.
+#[derive(Debug, Serialize)]
+struct Line<'a> {
+    id: &'a str,
+    input_ids: Vec<u32>,
+    top1: &'a [u32],
+    token_logprob: &'a [f32],
+    eos_logprob: &'a [f32],
+    entropy: &'a [f32],
+}
+
+/// Scores every request of the input file.
+pub(super) fn run(args: &ScoreArgs) -> anyhow::Result<()> {
+    let requests = read_requests(&args.input)?;
+    let longest = requests.iter().map(|request| request.input_ids.len() + request.output_ids.len()).max().unwrap_or(0);
+    let mut model = load_model(args, longest)?;
+    let texts = requests
+        .iter()
+        .map(|request| scored_text(request, model.runner.spec()).with_context(|| format!("request {}", request.id)))
+        .collect::<anyhow::Result<Vec<_>>>()?;
+    let bar = progress_bar("scoring");
+    bar.set_length(texts.len() as u64);
+    let scores = score(&mut model.runner, &texts, &mut |done| bar.set_position(done as u64))?;
+    bar.finish_and_clear();
+    let mut out = std::io::stdout().lock();
+    if !args.json {
+        writeln!(out, "{}", table_header())?;
+    }
+    for (request, scores) in requests.iter().zip(&scores) {
+        if args.json {
+            let line = Line {
+                id: &request.id,
+                input_ids: prompt_tokens(&model, &request.prompt)?,
+                top1: &scores.top1,
+                token_logprob: &scores.token_logprob,
+                eos_logprob: &scores.eos_logprob,
+                entropy: &scores.entropy,
+            };
+            writeln!(out, "{}", serde_json::to_string(&line)?)?;
+        } else {
+            writeln!(out, "{}", table_row(request, scores))?;
+        }
+    }
+    Ok(())
+}
+
+fn read_requests(path: &Path) -> anyhow::Result<Vec<Request>> {
+    let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
+    let mut requests = Vec::new();
+    for (number, line) in (1..).zip(BufReader::new(file).lines()) {
+        let place = || format!("{} line {number}", path.display());
+        let line = line.with_context(place)?;
+        if line.trim().is_empty() {
+            continue;
+        }
+        let request: Request = serde_json::from_str(&line).with_context(place)?;
+        ensure!(!request.input_ids.is_empty(), "{}: input_ids is empty", place());
+        ensure!(!request.output_ids.is_empty(), "{}: output_ids is empty", place());
+        requests.push(request);
+    }
+    Ok(requests)
+}
+
+fn load_model(args: &ScoreArgs, longest: usize) -> anyhow::Result<LoadedModel> {
+    const BLOCK_SIZE: usize = 16;
+    let options = LoadOptions {
+        path: locate(&args.model)?,
+        name: args.model.clone(),
+        compute: args.compute.into(),
+        block_size: BLOCK_SIZE,
+        kv_tokens: kv_tokens(longest.max(1), BLOCK_SIZE),
+    };
+    let bar = progress_bar("loading");
+    let model = load(&options, &mut |done, total| {
+        bar.set_length(total as u64);
+        bar.set_position(done as u64);
+    })?;
+    bar.finish_and_clear();
+    Ok(model)
+}
+
+fn scored_text(request: &Request, spec: &ModelSpec) -> anyhow::Result<ScoredText> {
+    for (field, ids) in [("input_ids", &request.input_ids), ("output_ids", &request.output_ids)] {
+        if let Some(id) = ids.iter().find(|id| **id as usize >= spec.vocab_size) {
+            bail!("{field}: token {id} is outside the vocabulary of {}", spec.vocab_size);
+        }
+    }
+    let tokens = [request.input_ids.as_slice(), &request.output_ids].concat();
+    ensure!(
+        tokens.len() <= spec.context_length,
+        "input_ids and output_ids: {} tokens exceed the context of {}",
+        tokens.len(),
+        spec.context_length
+    );
+    Ok(ScoredText { tokens, prompt_length: request.input_ids.len() })
+}
+
+/// The prompt as a single user turn; as plain text if the model has no chat template.
+fn prompt_tokens(model: &LoadedModel, prompt: &str) -> anyhow::Result<Vec<u32>> {
+    let Some(template) = &model.chat_template else {
+        return Ok(model.tokenizer.encode_prompt(prompt)?);
+    };
+    let message = ChatMessage { role: "user".to_owned(), content: prompt.to_owned() };
+    Ok(model.tokenizer.encode(&template.render(&[message], true)?)?)
+}
+
+fn progress_bar(what: &'static str) -> ProgressBar {
+    // The template is a constant without placeholders that could fail to parse.
+    let style = ProgressStyle::with_template("{prefix:8} {wide_bar} {pos}/{len}")
+        .unwrap_or_else(|_| ProgressStyle::default_bar());
+    ProgressBar::no_length().with_style(style).with_prefix(what)
+}
+
+fn table_header() -> String {
+    format!(
+        "{:<12} {:>6} {:>8} {:>12} {:>12} {:>10}",
+        "request", "tokens", "top-1 %", "logprob/tok", "last eos lp", "entropy"
+    )
+}
+
+fn table_row(request: &Request, scores: &Scores) -> String {
+    let count = scores.top1.len();
+    let mean = |values: &[f32]| values.iter().sum::<f32>() / count as f32;
+    let agreeing = scores.top1.iter().zip(&request.output_ids).filter(|(top, token)| top == token).count();
+    format!(
+        "{:<12} {:>6} {:>8.1} {:>12.4} {:>12.4} {:>10.4}",
+        request.id,
+        count,
+        100.0 * agreeing as f32 / count as f32,
+        mean(&scores.token_logprob),
+        scores.eos_logprob.last().copied().unwrap_or(f32::NAN),
+        mean(&scores.entropy),
+    )
+}

@@ -1,0 +1,195 @@
+//! Log-probabilities that a model gives to known replies, computed through the same batched, paged path that serves requests.
+
+use crate::kernels::row_stats;
+use crate::runner::{LogitRows, ModelRunner, ModelSpec, RunnerError, SequenceSlice};
+
+/// Sequences in one batch.
+const BATCH: usize = 8;
+/// Tokens of one sequence in one pass.
+const CHUNK: usize = 32;
+
+/// A prompt and the reply to score.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ScoredText {
+    /// Prompt, then reply.
+    pub tokens: Vec<u32>,
+    /// Tokens of the prompt; at least one.
+    pub prompt_length: usize,
+}
+
+impl ScoredText {
+    fn wants_logits(&self, chunk_end: usize) -> LogitRows {
+        if chunk_end < self.prompt_length { LogitRows::None } else { LogitRows::All }
+    }
+}
+
+/// One entry per reply token: facts of the distribution that it was taken from (raw logits, natural logarithms).
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Scores {
+    /// Most probable token.
+    pub top1: Vec<u32>,
+    /// Log-probability of the reply's token.
+    pub token_logprob: Vec<f32>,
+    /// Log-probability of the EOS set.
+    pub eos_logprob: Vec<f32>,
+    /// Entropy in nats.
+    pub entropy: Vec<f32>,
+}
+
+impl Scores {
+    fn push(&mut self, row: &[f32], token: u32, eos_token_ids: &[u32]) {
+        let stats = row_stats(row);
+        let logprob = |logit: f32| logit - stats.log_sum_exp;
+        self.top1.push(stats.argmax);
+        self.token_logprob.push(logprob(row[token as usize]));
+        self.eos_logprob.push(logprob(log_sum_exp(eos_token_ids.iter().map(|id| row[*id as usize]))));
+        self.entropy.push(stats.entropy);
+    }
+}
+
+/// ln(sum(exp(x))), with the largest taken out so that nothing overflows.
+fn log_sum_exp(values: impl Iterator<Item = f32> + Clone) -> f32 {
+    let max = values.clone().fold(f32::NEG_INFINITY, f32::max);
+    if max == f32::NEG_INFINITY {
+        return max;
+    }
+    max + values.map(|value| (value - max).exp()).sum::<f32>().ln()
+}
+
+/// KV tokens that [`score`] needs at once for texts of at most `longest` tokens.
+#[must_use]
+pub fn kv_tokens(longest: usize, block_size: usize) -> usize {
+    BATCH.saturating_mul(longest.next_multiple_of(block_size))
+}
+
+/// Scores `texts` a batch at a time; `progress` is called with the number of texts done.
+///
+/// # Errors
+/// A text has no prompt, a token outside the vocabulary, or is longer than the model's context or the KV cache; the forward
+/// pass fails.
+pub fn score(
+    runner: &mut dyn ModelRunner,
+    texts: &[ScoredText],
+    progress: &mut dyn FnMut(usize),
+) -> Result<Vec<Scores>, RunnerError> {
+    let spec = runner.spec().clone();
+    let mut scores = Vec::with_capacity(texts.len());
+    for batch in texts.chunks(BATCH) {
+        scores.extend(score_batch(runner, &spec, batch)?);
+        progress(scores.len());
+    }
+    Ok(scores)
+}
+
+fn score_batch(
+    runner: &mut dyn ModelRunner,
+    spec: &ModelSpec,
+    texts: &[ScoredText],
+) -> Result<Vec<Scores>, RunnerError> {
+    let mut scores = vec![Scores::default(); texts.len()];
+    let mut free_blocks = 0u32..;
+    let tables: Vec<Vec<u32>> = texts
+        .iter()
+        .map(|text| free_blocks.by_ref().take(text.tokens.len().div_ceil(spec.block_size)).collect())
+        .collect();
+    let longest = texts.iter().map(|text| text.tokens.len()).max().unwrap_or(0);
+    let mut logits = Vec::new();
+    for start in (0..longest).step_by(CHUNK) {
+        let chunk = |text: &ScoredText| start..text.tokens.len().min(start + CHUNK);
+        let active: Vec<usize> = (0..texts.len()).filter(|index| !chunk(&texts[*index]).is_empty()).collect();
+        let batch: Vec<SequenceSlice<'_>> = active
+            .iter()
+            .map(|&index| SequenceSlice {
+                tokens: &texts[index].tokens[chunk(&texts[index])],
+                start,
+                block_table: &tables[index],
+                logits: texts[index].wants_logits(chunk(&texts[index]).end),
+            })
+            .collect();
+        runner.forward(&batch, &mut logits)?;
+        let mut rows = logits.chunks_exact(spec.vocab_size);
+        for (&index, slice) in active.iter().zip(&batch) {
+            if slice.logits == LogitRows::None {
+                continue;
+            }
+            // The row at one position is the distribution of the token at the next.
+            for (next, row) in (slice.start + 1..).zip(rows.by_ref().take(slice.tokens.len())) {
+                let text = &texts[index];
+                if let Some(token) = text.tokens.get(next).filter(|_| next >= text.prompt_length) {
+                    scores[index].push(row, *token, &spec.eos_token_ids);
+                }
+            }
+        }
+    }
+    Ok(scores)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runner::ScriptedRunner;
+
+    const VOCAB: usize = 5;
+
+    /// The next token is the last one plus one, by a margin that tells positions apart.
+    fn counting_runner() -> ScriptedRunner {
+        let spec = ModelSpec {
+            name: "counting".to_owned(),
+            architecture: "scripted".to_owned(),
+            vocab_size: VOCAB,
+            context_length: 1_000,
+            eos_token_ids: vec![0, 2],
+            parameters: 0,
+            quantization: "none".to_owned(),
+            block_size: 4,
+            num_blocks: 100,
+        };
+        ScriptedRunner::new(spec, |tokens| {
+            let mut row = vec![0.0; VOCAB];
+            row[(tokens[tokens.len() - 1] as usize + 1) % VOCAB] = tokens.len() as f32 / 10.0;
+            row
+        })
+    }
+
+    fn counting_text(length: usize, prompt_length: usize) -> ScoredText {
+        ScoredText { tokens: (0..length).map(|index| (index % VOCAB) as u32).collect(), prompt_length }
+    }
+
+    #[test]
+    fn each_reply_token_is_scored_by_the_row_of_the_token_before_it() {
+        let texts = [counting_text(70, 40), counting_text(5, 1)];
+        let scores = score(&mut counting_runner(), &texts, &mut |_| ()).unwrap();
+        for (text, scores) in texts.iter().zip(&scores) {
+            assert_eq!(scores.top1, text.tokens[text.prompt_length..]);
+            for (index, logprob) in scores.token_logprob.iter().enumerate() {
+                let logit = (text.prompt_length + index) as f32 / 10.0;
+                let expected = logit - (logit.exp() + (VOCAB - 1) as f32).ln();
+                assert!((logprob - expected).abs() < 1e-5, "{logprob} {expected}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_eos_logprob_sums_the_whole_set() {
+        let text = ScoredText { tokens: vec![2, 3], prompt_length: 1 };
+        let scores = score(&mut counting_runner(), &[text], &mut |_| ()).unwrap();
+        let expected = (2.0 / (0.1f32.exp() + 4.0)).ln();
+        assert!((scores[0].eos_logprob[0] - expected).abs() < 1e-6);
+    }
+
+    #[test]
+    fn more_texts_than_a_batch_are_all_scored_in_order() {
+        let texts: Vec<ScoredText> = (0..20).map(|index| counting_text(30 + index, 3)).collect();
+        let mut done = Vec::new();
+        let scores = score(&mut counting_runner(), &texts, &mut |count| done.push(count)).unwrap();
+        let lengths: Vec<usize> = scores.iter().map(|scores| scores.entropy.len()).collect();
+        assert_eq!(lengths, (27..47).collect::<Vec<_>>());
+        assert_eq!(done, [8, 16, 20]);
+    }
+
+    #[test]
+    fn log_sum_exp_survives_extremes() {
+        assert_eq!(log_sum_exp([1e30, 1e30].into_iter()), 1e30);
+        assert_eq!(log_sum_exp([f32::NEG_INFINITY].into_iter()), f32::NEG_INFINITY);
+    }
+}

@@ -1,0 +1,81 @@
+//! The tokenizer and the chat template of a model file.
+
+#[allow(dead_code, reason = "each test binary uses its part of the support module")]
+mod support;
+
+use candle_core::quantized::GgmlDType;
+use candle_core::quantized::gguf_file::Value;
+use eoscast_worker::kernels::Compute;
+use eoscast_worker::text::{ChatMessage, Tokenizer};
+use proptest::prelude::*;
+use support::TinyModel;
+
+fn tokenizer() -> Tokenizer {
+    TinyModel::new(GgmlDType::F32).load(Compute::F32).unwrap().tokenizer
+}
+
+fn spelled(tokenizer: &Tokenizer, ids: &[u32]) -> Vec<String> {
+    ids.iter().map(|id| tokenizer.token(*id).unwrap().to_owned()).collect()
+}
+
+#[test]
+fn digits_stay_apart_even_where_a_merge_would_join_them() {
+    let tokenizer = tokenizer();
+    let ids = tokenizer.encode("the 12").unwrap();
+    assert_eq!(spelled(&tokenizer, &ids), ["the", "Ġ", "1", "2"]);
+}
+
+#[test]
+fn special_tokens_are_parsed_in_rendered_templates_but_not_in_plain_prompts() {
+    let tokenizer = tokenizer();
+    assert_eq!(tokenizer.encode("<|im_end|>").unwrap(), [2]);
+    let plain = tokenizer.encode_prompt("<|im_end|>").unwrap();
+    assert!(plain.len() > 1 && plain.iter().all(|id| !tokenizer.is_special(*id)), "{plain:?}");
+}
+
+#[test]
+fn a_plain_prompt_starts_with_bos_only_if_the_file_says_so() {
+    assert_eq!(tokenizer().encode_prompt("the").unwrap().len(), 1);
+    let model = TinyModel::new(GgmlDType::F32).set("tokenizer.ggml.add_bos_token", Value::Bool(true));
+    let tokenizer = model.load(Compute::F32).unwrap().tokenizer;
+    assert_eq!(tokenizer.encode_prompt("the").unwrap()[0], 1);
+    assert_ne!(tokenizer.encode("the").unwrap()[0], 1);
+}
+
+#[test]
+fn the_eos_set_is_the_files_own_id_and_the_well_known_texts() {
+    let tokenizer = tokenizer();
+    assert_eq!(tokenizer.eos_token_ids(), [0, 2]);
+    assert_eq!(tokenizer.id_of("<|im_end|>"), Some(2));
+    assert!(tokenizer.is_special(1) && tokenizer.token_bytes(1).is_empty());
+}
+
+#[test]
+fn a_chat_message_becomes_the_models_markup() {
+    let model = TinyModel::new(GgmlDType::F32).load(Compute::F32).unwrap();
+    let message = ChatMessage { role: "user".to_owned(), content: "the".to_owned() };
+    let text = model.chat_template.unwrap().render(&[message], true).unwrap();
+    let ids = model.tokenizer.encode(&text).unwrap();
+    let spelled = spelled(&model.tokenizer, &ids).concat();
+    assert_eq!(spelled, "<|im_start|>userĊthe<|im_end|>Ċ<|im_start|>assistantĊ");
+}
+
+#[test]
+fn a_model_without_a_chat_template_loads() {
+    let model = TinyModel::new(GgmlDType::F32).without("tokenizer.chat_template");
+    assert!(model.load(Compute::F32).unwrap().chat_template.is_none());
+}
+
+proptest! {
+    #[test]
+    fn the_bytes_of_the_tokens_give_the_text_back(text: String) {
+        let tokenizer = TOKENIZER.with(std::rc::Rc::clone);
+        let ids = tokenizer.encode_prompt(&text).unwrap();
+        let bytes: Vec<u8> = ids.iter().flat_map(|id| tokenizer.token_bytes(*id)).copied().collect();
+        prop_assert_eq!(bytes, text.into_bytes());
+    }
+}
+
+thread_local! {
+    static TOKENIZER: std::rc::Rc<Tokenizer> = std::rc::Rc::new(tokenizer());
+}
