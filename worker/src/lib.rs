@@ -2,15 +2,25 @@
 //!
 //! # Layout
 //! - [`cli`]: the commands
-//! - [`kernels`]: CPU kernels as candle custom ops, each beside its plain-ops twin
+//! - [`server`]: the serving process; [`rpc`]: gRPC; [`http`]: health and metrics
+//! - [`engine`]: the thread that turns requests into steps
+//! - [`link`]: the predictor: step events out, estimates in
+//! - [`runner`]: one forward pass over a ragged batch with a paged KV cache, and the sampler
 //! - [`models`]: one file per architecture, and the table that loads them
-//! - [`runner`]: one forward pass over a ragged batch with a paged KV cache
+//! - [`kernels`]: CPU kernels as candle custom ops, each beside its plain-ops twin
 //! - [`text`]: tokenizer and chat template, both from the model file
 //! - [`scoring`]: log-probabilities of given replies
+//! - [`metrics`]: what is counted
 
 pub mod cli;
+pub mod engine;
+pub mod http;
 pub mod kernels;
+pub mod link;
+pub mod metrics;
 pub mod models;
+pub mod rpc;
 pub mod runner;
 pub mod scoring;
+pub mod server;
 pub mod text;

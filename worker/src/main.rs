@@ -1,8 +1,13 @@
 //! The worker binary.
 
 use clap::Parser;
-use eoscast_worker::cli::{Cli, run};
 
-fn main() -> anyhow::Result<()> {
-    run(&Cli::parse())
+fn main() -> std::process::ExitCode {
+    match eoscast_worker::cli::run(&eoscast_worker::cli::Cli::parse()) {
+        Ok(()) => std::process::ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            std::process::ExitCode::FAILURE
+        }
+    }
 }

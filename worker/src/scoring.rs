@@ -1,6 +1,7 @@
 //! Log-probabilities that a model gives to known replies, computed through the same batched, paged path that serves requests.
 
 use crate::kernels::row_stats;
+use crate::runner::sampler::eos_logprob;
 use crate::runner::{LogitRows, ModelRunner, ModelSpec, RunnerError, SequenceSlice};
 
 /// Sequences in one batch.
@@ -42,18 +43,9 @@ impl Scores {
         let logprob = |logit: f32| logit - stats.log_sum_exp;
         self.top1.push(stats.argmax);
         self.token_logprob.push(logprob(row[token as usize]));
-        self.eos_logprob.push(logprob(log_sum_exp(eos_token_ids.iter().map(|id| row[*id as usize]))));
+        self.eos_logprob.push(eos_logprob(row, &stats, eos_token_ids));
         self.entropy.push(stats.entropy);
     }
-}
-
-/// ln(sum(exp(x))), with the largest taken out so that nothing overflows.
-fn log_sum_exp(values: impl Iterator<Item = f32> + Clone) -> f32 {
-    let max = values.clone().fold(f32::NEG_INFINITY, f32::max);
-    if max == f32::NEG_INFINITY {
-        return max;
-    }
-    max + values.map(|value| (value - max).exp()).sum::<f32>().ln()
 }
 
 /// KV tokens that [`score`] needs at once for texts of at most `longest` tokens.
@@ -185,11 +177,5 @@ mod tests {
         let lengths: Vec<usize> = scores.iter().map(|scores| scores.entropy.len()).collect();
         assert_eq!(lengths, (27..47).collect::<Vec<_>>());
         assert_eq!(done, [8, 16, 20]);
-    }
-
-    #[test]
-    fn log_sum_exp_survives_extremes() {
-        assert_eq!(log_sum_exp([1e30, 1e30].into_iter()), 1e30);
-        assert_eq!(log_sum_exp([f32::NEG_INFINITY].into_iter()), f32::NEG_INFINITY);
     }
 }

@@ -1,23 +1,41 @@
 //! The worker's command line.
 
+mod engine_args;
+mod generate;
+mod model_args;
 mod score;
+mod serve;
 
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum};
 
-pub use score::ScoreArgs;
-
-/// Runs language models and forecasts when their replies end.
+/// Runs language models, streams their end-of-sequence signals to a predictor, and schedules by its forecasts.
 #[derive(Debug, Parser)]
 #[command(name = "eoscast-worker", version, propagate_version = true)]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
+    /// Format of the logs on stderr; RUST_LOG sets what is logged, e.g. RUST_LOG=debug.
+    #[arg(long, env = "EOSCAST_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text, global = true)]
+    log_format: LogFormat,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum LogFormat {
+    Text,
+    Json,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Serve Generate over gRPC, and health and metrics over HTTP.
+    #[command(after_help = "Example:\n  eoscast-worker serve --kv-tokens 8192 --policy 'srpt-pred+peak(0.9)'\n  \
+        grpcurl -plaintext -d '{\"text\":\"Once upon a time\"}' 127.0.0.1:50051 \
+        eoscast.worker.v1.WorkerService/Generate")]
+    Serve(Box<serve::ServeArgs>),
+    /// Print one reply, with a bar that shows its forecast.
+    Generate(Box<generate::GenerateArgs>),
     /// Print the model's log-probabilities of given replies.
-    Score(ScoreArgs),
+    Score(score::ScoreArgs),
 }
 
 /// Runs the chosen command.
@@ -25,7 +43,20 @@ enum Command {
 /// # Errors
 /// What the command reports.
 pub fn run(cli: &Cli) -> anyhow::Result<()> {
+    init_logging(cli.log_format);
     match &cli.command {
+        Command::Serve(args) => serve::run(args),
+        Command::Generate(args) => generate::run(args),
         Command::Score(args) => score::run(args),
+    }
+}
+
+fn init_logging(format: LogFormat) {
+    use tracing_subscriber::EnvFilter;
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    match format {
+        LogFormat::Text => logs.init(),
+        LogFormat::Json => logs.json().init(),
     }
 }

@@ -6,47 +6,28 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
 use clap::Args;
-use indicatif::{ProgressBar, ProgressStyle};
+use eoscast_proto::domain::ChatMessage;
 use serde::{Deserialize, Serialize};
 
-use crate::kernels::Compute;
-use crate::models::{LoadOptions, LoadedModel, load, locate};
+use super::model_args::{ModelArgs, progress_bar};
+use crate::models::LoadedModel;
 use crate::runner::{ModelRunner, ModelSpec};
 use crate::scoring::{ScoredText, Scores, kv_tokens, score};
-use crate::text::ChatMessage;
+
+/// Tokens per KV block; nothing is shared here, so any size will do.
+const BLOCK_SIZE: usize = 16;
 
 /// Options of `score`.
 #[derive(Debug, Args)]
-pub struct ScoreArgs {
-    /// Path of a GGUF file, or a known model name.
-    #[arg(long, env = "EOSCAST_MODEL", default_value = "smollm2-135m")]
-    model: String,
+pub(super) struct ScoreArgs {
+    #[command(flatten)]
+    model: ModelArgs,
     /// JSONL file, one request a line: id, prompt, input_ids, output_ids.
     #[arg(long, env = "EOSCAST_INPUT")]
     input: PathBuf,
-    /// Arithmetic of the matrix products.
-    #[arg(long, env = "EOSCAST_COMPUTE", value_enum, default_value_t = ComputeArg::Quantized)]
-    compute: ComputeArg,
     /// Print one JSON object a request instead of a table.
     #[arg(long, env = "EOSCAST_JSON")]
     json: bool,
-}
-
-#[derive(Debug, Clone, Copy, clap::ValueEnum)]
-enum ComputeArg {
-    /// Dequantised weights, f32 arithmetic.
-    F32,
-    /// Quantised weights, int8 activations.
-    Quantized,
-}
-
-impl From<ComputeArg> for Compute {
-    fn from(compute: ComputeArg) -> Self {
-        match compute {
-            ComputeArg::F32 => Self::F32,
-            ComputeArg::Quantized => Self::Quantized,
-        }
-    }
 }
 
 /// One line of the input; other fields are ignored.
@@ -73,7 +54,7 @@ struct Line<'a> {
 pub(super) fn run(args: &ScoreArgs) -> anyhow::Result<()> {
     let requests = read_requests(&args.input)?;
     let longest = requests.iter().map(|request| request.input_ids.len() + request.output_ids.len()).max().unwrap_or(0);
-    let mut model = load_model(args, longest)?;
+    let mut model = args.model.load(kv_tokens(longest.max(1), BLOCK_SIZE), BLOCK_SIZE)?;
     let texts = requests
         .iter()
         .map(|request| scored_text(request, model.runner.spec()).with_context(|| format!("request {}", request.id)))
@@ -121,24 +102,6 @@ fn read_requests(path: &Path) -> anyhow::Result<Vec<Request>> {
     Ok(requests)
 }
 
-fn load_model(args: &ScoreArgs, longest: usize) -> anyhow::Result<LoadedModel> {
-    const BLOCK_SIZE: usize = 16;
-    let options = LoadOptions {
-        path: locate(&args.model)?,
-        name: args.model.clone(),
-        compute: args.compute.into(),
-        block_size: BLOCK_SIZE,
-        kv_tokens: kv_tokens(longest.max(1), BLOCK_SIZE),
-    };
-    let bar = progress_bar("loading");
-    let model = load(&options, &mut |done, total| {
-        bar.set_length(total as u64);
-        bar.set_position(done as u64);
-    })?;
-    bar.finish_and_clear();
-    Ok(model)
-}
-
 fn scored_text(request: &Request, spec: &ModelSpec) -> anyhow::Result<ScoredText> {
     for (field, ids) in [("input_ids", &request.input_ids), ("output_ids", &request.output_ids)] {
         if let Some(id) = ids.iter().find(|id| **id as usize >= spec.vocab_size) {
@@ -162,13 +125,6 @@ fn prompt_tokens(model: &LoadedModel, prompt: &str) -> anyhow::Result<Vec<u32>> 
     };
     let message = ChatMessage { role: "user".to_owned(), content: prompt.to_owned() };
     Ok(model.tokenizer.encode(&template.render(&[message], true)?)?)
-}
-
-fn progress_bar(what: &'static str) -> ProgressBar {
-    // The template is a constant without placeholders that could fail to parse.
-    let style = ProgressStyle::with_template("{prefix:8} {wide_bar} {pos}/{len}")
-        .unwrap_or_else(|_| ProgressStyle::default_bar());
-    ProgressBar::no_length().with_style(style).with_prefix(what)
 }
 
 fn table_header() -> String {

@@ -1,6 +1,7 @@
 //! One forward pass over a ragged batch: sequences at different positions, prefill chunks beside decodes.
 
 pub mod candle;
+pub mod sampler;
 pub mod scripted;
 
 pub use candle::CandleRunner;
@@ -19,7 +20,7 @@ pub struct ModelSpec {
     pub vocab_size: usize,
     /// Longest prompt plus reply the model was trained for, in tokens.
     pub context_length: usize,
-    /// Every end-of-generation id, ascending and never empty.
+    /// Every end-of-generation id, the model's main one first; never empty.
     pub eos_token_ids: Vec<u32>,
     /// Weights, in parameters.
     pub parameters: u64,

@@ -1,22 +1,13 @@
 //! Chat messages to prompt text, by the Jinja template in the model file.
 
+use eoscast_proto::domain::ChatMessage;
 use minijinja::syntax::SyntaxConfig;
 use minijinja::{Environment, ErrorKind, Value, context};
-use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 /// Work that one rendering may do, in minijinja's fuel: about an instruction or 64 bytes each, so at most 320 MB.
 /// A template comes with the model file and its input from the network; neither may hang or fill the worker.
 const FUEL: u64 = 5_000_000;
-
-/// One turn of a conversation.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ChatMessage {
-    /// Who speaks, e.g. `system`, `user` or `assistant`; the template decides which roles it knows.
-    pub role: String,
-    /// What is said.
-    pub content: String,
-}
 
 /// Why a template cannot be used, or messages not be rendered.
 #[derive(Debug, Error)]
@@ -37,6 +28,7 @@ pub enum ChatTemplateError {
 
 /// A compiled chat template.
 pub struct ChatTemplate {
+    source: String,
     environment: Environment<'static>,
     bos_token: String,
     eos_token: String,
@@ -60,7 +52,18 @@ impl ChatTemplate {
         environment
             .add_template_owned(NAME, source.to_owned())
             .map_err(|error| ChatTemplateError::Syntax(error.to_string()))?;
-        Ok(Self { environment, bos_token: bos_token.to_owned(), eos_token: eos_token.to_owned() })
+        Ok(Self {
+            source: source.to_owned(),
+            environment,
+            bos_token: bos_token.to_owned(),
+            eos_token: eos_token.to_owned(),
+        })
+    }
+
+    /// The Jinja source.
+    #[must_use]
+    pub fn source(&self) -> &str {
+        &self.source
     }
 
     /// Renders a conversation; `add_generation_prompt` opens the assistant's turn at the end.

@@ -4,5 +4,17 @@ pub mod chat_template;
 mod pre_tokenizer;
 pub mod tokenizer;
 
-pub use chat_template::{ChatMessage, ChatTemplate, ChatTemplateError};
+pub use chat_template::{ChatTemplate, ChatTemplateError};
 pub use tokenizer::{Tokenizer, TokenizerError};
+
+/// What the engine needs of a tokenizer.
+pub trait Vocabulary: Send + Sync {
+    /// The bytes that a token stands for: none for a special or unknown one, and possibly a part of a character.
+    fn token_bytes(&self, id: u32) -> &[u8];
+}
+
+impl Vocabulary for Tokenizer {
+    fn token_bytes(&self, id: u32) -> &[u8] {
+        Self::token_bytes(self, id)
+    }
+}

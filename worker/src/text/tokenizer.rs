@@ -63,9 +63,7 @@ impl TokenizerError {
 /// Encodes text and gives each token's bytes.
 pub struct Tokenizer {
     /// Recognises special tokens in the text.
-    marked_up: tokenizers::Tokenizer,
-    /// Reads the text of special tokens as ordinary text.
-    literal: tokenizers::Tokenizer,
+    library: tokenizers::Tokenizer,
     tokens: Vec<String>,
     bytes: Vec<Box<[u8]>>,
     special: Vec<bool>,
@@ -119,17 +117,15 @@ impl Tokenizer {
             .ignore_merges(pre.ignore_merges)
             .build()
             .map_err(TokenizerError::library)?;
-        let mut marked_up = tokenizers::Tokenizer::new(bpe);
-        marked_up.with_normalizer(pre.normalizer).map_err(TokenizerError::library)?;
-        marked_up.with_pre_tokenizer(Some(pre.split));
+        let mut library = tokenizers::Tokenizer::new(bpe);
+        library.with_normalizer(pre.normalizer).map_err(TokenizerError::library)?;
+        library.with_pre_tokenizer(Some(pre.split));
         let added = tokens
             .iter()
             .enumerate()
             .filter(|(index, _)| special[*index] || user_defined(*index))
             .map(|(index, text)| AddedToken::from(*text, special[index]).normalized(false));
-        marked_up.add_tokens(added).map_err(TokenizerError::library)?;
-        let mut literal = marked_up.clone();
-        literal.set_encode_special_tokens(true);
+        library.add_tokens(added).map_err(TokenizerError::library)?;
 
         let alphabet = byte_alphabet();
         let bytes = tokens
@@ -138,11 +134,13 @@ impl Tokenizer {
             .map(|(text, special)| if *special { Box::default() } else { token_bytes(text, &alphabet) })
             .collect();
         Ok(Self {
-            marked_up,
-            literal,
+            library,
             bytes,
             special,
-            eos_token_ids: eos.into_iter().collect(),
+            eos_token_ids: eos_token_id
+                .into_iter()
+                .chain(eos.into_iter().filter(|id| Some(*id) != eos_token_id))
+                .collect(),
             bos_token_id,
             eos_token_id,
             add_bos: metadata.optional_bool("tokenizer.ggml.add_bos_token")?.unwrap_or(pre.add_bos),
@@ -155,16 +153,16 @@ impl Tokenizer {
     /// # Errors
     /// The tokenizer library failed.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, TokenizerError> {
-        let encoding = self.marked_up.encode_fast(text, false).map_err(TokenizerError::library)?;
+        let encoding = self.library.encode_fast(text, false).map_err(TokenizerError::library)?;
         Ok(encoding.get_ids().to_vec())
     }
 
-    /// Encodes a plain prompt: the text of a special token stays text. Starts with BOS if the model was trained so.
+    /// Encodes a plain prompt: as [`Self::encode`], but starting with BOS if the model was trained so.
     ///
     /// # Errors
     /// The tokenizer library failed.
     pub fn encode_prompt(&self, text: &str) -> Result<Vec<u32>, TokenizerError> {
-        let encoding = self.literal.encode_fast(text, false).map_err(TokenizerError::library)?;
+        let encoding = self.library.encode_fast(text, false).map_err(TokenizerError::library)?;
         let bos = self.bos_token_id.filter(|_| self.add_bos);
         Ok(bos.into_iter().chain(encoding.get_ids().iter().copied()).collect())
     }
@@ -190,7 +188,7 @@ impl Tokenizer {
     /// The id whose vocabulary entry is `token` (in the vocabulary's spelling, e.g. `<|im_end|>` or `Ġthe`).
     #[must_use]
     pub fn id_of(&self, token: &str) -> Option<u32> {
-        self.marked_up.token_to_id(token)
+        self.library.token_to_id(token)
     }
 
     /// Vocabulary entry of `id`, in the vocabulary's spelling.
@@ -199,7 +197,7 @@ impl Tokenizer {
         self.tokens.get(id as usize).map(String::as_str)
     }
 
-    /// The EOS set: every id that ends a generation, ascending and never empty.
+    /// The EOS set: every id that ends a generation; the file's own one first, then ascending; never empty.
     #[must_use]
     pub fn eos_token_ids(&self) -> &[u32] {
         &self.eos_token_ids

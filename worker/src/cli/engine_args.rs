@@ -1,0 +1,45 @@
+//! Options of the engine.
+
+use clap::Args;
+use eoscast_sched::{Policy, SchedulerConfig};
+
+use crate::engine::EngineConfig;
+use crate::runner::ModelSpec;
+
+/// Limits and policy of the engine.
+#[derive(Debug, Clone, Args)]
+pub(super) struct EngineArgs {
+    /// Scheduling policy as order+admission+victim, e.g. fcfs+aggressive+lifo (vLLM's) or srpt-pred+peak(0.9).
+    #[arg(long, env = "EOSCAST_POLICY", default_value_t = Policy::default(), value_name = "NAME")]
+    policy: Policy,
+    /// Most requests in the running batch.
+    #[arg(long, env = "EOSCAST_MAX_RUNNING", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..))]
+    max_running: u32,
+    /// Most requests in the queue; further ones are refused with RESOURCE_EXHAUSTED.
+    #[arg(long, env = "EOSCAST_MAX_WAITING", default_value_t = 1024)]
+    max_waiting: usize,
+    /// Most tokens computed in a step: decodes first, the rest is for prefill chunks.
+    #[arg(long, env = "EOSCAST_MAX_BATCHED_TOKENS", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..))]
+    max_batched_tokens: u32,
+    /// Tokens after which an estimate is stale, so that the scheduler falls back to the prior, then to max_tokens.
+    #[arg(long, env = "EOSCAST_ESTIMATE_MAX_AGE", default_value_t = 32, value_name = "TOKENS")]
+    estimate_max_age: u32,
+}
+
+impl EngineArgs {
+    /// The engine's configuration for a loaded model.
+    pub(super) fn config(&self, model: &ModelSpec) -> EngineConfig {
+        EngineConfig {
+            scheduler: SchedulerConfig {
+                // The loader has checked that both fit.
+                block_size: model.block_size as u32,
+                num_blocks: model.num_blocks as u32,
+                max_running: self.max_running,
+                max_batched_tokens: self.max_batched_tokens,
+            },
+            policy: self.policy,
+            max_waiting: self.max_waiting,
+            estimate_max_age: self.estimate_max_age,
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! Options that say which model to load and how, and the bar that shows it.
+
+use std::num::NonZeroUsize;
+use std::path::Path;
+
+use anyhow::bail;
+use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::kernels::{Compute, Pool};
+use crate::models::{LoadOptions, LoadedModel, load, locate};
+
+/// Which model, and with which arithmetic.
+#[derive(Debug, Clone, Args)]
+pub(super) struct ModelArgs {
+    /// A GGUF file, or a name: smollm2-135m (looked up in $EOSCAST_MODELS, ./models and the user's cache folder).
+    #[arg(long, env = "EOSCAST_MODEL", default_value = "smollm2-135m", value_name = "PATH|NAME")]
+    pub(super) model: String,
+    /// Arithmetic of the matrix products.
+    #[arg(long, env = "EOSCAST_COMPUTE", value_enum, default_value_t = ComputeArg::Quantized)]
+    compute: ComputeArg,
+    /// Threads of the matrix products [default: one per physical core].
+    #[arg(long, env = "EOSCAST_THREADS")]
+    threads: Option<NonZeroUsize>,
+}
+
+/// How the KV cache is divided.
+#[derive(Debug, Clone, Args)]
+pub(super) struct CacheArgs {
+    /// KV budget in tokens, prompts and replies of all running requests together.
+    #[arg(long, env = "EOSCAST_KV_TOKENS", default_value_t = 32_768)]
+    pub(super) kv_tokens: usize,
+    /// Tokens per KV block.
+    #[arg(long, env = "EOSCAST_BLOCK_SIZE", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(super) block_size: u16,
+}
+
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum ComputeArg {
+    /// Dequantised weights, f32 arithmetic: the reference.
+    F32,
+    /// Quantised weights, 8-bit activations: fast.
+    Quantized,
+}
+
+impl From<ComputeArg> for Compute {
+    fn from(compute: ComputeArg) -> Self {
+        match compute {
+            ComputeArg::F32 => Self::F32,
+            ComputeArg::Quantized => Self::Quantized,
+        }
+    }
+}
+
+impl ModelArgs {
+    /// Loads the model with a cache of `kv_tokens`, showing a bar.
+    pub(super) fn load(&self, kv_tokens: usize, block_size: usize) -> anyhow::Result<LoadedModel> {
+        if let Some(threads) = self.threads
+            && !Pool::set_global(threads)
+        {
+            bail!("--threads: the thread pool is running already");
+        }
+        let path = locate(&self.model)?;
+        let options =
+            LoadOptions { name: self.served_name(&path), path, compute: self.compute.into(), block_size, kv_tokens };
+        let bar = progress_bar("loading");
+        let model = load(&options, &mut |done, total| {
+            bar.set_length(total as u64);
+            bar.set_position(done as u64);
+        })?;
+        bar.finish_and_clear();
+        Ok(model)
+    }
+
+    /// A name given is served as it is, a path by its file's name.
+    fn served_name(&self, path: &Path) -> String {
+        let is_path = Path::new(&self.model).exists();
+        let stem = path.file_stem().filter(|_| is_path).map(|stem| stem.to_string_lossy().into_owned());
+        stem.unwrap_or_else(|| self.model.clone())
+    }
+}
+
+/// A bar on stderr for `what`; its length comes later.
+pub(super) fn progress_bar(what: &'static str) -> ProgressBar {
+    // A template that does not parse would only cost the looks.
+    let style = ProgressStyle::with_template("{prefix:8} [{bar:40}] {pos}/{len}")
+        .unwrap_or_else(|_| ProgressStyle::default_bar())
+        .progress_chars("=> ");
+    ProgressBar::new(0).with_style(style).with_prefix(what)
+}

@@ -1,0 +1,216 @@
+//! One live request: its tokens, its sampler, and where its reply goes.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use eoscast_proto::domain::{
+    Chunk, Complete, FinishReason, LengthEstimate, MatchedStop, RankedToken, ReplyEvent, RequestId, RequestStarted,
+    StepEvent, TokenLogprob,
+};
+use eoscast_proto::status::ServiceError;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
+
+use super::handle::LiveId;
+use super::output::{OutputText, Progress};
+use super::prepare::PreparedRequest;
+use crate::runner::ModelSpec;
+use crate::runner::sampler::{Sample, Sampler};
+use crate::text::Vocabulary;
+
+/// Where a reply goes. Its queue holds at most one message per token, so `max_tokens` bounds it.
+pub(crate) type ReplySender = mpsc::UnboundedSender<Result<ReplyEvent, ServiceError>>;
+
+/// A request on its way into the engine, with what it holds until it ends.
+pub struct Submission {
+    pub(crate) request: PreparedRequest,
+    pub(crate) reply: ReplySender,
+    pub(crate) submitted: Instant,
+    pub(crate) live: LiveId,
+    /// Given back on admission.
+    pub(crate) queue_slot: OwnedSemaphorePermit,
+}
+
+/// A request in the engine.
+pub(crate) struct Sequence {
+    pub(crate) request: PreparedRequest,
+    /// Prompt, then reply.
+    pub(crate) tokens: Vec<u32>,
+    sampler: Sampler,
+    output: OutputText,
+    reply: ReplySender,
+    submitted: Instant,
+    admitted: Option<Instant>,
+    pub(crate) last_token: Option<Instant>,
+    first_token: Option<Instant>,
+    preemptions: u32,
+    queue_slot: Option<OwnedSemaphorePermit>,
+    /// Frees the request id when the sequence goes.
+    _live: LiveId,
+}
+
+/// Why a reply ended, and by what.
+pub(crate) type Ending = (FinishReason, Option<MatchedStop>);
+
+impl Sequence {
+    pub(crate) fn new(submission: Submission, eos_token_ids: Arc<[u32]>) -> Self {
+        let Submission { request, reply, submitted, live, queue_slot } = submission;
+        Self {
+            sampler: Sampler::new(request.sampling.clone(), request.seed, eos_token_ids, &request.prompt),
+            output: OutputText::new(request.sampling.stop.clone()),
+            tokens: request.prompt.clone(),
+            request,
+            reply,
+            submitted,
+            admitted: None,
+            last_token: None,
+            first_token: None,
+            preemptions: 0,
+            queue_slot: Some(queue_slot),
+            _live: live,
+        }
+    }
+
+    pub(crate) fn id(&self) -> &RequestId {
+        &self.request.request_id
+    }
+
+    /// Tokens generated.
+    pub(crate) fn generated(&self) -> u32 {
+        // Bounded by max_tokens.
+        (self.tokens.len() - self.request.prompt.len()) as u32
+    }
+
+    /// Whether nobody listens any more.
+    pub(crate) fn is_abandoned(&self) -> bool {
+        self.reply.is_closed()
+    }
+
+    pub(crate) fn is_expired(&self, now: Instant) -> bool {
+        self.request.deadline.is_some_and(|deadline| deadline <= now)
+    }
+
+    pub(crate) fn on_admitted(&mut self, now: Instant) {
+        self.admitted.get_or_insert(now);
+        self.queue_slot = None;
+    }
+
+    pub(crate) fn on_preempted(&mut self) {
+        self.preemptions += 1;
+    }
+
+    /// Draws the next token from its logits and shows what it brings. `None` if the logits are no distribution.
+    pub(crate) fn advance(
+        &mut self,
+        logits: &mut [f32],
+        vocabulary: &dyn Vocabulary,
+        estimate: Option<LengthEstimate>,
+        now: Instant,
+    ) -> Option<(StepEvent, Option<Ending>)> {
+        let step = self.generated() + 1;
+        let sample = self.sampler.sample(logits, step)?;
+        self.tokens.push(sample.token_id);
+        self.first_token.get_or_insert(now);
+        self.last_token = Some(now);
+        let (text, ending) = self.judge(sample.token_id, step, vocabulary);
+        let event = StepEvent {
+            request_id: self.id().clone(),
+            step,
+            token_id: sample.token_id,
+            signals: sample.signals,
+            finish_reason: ending.as_ref().map(|(reason, _)| *reason),
+        };
+        self.send(ReplyEvent::Chunk(self.chunk(text, sample, estimate, vocabulary)));
+        Some((event, ending))
+    }
+
+    /// The text that token number `step` brings, and whether the reply ends with it.
+    fn judge(&mut self, token: u32, step: u32, vocabulary: &dyn Vocabulary) -> (String, Option<Ending>) {
+        if self.sampler.ends(token) {
+            let ending = (FinishReason::Stop, Some(MatchedStop::Token(token)));
+            return (self.output.finish(), Some(ending));
+        }
+        match self.output.push(vocabulary.token_bytes(token), step >= self.request.sampling.min_tokens) {
+            Progress::Stopped { text, stop } => (text, Some((FinishReason::Stop, Some(MatchedStop::Text(stop))))),
+            Progress::Text(text) if step >= self.request.max_tokens => {
+                (text + &self.output.finish(), Some((FinishReason::Length, None)))
+            }
+            Progress::Text(text) => (text, None),
+        }
+    }
+
+    fn chunk(
+        &self,
+        text: String,
+        sample: Sample,
+        estimate: Option<LengthEstimate>,
+        vocabulary: &dyn Vocabulary,
+    ) -> Chunk {
+        let ranked = |(id, logprob)| RankedToken {
+            id,
+            logprob,
+            text: String::from_utf8_lossy(vocabulary.token_bytes(id)).into_owned(),
+        };
+        let logprobs = self.request.sampling.logprobs.map(|_| TokenLogprob {
+            token: ranked((sample.token_id, sample.signals.token_logprob)),
+            top: sample.top.into_iter().map(ranked).collect(),
+        });
+        Chunk {
+            text,
+            token_ids: vec![sample.token_id],
+            logprobs: logprobs.into_iter().collect(),
+            eos_logprobs: if self.request.include_eos_logprob { vec![sample.signals.eos_logprob] } else { Vec::new() },
+            estimate: estimate.filter(|_| self.request.include_estimate),
+        }
+    }
+
+    /// Tells the client that the reply ended as it may.
+    pub(crate) fn complete(&self, ending: Ending, first_estimate: Option<LengthEstimate>, now: Instant) {
+        let since = |at: Option<Instant>| at.map_or_else(Default::default, |at| at - self.submitted);
+        let (finish_reason, matched_stop) = ending;
+        self.send(ReplyEvent::Complete(Complete {
+            request_id: self.id().clone(),
+            finish_reason,
+            matched_stop,
+            // Both are bounded by the context length.
+            prompt_tokens: self.request.prompt.len() as u32,
+            completion_tokens: self.generated(),
+            preemptions: self.preemptions,
+            queue: since(self.admitted),
+            first_token: since(self.first_token),
+            total: now - self.submitted,
+            first_estimate,
+            seed: self.sampler.seed(),
+        }));
+    }
+
+    /// Tells the client that the reply failed.
+    pub(crate) fn fail(&self, error: ServiceError) {
+        // A closed channel means that the client is gone, which the next step sees.
+        let _ = self.reply.send(Err(error));
+    }
+
+    fn send(&self, event: ReplyEvent) {
+        let _ = self.reply.send(Ok(event));
+    }
+
+    /// Seconds from submission to the first token, and to now.
+    pub(crate) fn latencies(&self, now: Instant) -> (Option<f64>, f64) {
+        let first = self.first_token.map(|at| (at - self.submitted).as_secs_f64());
+        (first, (now - self.submitted).as_secs_f64())
+    }
+
+    /// What the predictor is told on arrival.
+    pub(crate) fn announcement(request: &PreparedRequest, model: &ModelSpec) -> RequestStarted {
+        RequestStarted {
+            request_id: request.request_id.clone(),
+            model: model.name.clone(),
+            eos_token_ids: model.eos_token_ids.clone(),
+            prompt_length: request.prompt.len() as u32,
+            max_tokens: request.max_tokens,
+            temperature: request.sampling.temperature,
+            task: request.task.clone(),
+            output_length: 0,
+            ignore_eos: request.sampling.ignore_eos,
+        }
+    }
+}

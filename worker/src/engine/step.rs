@@ -1,0 +1,309 @@
+//! The loop: schedule, execute, apply.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use eoscast_proto::domain::{EngineLoad, FinishReason, RequestEnded, RequestId};
+use eoscast_proto::status::ServiceError;
+use eoscast_sched::{Policy, Request, RequestKey, Scheduler, SchedulerConfig, StepOutcome, StepPlan, WorkDone};
+use tokio::sync::mpsc;
+use tracing::{error, info};
+
+use super::handle::Command;
+use super::sequence::{Ending, Sequence, Submission};
+use crate::link::PredictorLink;
+use crate::link::outbox::StepReport;
+use crate::metrics::Metrics;
+use crate::runner::{LogitRows, ModelRunner, RunnerError, SequenceSlice};
+use crate::text::Vocabulary;
+
+/// How the engine runs.
+#[derive(Debug, Clone, Copy)]
+pub struct EngineConfig {
+    /// Limits of a step and of the cache.
+    pub scheduler: SchedulerConfig,
+    /// Order, admission and victim.
+    pub policy: Policy,
+    /// Places in the queue.
+    pub max_waiting: usize,
+    /// Tokens after which an estimate is stale.
+    pub estimate_max_age: u32,
+}
+
+/// The engine thread's state.
+pub(crate) struct Engine {
+    runner: Box<dyn ModelRunner>,
+    vocabulary: Arc<dyn Vocabulary>,
+    eos_token_ids: Arc<[u32]>,
+    scheduler: Scheduler,
+    sequences: HashMap<RequestKey, Sequence>,
+    keys: HashMap<RequestId, RequestKey>,
+    next_key: RequestKey,
+    estimate_max_age: u32,
+    commands: mpsc::UnboundedReceiver<Command>,
+    drain_until: Option<Instant>,
+    link: PredictorLink,
+    metrics: Arc<Metrics>,
+    /// Time zero of the scheduler's clock.
+    epoch: Instant,
+    logits: Vec<f32>,
+    report: StepReport,
+}
+
+impl Engine {
+    pub(crate) fn new(
+        runner: Box<dyn ModelRunner>,
+        vocabulary: Arc<dyn Vocabulary>,
+        config: EngineConfig,
+        link: PredictorLink,
+        metrics: Arc<Metrics>,
+        commands: mpsc::UnboundedReceiver<Command>,
+    ) -> anyhow::Result<Self> {
+        let mut engine = Self {
+            eos_token_ids: runner.spec().eos_token_ids.as_slice().into(),
+            runner,
+            vocabulary,
+            scheduler: Scheduler::new(config.scheduler, config.policy)?,
+            sequences: HashMap::new(),
+            keys: HashMap::new(),
+            next_key: 0,
+            estimate_max_age: config.estimate_max_age,
+            commands,
+            drain_until: None,
+            link,
+            metrics,
+            epoch: Instant::now(),
+            logits: Vec::new(),
+            report: StepReport::default(),
+        };
+        engine.publish_load();
+        Ok(engine)
+    }
+
+    /// Steps while there is work, sleeps while there is none.
+    pub(crate) fn run(mut self) {
+        while self.receive() {
+            self.cull();
+            let plan = self.schedule();
+            let executed = self.execute(&plan);
+            self.apply(&plan, executed);
+            self.publish();
+        }
+    }
+
+    /// Takes what was commanded since the last step. False when there is nothing left to do, ever.
+    fn receive(&mut self) -> bool {
+        while self.sequences.is_empty() {
+            if self.drain_until.is_some() {
+                return false;
+            }
+            match self.commands.blocking_recv() {
+                Some(command) => self.obey(command),
+                None => return false,
+            }
+        }
+        while let Ok(command) = self.commands.try_recv() {
+            self.obey(command);
+        }
+        true
+    }
+
+    fn obey(&mut self, command: Command) {
+        match command {
+            Command::Submit(submission) => self.admit_to_queue(*submission),
+            Command::Abort(id) => {
+                if let Some(key) = self.keys.get(&id) {
+                    self.cut(*key, None);
+                }
+            }
+            Command::Drain(deadline) => self.drain_until = Some(deadline),
+        }
+    }
+
+    fn admit_to_queue(&mut self, submission: Submission) {
+        self.next_key += 1;
+        let key = self.next_key;
+        let at = |instant: Instant| instant.saturating_duration_since(self.epoch).as_secs_f64();
+        let request = Request {
+            key,
+            // Checked against the context length by the preparer.
+            prompt_tokens: submission.request.prompt.len() as u32,
+            max_tokens: submission.request.max_tokens,
+            priority: submission.request.priority,
+            arrival: at(submission.submitted),
+            deadline: submission.request.deadline.map(at),
+        };
+        let sequence = Sequence::new(submission, Arc::clone(&self.eos_token_ids));
+        match self.scheduler.add(request) {
+            Ok(()) => {
+                self.keys.insert(sequence.id().clone(), key);
+                self.sequences.insert(key, sequence);
+            }
+            Err(refused) => {
+                error!(request_id = %sequence.id(), %refused, "a prepared request was refused");
+                self.report.ended.push(ended(&sequence, FinishReason::Error));
+                sequence.fail(ServiceError::Internal(refused.to_string()));
+            }
+        }
+    }
+
+    /// Frees the slots of requests that nobody waits for, or not any longer.
+    fn cull(&mut self) {
+        let now = Instant::now();
+        let drained = self.drain_until.is_some_and(|deadline| deadline <= now);
+        let over = |sequence: &Sequence| drained || sequence.is_abandoned() || sequence.is_expired(now);
+        let mut keys: Vec<RequestKey> =
+            self.sequences.iter().filter(|(_, sequence)| over(sequence)).map(|(key, _)| *key).collect();
+        keys.sort_unstable();
+        for key in keys {
+            let expired = self.sequences.get(&key).is_some_and(|sequence| sequence.is_expired(now));
+            let error = ServiceError::DeadlineExceeded("the deadline passed before the reply ended".into());
+            self.cut(key, expired.then_some(error));
+        }
+    }
+
+    /// Ends a request between steps.
+    fn cut(&mut self, key: RequestKey, error: Option<ServiceError>) {
+        self.scheduler.abort(key);
+        let Some(sequence) = self.sequences.get(&key) else { return };
+        let reason =
+            if matches!(error, Some(ServiceError::Internal(_))) { FinishReason::Error } else { FinishReason::Abort };
+        self.report.ended.push(ended(sequence, reason));
+        self.close(key, (reason, None), error);
+    }
+
+    fn schedule(&mut self) -> StepPlan {
+        let now = Instant::now();
+        let (sequences, max_age) = (&self.sequences, self.estimate_max_age);
+        let estimates = self.link.estimates();
+        let mut basis = None;
+        let plan = self.scheduler.schedule((now - self.epoch).as_secs_f64(), &mut |view| {
+            let sequence = sequences.get(&view.request.key)?;
+            let (forecast, on) = estimates.forecast(sequence.id(), view.generated, max_age);
+            basis = basis.max(Some(on));
+            forecast
+        });
+        drop(estimates);
+        self.metrics.on_scheduled(basis);
+        for key in &plan.admitted {
+            if let Some(sequence) = self.sequences.get_mut(key) {
+                sequence.on_admitted(now);
+            }
+        }
+        for key in &plan.preempted {
+            if let Some(sequence) = self.sequences.get_mut(key) {
+                sequence.on_preempted();
+            }
+        }
+        plan
+    }
+
+    fn execute(&mut self, plan: &StepPlan) -> Result<(), RunnerError> {
+        let slices: Vec<SequenceSlice<'_>> = plan
+            .work
+            .iter()
+            .filter_map(|work| {
+                let start = work.start as usize;
+                Some(SequenceSlice {
+                    tokens: self.sequences.get(&work.key)?.tokens.get(start..start + work.tokens as usize)?,
+                    start,
+                    block_table: self.scheduler.block_table(work.key),
+                    logits: if work.samples { LogitRows::Last } else { LogitRows::None },
+                })
+            })
+            .collect();
+        if slices.is_empty() { Ok(()) } else { self.runner.forward(&slices, &mut self.logits) }
+    }
+
+    fn apply(&mut self, plan: &StepPlan, executed: Result<(), RunnerError>) {
+        if let Err(failure) = executed {
+            error!(%failure, requests = plan.work.len(), "a step failed");
+            for work in &plan.work {
+                self.cut(work.key, Some(ServiceError::Internal(failure.to_string())));
+            }
+            return;
+        }
+        let now = Instant::now();
+        let mut logits = std::mem::take(&mut self.logits);
+        let mut rows = logits.chunks_exact_mut(self.runner.spec().vocab_size);
+        let mut outcome = StepOutcome::default();
+        let mut endings: Vec<(RequestKey, Ending)> = Vec::new();
+        let mut broken: Vec<RequestKey> = Vec::new();
+        for work in &plan.work {
+            let (mut appended, mut finished) = (0, false);
+            if work.samples
+                && let (Some(row), Some(sequence)) = (rows.next(), self.sequences.get_mut(&work.key))
+            {
+                let last_token = sequence.last_token;
+                let estimate = sequence
+                    .request
+                    .include_estimate
+                    .then(|| self.link.estimates().latest(sequence.id()).cloned())
+                    .flatten();
+                let Some((event, ending)) = sequence.advance(row, &*self.vocabulary, estimate, now) else {
+                    broken.push(work.key);
+                    continue;
+                };
+                self.metrics.on_token(last_token.map(|last| now - last));
+                self.report.events.push(event);
+                (appended, finished) = (1, ending.is_some());
+                endings.extend(ending.map(|ending| (work.key, ending)));
+            }
+            outcome.work.push(WorkDone { key: work.key, appended, finished });
+        }
+        self.scheduler.apply(&outcome);
+        for (key, ending) in endings {
+            self.close(key, ending, None);
+        }
+        for key in broken {
+            error!(request = key, "the model gave logits that are no distribution");
+            self.cut(key, Some(ServiceError::Internal("the model gave logits that are no distribution".into())));
+        }
+        self.logits = logits;
+    }
+
+    /// Says good-bye to the client and forgets the request.
+    fn close(&mut self, key: RequestKey, ending: Ending, error: Option<ServiceError>) {
+        let Some(sequence) = self.sequences.remove(&key) else { return };
+        let now = Instant::now();
+        self.keys.remove(sequence.id());
+        let first_estimate = self.link.estimates().remove(sequence.id());
+        let (first_token, total) = sequence.latencies(now);
+        self.metrics.on_finished(ending.0, sequence.request.prompt.len(), first_token, total);
+        match error {
+            Some(error) => sequence.fail(error),
+            None => sequence.complete(ending, first_estimate, now),
+        }
+    }
+
+    /// Tells predictor and metrics what the step did.
+    fn publish(&mut self) {
+        let load = self.publish_load();
+        let report = StepReport { load, ..std::mem::take(&mut self.report) };
+        if !(report.events.is_empty() && report.ended.is_empty()) {
+            self.link.report(report);
+        }
+        if self.sequences.is_empty() && self.drain_until.is_some() {
+            info!("all requests are done");
+        }
+    }
+
+    fn publish_load(&mut self) -> EngineLoad {
+        let stats = self.scheduler.stats();
+        let load = EngineLoad {
+            running_requests: stats.running as u32,
+            waiting_requests: stats.waiting as u32,
+            kv_blocks_used: stats.blocks_used,
+            kv_blocks_total: stats.blocks_total,
+            preemptions: stats.preemptions_total,
+            generated_tokens: self.metrics.generated_tokens(),
+        };
+        self.metrics.on_load(load);
+        load
+    }
+}
+
+fn ended(sequence: &Sequence, finish_reason: FinishReason) -> RequestEnded {
+    RequestEnded { request_id: sequence.id().clone(), finish_reason, output_length: sequence.generated() }
+}

@@ -1,0 +1,146 @@
+//! The latest estimate of each live request, and what stands in where there is none.
+
+use std::collections::HashMap;
+
+use eoscast_proto::domain::{LengthEstimate, LengthPrior, QUANTILE_LEVELS, RequestId};
+use eoscast_sched::Forecast;
+
+// A forecast travels as quantiles at the levels the scheduler computes with.
+const _: () = {
+    let mut i = 0;
+    while i < QUANTILE_LEVELS.len() {
+        assert!(QUANTILE_LEVELS[i] == eoscast_sched::LEVELS[i]);
+        i += 1;
+    }
+};
+
+/// What a forecast rests on, from best to worst.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ForecastBasis {
+    /// A fresh estimate of this request.
+    Estimate,
+    /// The predictor's prior, conditioned on the tokens generated.
+    Prior,
+    /// Nothing: `max_tokens` is assumed.
+    WorstCase,
+}
+
+/// Estimates by request. Entries exist while their request lives.
+#[derive(Debug, Default)]
+pub struct EstimateTable {
+    entries: HashMap<RequestId, Entry>,
+    prior: Option<Forecast>,
+}
+
+#[derive(Debug, Default)]
+struct Entry {
+    first: Option<LengthEstimate>,
+    latest: Option<LengthEstimate>,
+}
+
+impl EstimateTable {
+    /// Makes room for a request's estimates.
+    pub fn insert(&mut self, id: RequestId) {
+        self.entries.insert(id, Entry::default());
+    }
+
+    /// Ends a request; gives back the estimate made on its arrival.
+    pub fn remove(&mut self, id: &RequestId) -> Option<LengthEstimate> {
+        self.entries.remove(id).and_then(|entry| entry.first)
+    }
+
+    /// Takes in an estimate; of a request that has ended it is of no use.
+    pub fn update(&mut self, estimate: LengthEstimate) {
+        let Some(entry) = self.entries.get_mut(&estimate.request_id) else { return };
+        if estimate.step == 0 && entry.first.is_none() {
+            entry.first = Some(estimate.clone());
+        }
+        if entry.latest.as_ref().is_none_or(|latest| latest.step <= estimate.step) {
+            entry.latest = Some(estimate);
+        }
+    }
+
+    /// Remembers the prior, which outlives the connection.
+    pub fn set_prior(&mut self, prior: &LengthPrior) {
+        self.prior = Some(Forecast { mean: prior.mean, quantiles: prior.quantiles });
+    }
+
+    /// The latest estimate of a live request.
+    pub fn latest(&self, id: &RequestId) -> Option<&LengthEstimate> {
+        self.entries.get(id)?.latest.as_ref()
+    }
+
+    /// The remaining length of a request that has generated `generated` tokens; `None` stands for the worst case.
+    ///
+    /// An estimate counts while it is at most `max_age` tokens old and is conditioned on the tokens since.
+    pub fn forecast(&self, id: &RequestId, generated: u32, max_age: u32) -> (Option<Forecast>, ForecastBasis) {
+        let fresh = self.latest(id).and_then(|estimate| {
+            let age = generated.checked_sub(estimate.step).filter(|age| *age <= max_age)?;
+            Some(Forecast { mean: estimate.mean, quantiles: estimate.quantiles }.after(age))
+        });
+        match (fresh, self.prior) {
+            (Some(forecast), _) => (Some(forecast), ForecastBasis::Estimate),
+            (None, Some(total)) => (Some(total.after(generated)), ForecastBasis::Prior),
+            (None, None) => (None, ForecastBasis::WorstCase),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id() -> RequestId {
+        "r".to_owned().try_into().unwrap()
+    }
+
+    fn estimate(step: u32, tokens: f32) -> LengthEstimate {
+        LengthEstimate {
+            request_id: id(),
+            step,
+            source: "prior".into(),
+            model_version: "1".into(),
+            mean: tokens,
+            quantiles: [tokens; 13],
+            end_within: [0.0; 5],
+        }
+    }
+
+    fn table() -> EstimateTable {
+        let mut table = EstimateTable::default();
+        table.insert(id());
+        table
+    }
+
+    #[test]
+    fn a_fresh_estimate_counts_down_with_the_tokens_since() {
+        let mut table = table();
+        table.update(estimate(10, 100.0));
+        let (forecast, basis) = table.forecast(&id(), 15, 8);
+        assert_eq!(basis, ForecastBasis::Estimate);
+        assert!((forecast.unwrap().quantile(0.5) - 95.0).abs() < 0.5);
+    }
+
+    #[test]
+    fn a_stale_estimate_gives_way_to_the_prior_and_without_one_to_the_worst_case() {
+        let mut table = table();
+        table.update(estimate(10, 100.0));
+        assert_eq!(table.forecast(&id(), 19, 8), (None, ForecastBasis::WorstCase));
+        table.set_prior(&LengthPrior { quantiles: [50.0; 13], mean: 50.0, outcomes: 9 });
+        let (forecast, basis) = table.forecast(&id(), 19, 8);
+        assert_eq!(basis, ForecastBasis::Prior);
+        assert!((forecast.unwrap().quantile(0.5) - 31.0).abs() < 0.5);
+    }
+
+    #[test]
+    fn late_and_repeated_estimates_do_not_replace_newer_ones() {
+        let mut table = table();
+        for estimate in [estimate(0, 40.0), estimate(2, 30.0), estimate(1, 20.0), estimate(0, 10.0)] {
+            table.update(estimate);
+        }
+        assert_eq!(table.latest(&id()).unwrap().step, 2);
+        assert_eq!(table.remove(&id()).unwrap().mean, 40.0);
+        table.update(estimate(3, 1.0));
+        assert_eq!(table.latest(&id()), None);
+    }
+}

@@ -1,0 +1,175 @@
+use super::*;
+use proptest::prelude::*;
+
+const EOS: u32 = 2;
+
+fn sampler(params: SamplingParams) -> Sampler {
+    Sampler::new(params, 7, Arc::from([0, EOS]), &[])
+}
+
+fn logits(values: &[f32]) -> Vec<f32> {
+    values.to_vec()
+}
+
+/// Frequencies of the tokens over many places of one reply's random stream.
+fn frequencies(params: &SamplingParams, row: &[f32]) -> Vec<f64> {
+    let draws = 40_000;
+    let mut counts = vec![0.0; row.len()];
+    for step in 1..=draws {
+        counts[sampler(params.clone()).sample(&mut row.to_vec(), step).unwrap().token_id as usize] +=
+            1.0 / f64::from(draws);
+    }
+    counts
+}
+
+fn softmax(row: &[f32], temperature: f32) -> Vec<f64> {
+    let weights: Vec<f64> = row.iter().map(|logit| f64::from(logit / temperature).exp()).collect();
+    let total: f64 = weights.iter().sum();
+    weights.into_iter().map(|weight| weight / total).collect()
+}
+
+fn assert_close(left: &[f64], right: &[f64]) {
+    for (i, (l, r)) in left.iter().zip(right).enumerate() {
+        assert!((l - r).abs() < 0.012, "token {i}: {left:?} against {right:?}");
+    }
+}
+
+#[test]
+fn tokens_are_drawn_as_often_as_their_probability_says() {
+    let row = [0.0, 1.0, -1.0, 0.5, 2.0];
+    for temperature in [0.5, 1.0, 1.7] {
+        let params = SamplingParams { temperature, ..Default::default() };
+        assert_close(&frequencies(&params, &row), &softmax(&row, temperature));
+    }
+}
+
+#[test]
+fn truncation_keeps_the_likeliest_tokens_and_their_proportions() {
+    let row = [0.0, 3.0, -1.0, 2.0, 1.0];
+    let kept_two = softmax(&[3.0, 2.0], 1.0);
+    let expected = [0.0, kept_two[0], 0.0, kept_two[1], 0.0];
+    // The two likeliest hold 0.87 of the mass, the likeliest alone 0.64; the second has 0.37 of the first's probability.
+    for params in [
+        SamplingParams { top_k: 2, ..Default::default() },
+        SamplingParams { top_p: 0.7, ..Default::default() },
+        SamplingParams { min_p: 0.3, ..Default::default() },
+    ] {
+        assert_close(&frequencies(&params, &row), &expected);
+    }
+}
+
+#[test]
+fn greedy_takes_the_top_token_and_the_hazard_is_certain() {
+    let params = SamplingParams { temperature: 0.0, ..Default::default() };
+    let sample = sampler(params.clone()).sample(&mut logits(&[0.0, 5.0, 1.0]), 1).unwrap();
+    assert_eq!((sample.token_id, sample.signals.eos_logprob_sampled), (1, f32::NEG_INFINITY));
+    let sample = sampler(params).sample(&mut logits(&[0.0, 1.0, 5.0]), 1).unwrap();
+    assert_eq!((sample.token_id, sample.signals.eos_logprob_sampled), (EOS, 0.0));
+}
+
+#[test]
+fn the_eos_probability_is_summed_over_the_eos_set_and_the_whole_vocabulary() {
+    let row = [1.0, 0.5, 2.0, -1.0];
+    let p = softmax(&row, 1.0);
+    let signals = sampler(SamplingParams::default()).sample(&mut logits(&row), 1).unwrap().signals;
+    assert!((f64::from(signals.eos_logprob) - (p[0] + p[2]).ln()).abs() < 1e-5);
+    assert!((f64::from(signals.entropy) + p.iter().map(|p| p * p.ln()).sum::<f64>()).abs() < 1e-5);
+    assert!((f64::from(signals.top_logprob) - p[2].ln()).abs() < 1e-5);
+    assert_eq!(signals.eos_rank, 1);
+}
+
+#[test]
+fn at_temperature_one_the_hazard_is_the_eos_probability() {
+    let signals = sampler(SamplingParams::default()).sample(&mut logits(&[1.0, 0.5, 2.0, -1.0]), 1).unwrap().signals;
+    assert!((signals.eos_logprob - signals.eos_logprob_sampled).abs() < 1e-5);
+}
+
+#[test]
+fn the_raw_signals_do_not_see_masks_penalties_or_truncation() {
+    let row = [1.0, 0.5, 2.0, 1.5];
+    let plain = sampler(SamplingParams::default()).sample(&mut logits(&row), 1).unwrap().signals;
+    let params = SamplingParams {
+        ignore_eos: true,
+        repetition_penalty: 1.5,
+        presence_penalty: 1.0,
+        top_k: 1,
+        temperature: 0.3,
+        ..Default::default()
+    };
+    let mut altered = Sampler::new(params, 7, Arc::from([0, EOS]), &[3]);
+    let sample = altered.sample(&mut logits(&row), 1).unwrap();
+    assert_eq!(sample.signals.eos_logprob, plain.eos_logprob);
+    assert_eq!(sample.signals.entropy, plain.entropy);
+    assert_eq!(sample.signals.eos_logprob_sampled, f32::NEG_INFINITY);
+    assert!((f64::from(sample.signals.token_logprob) - softmax(&row, 1.0)[sample.token_id as usize].ln()).abs() < 1e-5);
+}
+
+#[test]
+fn min_tokens_keeps_eos_and_stop_tokens_out_until_then() {
+    let params = SamplingParams { temperature: 0.0, min_tokens: 3, stop_token_ids: vec![3], ..Default::default() };
+    let mut sampler = sampler(params);
+    let row = [0.0, 1.0, 5.0, 4.0];
+    let tokens: Vec<u32> = (1..=3).map(|step| sampler.sample(&mut logits(&row), step).unwrap().token_id).collect();
+    assert_eq!(tokens, [1, 1, EOS]);
+}
+
+#[test]
+fn penalties_count_the_reply_and_repetition_also_the_prompt() {
+    let row = [0.0, 2.0, -1.0, 1.9];
+    let greedy = SamplingParams { temperature: 0.0, ..Default::default() };
+    let repetition = SamplingParams { repetition_penalty: 2.0, ..greedy.clone() };
+    assert_eq!(Sampler::new(repetition, 7, Arc::from([EOS]), &[1]).sample(&mut logits(&row), 1).unwrap().token_id, 3);
+    let presence = SamplingParams { presence_penalty: 0.2, ..greedy.clone() };
+    let mut sampler = Sampler::new(presence, 7, Arc::from([EOS]), &[1]);
+    assert_eq!((1..=2).map(|s| sampler.sample(&mut logits(&row), s).unwrap().token_id).collect::<Vec<_>>(), [1, 3]);
+    let frequency = SamplingParams { frequency_penalty: 0.06, ..greedy };
+    let mut sampler = Sampler::new(frequency, 7, Arc::from([EOS]), &[]);
+    assert_eq!(
+        (1..=4).map(|s| sampler.sample(&mut logits(&row), s).unwrap().token_id).collect::<Vec<_>>(),
+        [1, 1, 3, 1]
+    );
+}
+
+#[test]
+fn the_likeliest_tokens_come_in_falling_order_with_raw_log_probabilities() {
+    let params = SamplingParams { logprobs: Some(2), ignore_eos: true, ..Default::default() };
+    let row = [0.0, 1.0, 3.0, 2.0];
+    let top = sampler(params).sample(&mut logits(&row), 1).unwrap().top;
+    let p = softmax(&row, 1.0);
+    assert_eq!(top.iter().map(|(id, _)| *id).collect::<Vec<_>>(), [2, 3]);
+    assert!((f64::from(top[1].1) - p[3].ln()).abs() < 1e-5);
+}
+
+#[test]
+fn logits_that_are_no_distribution_give_no_token() {
+    for row in [[0.0, f32::NAN, 1.0], [f32::NEG_INFINITY; 3], [0.0, f32::INFINITY, 1.0]] {
+        assert_eq!(sampler(SamplingParams::default()).sample(&mut logits(&row), 1), None);
+    }
+}
+
+proptest! {
+    #[test]
+    fn a_draw_depends_on_seed_and_place_alone(seed: u64, step in 1u32..5000, row in prop::collection::vec(-8.0f32..8.0, 8..200)) {
+        let draw = |steps_before: u32| {
+            let mut sampler = Sampler::new(SamplingParams::default(), seed, Arc::from([0]), &[]);
+            for s in 1..=steps_before {
+                sampler.sample(&mut row.clone(), s).unwrap();
+            }
+            sampler.sample(&mut row.clone(), step).unwrap().token_id
+        };
+        prop_assert_eq!(draw(0), draw(3));
+    }
+
+    #[test]
+    fn a_nucleus_is_the_smallest_head_that_reaches_its_share(row in prop::collection::vec(-6.0f32..6.0, 1..400), top_p in 0.01f32..0.999) {
+        let candidates: Vec<Candidate> = (0u32..).zip(&row).map(|(id, logit)| (*logit, id)).collect();
+        let kept = nucleus(candidates.clone(), top_p, |logit| f64::from(logit).exp());
+        let mut sorted = candidates;
+        sorted.sort_by(by_rank);
+        prop_assert_eq!(&kept[..], &sorted[..kept.len()]);
+        let share = |n: usize| sorted[..n].iter().map(|(l, _)| f64::from(*l).exp()).sum::<f64>();
+        let goal = f64::from(top_p) * share(sorted.len());
+        prop_assert!(share(kept.len()) >= goal * (1.0 - 1e-12));
+        prop_assert!(share(kept.len() - 1) < goal * (1.0 + 1e-12));
+    }
+}
