@@ -1,8 +1,8 @@
 //! Pure scheduling for continuous batching under a KV block budget.
 //!
 //! Before each engine step [`Scheduler::schedule`] answers with a [`StepPlan`]; after it [`Scheduler::apply`] takes
-//! what happened. There are no clocks, threads, environment variables or random numbers in here: the same calls give the
-//! same plans. Ids are ordinals ([`RequestKey`]); memory, tokens and models are the caller's.
+//! what happened. There are no clocks, threads, environment variables or random numbers in here: the same calls give
+//! the same plans. Ids are ordinals ([`RequestKey`]); memory, tokens and models are the caller's.
 //!
 //! # Layout
 //! - `scheduler`: the live requests, and the three calls `schedule`, `apply`, `abort`

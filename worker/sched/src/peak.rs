@@ -13,9 +13,9 @@
 //! first i held.)
 //!
 //! All sums in one sweep: with x = h + B - 2, ceil((h + j - 1) / B) = floor((x + j) / B) = x / B + j / B + carry in
-//! whole divisions, where the carry is 1 if x % B + j % B >= B. From the longest request to the shortest it is enough to keep
-//! the sum of x / B, the count, and the residues x % B in order: O(m log m) for m requests. One more request then
-//! changes each sum by one term, so that testing or inserting it is O(m).
+//! whole divisions, where the carry is 1 if x % B + j % B >= B. From the longest request to the shortest it is enough
+//! to keep the sum of x / B, the count, and the residues x % B in order: O(m log m) for m requests. One more request
+//! then changes each sum by one term, so that testing or inserting it is O(m).
 
 /// KV use to come of one request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
