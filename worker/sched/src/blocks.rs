@@ -8,56 +8,51 @@
 /// The blocks of one request, in the order of its positions.
 #[derive(Debug, Default)]
 #[must_use = "a dropped table leaks its blocks: give it to BlockPool::release"]
-pub struct BlockTable {
+pub(crate) struct BlockTable {
     ids: Vec<u32>,
 }
 
 impl BlockTable {
     /// Block ids: entry `i` holds the positions from `i * block_size` on.
-    pub fn ids(&self) -> &[u32] {
+    pub(crate) fn ids(&self) -> &[u32] {
         &self.ids
     }
 
     /// Number of blocks.
-    pub fn len(&self) -> u32 {
+    pub(crate) fn len(&self) -> u32 {
         // No more than the pool's `num_blocks`, which is a `u32`.
         self.ids.len() as u32
-    }
-
-    /// Whether it holds no block.
-    pub fn is_empty(&self) -> bool {
-        self.ids.is_empty()
     }
 }
 
 /// All blocks of the KV budget.
 #[derive(Debug)]
-pub struct BlockPool {
+pub(crate) struct BlockPool {
     free: Vec<u32>,
     total: u32,
 }
 
 impl BlockPool {
     /// A pool of the blocks `0..total`, all free.
-    pub fn new(total: u32) -> Self {
+    pub(crate) fn new(total: u32) -> Self {
         // A stack, so that low ids and blocks freed last are used first.
         Self { free: (0..total).rev().collect(), total }
     }
 
     /// Blocks in no table.
-    pub fn free(&self) -> u32 {
+    pub(crate) fn free(&self) -> u32 {
         // No more than `total`.
         self.free.len() as u32
     }
 
     /// All blocks.
-    pub fn total(&self) -> u32 {
+    pub(crate) fn total(&self) -> u32 {
         self.total
     }
 
     /// Grows `table` to `blocks`, or answers false and changes nothing when too few are free.
     #[must_use]
-    pub fn grow(&mut self, table: &mut BlockTable, blocks: u32) -> bool {
+    pub(crate) fn grow(&mut self, table: &mut BlockTable, blocks: u32) -> bool {
         let missing = blocks.saturating_sub(table.len());
         if missing > self.free() {
             return false;
@@ -68,7 +63,7 @@ impl BlockPool {
     }
 
     /// Takes back every block of `table`.
-    pub fn release(&mut self, table: BlockTable) {
+    pub(crate) fn release(&mut self, table: BlockTable) {
         self.free.extend(table.ids.into_iter().rev());
     }
 }

@@ -1,7 +1,7 @@
 //! A forecast of remaining length: a mean and quantiles, and the same some tokens later.
 //!
-//! Between two quantiles the hazard is constant, so the survival function falls exponentially; below the first it does so
-//! from 0 tokens, and above the last it keeps the hazard before it, or ends within about a token where that is
+//! Between two quantiles the hazard is constant, so the survival function falls exponentially; below the first it does
+//! so from 0 tokens, and above the last it keeps the hazard before it, or ends within about a token where that is
 //! infinite: so a request that outlived its forecast still has one.
 
 /// Probabilities at which a [`Forecast`] holds quantiles.

@@ -1,29 +1,29 @@
 //! Pure scheduling for continuous batching under a KV block budget.
 //!
-//! Before each engine step [`Scheduler::schedule`] answers with a [`StepPlan`]; after it [`Scheduler::apply`] takes what
-//! happened. There are no clocks, threads, environment variables or random numbers in here: the same calls give the
-//! same plans. Ids are ordinals ([`RequestKey`]); memory, tokens and models are the caller's.
+//! Before each engine step [`Scheduler::schedule`] answers with a [`StepPlan`]; after it [`Scheduler::apply`] takes
+//! what happened. There are no clocks, threads, environment variables or random numbers in here: the same calls give
+//! the same plans. Ids are ordinals ([`RequestKey`]); memory, tokens and models are the caller's.
 //!
 //! # Layout
-//! - [`scheduler`]: the requests, and the three calls `schedule`, `apply`, `abort`
-//! - [`config`]: the limits of the engine
-//! - [`view`]: what a rule sees of a request; [`plan`]: what the engine gets, and what it gives back
-//! - [`policy`]: a named policy = [`order`] + [`admit`] + [`victim`], one file per rule
-//! - [`forecast`]: a distribution over remaining length; [`peak`]: the future peak of KV use
-//! - [`blocks`]: ids and counts of KV blocks; `queue`: the waiting requests in rank order
+//! - `scheduler`: the live requests, and the three calls `schedule`, `apply`, `abort`
+//! - `config`: the limits of the engine
+//! - `view`: what a rule sees of a request; `plan`: what the engine gets, and what it gives back
+//! - `policy`: a named policy = `order` + `admit` + `victim`, one file per rule
+//! - `forecast`: a distribution over remaining length; [`peak`]: the future peak of KV use
+//! - `blocks`: ids and counts of KV blocks; `queue`: the waiting requests in rank order
 
-pub mod admit;
-pub mod blocks;
-pub mod config;
-pub mod forecast;
-pub mod order;
+mod admit;
+mod blocks;
+mod config;
+mod forecast;
+mod order;
 pub mod peak;
-pub mod plan;
-pub mod policy;
+mod plan;
+mod policy;
 mod queue;
-pub mod scheduler;
-pub mod victim;
-pub mod view;
+mod scheduler;
+mod victim;
+mod view;
 
 pub use admit::Admission;
 pub use config::{ConfigError, SchedulerConfig};
@@ -33,4 +33,4 @@ pub use plan::{StepOutcome, StepPlan, Work, WorkDone};
 pub use policy::{Policy, PolicyError};
 pub use scheduler::{AddError, Scheduler, Stats};
 pub use victim::Victim;
-pub use view::{Outlook, Request, RequestKey, RequestView};
+pub use view::{Request, RequestKey, RequestView};

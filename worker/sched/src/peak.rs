@@ -1,7 +1,7 @@
 //! The future peak of KV use of a batch whose remaining lengths are given.
 //!
-//! In step j = 1, 2, ... from now a request that knows h tokens holds h + j - 1 of them, until it samples its last token
-//! in step s. With blocks of B tokens the batch holds, in step j,
+//! In step j = 1, 2, ... from now a request that knows h tokens holds h + j - 1 of them, until it samples its last
+//! token in step s. With blocks of B tokens the batch holds, in step j,
 //!
 //! ```text
 //! use(j) = sum over requests with s >= j of ceil((h + j - 1) / B)
@@ -12,10 +12,10 @@
 //! Serving under SLA Guarantees", ASPLOS'25, has the same without blocks: longest first, max of i * b_i + sum of the
 //! first i held.)
 //!
-//! All sums in one sweep: with x = h + B - 2, ceil((h + j - 1) / B) = floor((x + j) / B) = x / B + j / B + carry in whole
-//! divisions, where the carry is 1 if x % B + j % B >= B. From the longest request to the shortest it is enough to keep
-//! the sum of x / B, the count, and the residues x % B in order: O(m log m) for m requests. One more request then
-//! changes each sum by one term, so that testing or inserting it is O(m).
+//! All sums in one sweep: with x = h + B - 2, ceil((h + j - 1) / B) = floor((x + j) / B) = x / B + j / B + carry in
+//! whole divisions, where the carry is 1 if x % B + j % B >= B. From the longest request to the shortest it is enough
+//! to keep the sum of x / B, the count, and the residues x % B in order: O(m log m) for m requests. One more request
+//! then changes each sum by one term, so that testing or inserting it is O(m).
 
 /// KV use to come of one request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -15,10 +15,9 @@ use crate::view::{Outlook, Request, RequestKey, RequestView};
 
 /// Waiting requests whose rank is brought up to date in a step, in turn, so that a step's cost does not grow with the
 /// queue. A queue up to this length is refreshed whole.
-const REFRESHED_PER_STEP: usize = 256;
+const REFRESHED_PER_STEP: usize = 128;
 
-/// What the caller's forecast table answers for a request: none means the worst case.
-pub type ForecastFn<'a> = dyn FnMut(&RequestView) -> Option<Forecast> + 'a;
+type ForecastFn<'a> = dyn FnMut(&RequestView) -> Option<Forecast> + 'a;
 
 /// A continuous-batching scheduler over a KV block budget.
 ///
@@ -161,8 +160,9 @@ impl Scheduler {
 
     /// Plans the step that starts at `now`, seconds on the caller's clock. Calls alternate with [`apply`](Self::apply).
     ///
-    /// `forecast` is asked only where the policy needs it, at most twice for one request, and answers the same within a
-    /// call.
+    /// `forecast` answers what remains after the tokens generated so far; none stands for the worst case, a run to
+    /// `max_tokens`. It is asked only where the policy needs it, a few times at most for one request, and must answer
+    /// the same within a call.
     pub fn schedule(&mut self, now: f64, forecast: &mut ForecastFn<'_>) -> StepPlan {
         let mut plan = StepPlan::default();
         let budget = self.serve_running(&mut plan, forecast);

@@ -63,26 +63,26 @@ impl RequestView {
 /// A request with the forecast of its remaining length. Every answer lies between one token and what `max_tokens`
 /// leaves, whatever the forecast says.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Outlook {
+pub(crate) struct Outlook {
     /// The request.
-    pub view: RequestView,
+    pub(crate) view: RequestView,
     forecast: Forecast,
 }
 
 impl Outlook {
     /// Without a forecast the worst case stands in: the request runs to `max_tokens`.
-    pub fn new(view: RequestView, forecast: Option<Forecast>) -> Self {
+    pub(crate) fn new(view: RequestView, forecast: Option<Forecast>) -> Self {
         let forecast = forecast.unwrap_or_else(|| Forecast::certain(view.max_remaining()));
         Self { view, forecast }
     }
 
     /// Expected remaining length, tokens.
-    pub fn mean_remaining(&self) -> f32 {
+    pub(crate) fn mean_remaining(&self) -> f32 {
         self.within_limits(self.forecast.mean)
     }
 
     /// Remaining length that is not exceeded with probability `level`, whole tokens.
-    pub fn remaining_at(&self, level: f32) -> u32 {
+    pub(crate) fn remaining_at(&self, level: f32) -> u32 {
         // The cast saturates and the value is at least 1.
         (self.within_limits(self.forecast.quantile(level)).ceil() as u32).min(self.view.max_remaining())
     }

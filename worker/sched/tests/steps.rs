@@ -1,5 +1,5 @@
 //! Steps worked out by hand.
-#![allow(missing_docs, reason = "tests")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use eoscast_sched::{
     AddError, ConfigError, Forecast, Request, RequestKey, Scheduler, SchedulerConfig, Stats, StepOutcome, StepPlan,

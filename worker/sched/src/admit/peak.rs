@@ -10,8 +10,10 @@ use crate::config::SchedulerConfig;
 use crate::peak::{Footprint, PeakProfile};
 use crate::view::{Outlook, RequestView};
 
-/// Default quantile.
-pub(super) const LEVEL: f32 = 0.8;
+/// Default quantile. What each request exceeds with probability 0.4 is seldom exceeded by the sum: in virtual time
+/// (load 0.9, KV budget 4,000 tokens, lognormal lengths, `srpt-pred`) 0.6 had mean and normalised latency within 5 % of
+/// the best of 0.3 to 0.9, with sharp forecasts as with weak ones, while 0.9 was up to 1.9 times slower.
+pub(super) const LEVEL: f32 = 0.6;
 
 #[derive(Debug)]
 pub(crate) struct FuturePeak {
