@@ -1,14 +1,11 @@
 //! The tokenizer and the chat template of a model file.
 
-#[allow(dead_code, reason = "each test binary uses its part of the support module")]
-mod support;
-
+use super::tiny::TinyModel;
 use candle_core::quantized::GgmlDType;
 use candle_core::quantized::gguf_file::Value;
 use eoscast_worker::kernels::Compute;
 use eoscast_worker::text::{ChatMessage, Tokenizer};
 use proptest::prelude::*;
-use support::TinyModel;
 
 fn tokenizer() -> Tokenizer {
     TinyModel::new(GgmlDType::F32).load(Compute::F32).unwrap().tokenizer

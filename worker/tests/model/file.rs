@@ -1,8 +1,6 @@
 //! Model files that are broken, hostile or of an unsupported kind are refused with an error that names what is wrong.
 
-#[allow(dead_code, reason = "each test binary uses its part of the support module")]
-mod support;
-
+use super::tiny::{BLOCK_SIZE, HIDDEN, TinyModel, load_bytes, load_error, options};
 use candle_core::quantized::GgmlDType;
 use candle_core::quantized::gguf_file::Value;
 use candle_core::{DType, Device, Tensor};
@@ -10,7 +8,6 @@ use eoscast_worker::kernels::Compute;
 use eoscast_worker::models::load;
 use eoscast_worker::runner::ModelRunner;
 use proptest::prelude::*;
-use support::{BLOCK_SIZE, HIDDEN, TinyModel, load_bytes, load_error, options};
 
 fn tiny() -> TinyModel {
     TinyModel::new(GgmlDType::F32)

@@ -1,0 +1,8 @@
+//! A model file from its bytes to its logits.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "clippy exempts test functions only, not their helpers")]
+
+mod file;
+mod forward;
+mod text;
+mod tiny;
