@@ -1,9 +1,11 @@
 //! The worker's command line.
 
+mod model;
 mod score;
 
 use clap::{Parser, Subcommand};
 
+pub use model::{ComputeArg, ModelArgs};
 pub use score::ScoreArgs;
 
 /// Runs language models and forecasts when their replies end.

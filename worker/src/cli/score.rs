@@ -6,47 +6,28 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
 use clap::Args;
-use indicatif::{ProgressBar, ProgressStyle};
 use serde::{Deserialize, Serialize};
 
-use crate::kernels::Compute;
-use crate::models::{LoadOptions, LoadedModel, load, locate};
+use super::model::{ModelArgs, progress_bar};
+use crate::models::LoadedModel;
 use crate::runner::{ModelRunner, ModelSpec};
 use crate::scoring::{ScoredText, Scores, kv_tokens, score};
 use crate::text::ChatMessage;
 
+/// Tokens per KV block.
+const BLOCK_SIZE: usize = 16;
+
 /// Options of `score`.
 #[derive(Debug, Args)]
 pub struct ScoreArgs {
-    /// Path of a GGUF file, or a known model name.
-    #[arg(long, env = "EOSCAST_MODEL", default_value = "smollm2-135m")]
-    model: String,
+    #[command(flatten)]
+    model: ModelArgs,
     /// JSONL file, one request a line: id, prompt, input_ids, output_ids.
     #[arg(long, env = "EOSCAST_INPUT")]
     input: PathBuf,
-    /// Arithmetic of the matrix products.
-    #[arg(long, env = "EOSCAST_COMPUTE", value_enum, default_value_t = ComputeArg::Quantized)]
-    compute: ComputeArg,
     /// Print one JSON object a request instead of a table.
     #[arg(long, env = "EOSCAST_JSON")]
     json: bool,
-}
-
-#[derive(Debug, Clone, Copy, clap::ValueEnum)]
-enum ComputeArg {
-    /// Dequantised weights, f32 arithmetic.
-    F32,
-    /// Quantised weights, int8 activations.
-    Quantized,
-}
-
-impl From<ComputeArg> for Compute {
-    fn from(compute: ComputeArg) -> Self {
-        match compute {
-            ComputeArg::F32 => Self::F32,
-            ComputeArg::Quantized => Self::Quantized,
-        }
-    }
 }
 
 /// One line of the input; other fields are ignored.
@@ -73,7 +54,7 @@ struct Line<'a> {
 pub(super) fn run(args: &ScoreArgs) -> anyhow::Result<()> {
     let requests = read_requests(&args.input)?;
     let longest = requests.iter().map(|request| request.input_ids.len() + request.output_ids.len()).max().unwrap_or(0);
-    let mut model = load_model(args, longest)?;
+    let mut model = args.model.load(BLOCK_SIZE, kv_tokens(longest, BLOCK_SIZE))?;
     let texts = requests
         .iter()
         .map(|request| scored_text(request, model.runner.spec()).with_context(|| format!("request {}", request.id)))
@@ -118,25 +99,8 @@ fn read_requests(path: &Path) -> anyhow::Result<Vec<Request>> {
         ensure!(!request.output_ids.is_empty(), "{}: output_ids is empty", place());
         requests.push(request);
     }
+    ensure!(!requests.is_empty(), "{} holds no requests", path.display());
     Ok(requests)
-}
-
-fn load_model(args: &ScoreArgs, longest: usize) -> anyhow::Result<LoadedModel> {
-    const BLOCK_SIZE: usize = 16;
-    let options = LoadOptions {
-        path: locate(&args.model)?,
-        name: args.model.clone(),
-        compute: args.compute.into(),
-        block_size: BLOCK_SIZE,
-        kv_tokens: kv_tokens(longest.max(1), BLOCK_SIZE),
-    };
-    let bar = progress_bar("loading");
-    let model = load(&options, &mut |done, total| {
-        bar.set_length(total as u64);
-        bar.set_position(done as u64);
-    })?;
-    bar.finish_and_clear();
-    Ok(model)
 }
 
 fn scored_text(request: &Request, spec: &ModelSpec) -> anyhow::Result<ScoredText> {
@@ -164,13 +128,6 @@ fn prompt_tokens(model: &LoadedModel, prompt: &str) -> anyhow::Result<Vec<u32>> 
     Ok(model.tokenizer.encode(&template.render(&[message], true)?)?)
 }
 
-fn progress_bar(what: &'static str) -> ProgressBar {
-    // The template is a constant without placeholders that could fail to parse.
-    let style = ProgressStyle::with_template("{prefix:8} {wide_bar} {pos}/{len}")
-        .unwrap_or_else(|_| ProgressStyle::default_bar());
-    ProgressBar::no_length().with_style(style).with_prefix(what)
-}
-
 fn table_header() -> String {
     format!(
         "{:<12} {:>6} {:>8} {:>12} {:>12} {:>10}",
@@ -191,4 +148,44 @@ fn table_row(request: &Request, scores: &Scores) -> String {
         scores.eos_logprob.last().copied().unwrap_or(f32::NAN),
         mean(&scores.entropy),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(content: &str) -> anyhow::Result<Vec<Request>> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), content).unwrap();
+        read_requests(file.path())
+    }
+
+    const GOOD: &str = r#"{"id":"a","prompt":"p","input_ids":[1],"output_ids":[2],"entropy":[0.5]}"#;
+
+    #[test]
+    fn requests_are_read_with_blank_lines_and_other_fields_ignored() {
+        let requests = read(&format!("{GOOD}\n\n{GOOD}\n")).unwrap();
+        assert_eq!(requests.len(), 2);
+    }
+
+    #[test]
+    fn a_bad_line_is_named_by_file_and_number() {
+        for (bad, reason) in [
+            ("{", "EOF"),
+            (r#"{"id":"b"}"#, "prompt"),
+            (r#"{"id":"b","prompt":"","input_ids":[],"output_ids":[1]}"#, "input_ids is empty"),
+            (r#"{"id":"b","prompt":"","input_ids":[1],"output_ids":[]}"#, "output_ids is empty"),
+            (r#"{"id":"b","prompt":"","input_ids":[-1],"output_ids":[1]}"#, "-1"),
+        ] {
+            let error = format!("{:#}", read(&format!("{GOOD}\n{bad}\n")).unwrap_err());
+            assert!(error.contains("line 2") && error.contains(reason), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_missing_or_empty_input_is_named() {
+        let error = format!("{:#}", read_requests(Path::new("/nowhere.jsonl")).unwrap_err());
+        assert!(error.contains("cannot open /nowhere.jsonl"), "{error}");
+        assert!(format!("{:#}", read("").unwrap_err()).contains("holds no requests"));
+    }
 }

@@ -4,5 +4,6 @@
 
 mod file;
 mod forward;
+mod score;
 mod text;
 mod tiny;

@@ -1,9 +1,10 @@
 //! The tokenizer and the chat template of a model file.
 
-use super::tiny::TinyModel;
+use super::tiny::{TinyModel, options};
 use candle_core::quantized::GgmlDType;
 use candle_core::quantized::gguf_file::Value;
 use eoscast_worker::kernels::Compute;
+use eoscast_worker::models::{load, locate};
 use eoscast_worker::text::{ChatMessage, Tokenizer};
 use proptest::prelude::*;
 
@@ -75,4 +76,22 @@ proptest! {
 
 thread_local! {
     static TOKENIZER: std::rc::Rc<Tokenizer> = std::rc::Rc::new(tokenizer());
+}
+
+/// Ids that the published tokenizer of SmolLM2 gives, checked where the model has been fetched (`make setup`).
+#[test]
+fn smollm2_encodes_a_chat_as_published() {
+    let Ok(path) = locate("smollm2-135m") else {
+        eprintln!("skipped: the model is not here, run `make setup`");
+        return;
+    };
+    let model = load(&options(&path, Compute::Quantized), &mut |_, _| ()).unwrap();
+    let message = ChatMessage { role: "user".to_owned(), content: "What is the capital of France?".to_owned() };
+    let text = model.chat_template.unwrap().render(&[message], true).unwrap();
+    let ids = [
+        1, 9690, 198, 2683, 359, 253, 5356, 5646, 11173, 3365, 3511, 308, 34519, 28, 7018, 411, 407, 19712, 8182, 2,
+        198, 1, 4093, 198, 1780, 314, 260, 3575, 282, 4649, 47, 2, 198, 1, 520, 9531, 198,
+    ];
+    assert_eq!(model.tokenizer.encode(&text).unwrap(), ids);
+    assert_eq!(model.tokenizer.eos_token_ids(), [0, 2]);
 }
