@@ -87,7 +87,7 @@ fn absurd_metadata_is_named() {
         ("llama.rope.dimension_count", Value::U32(6), "6 rotated"),
         ("llama.expert_count", Value::U32(8), "llama.expert_count"),
         ("tokenizer.ggml.eos_token_id", max, "tokenizer.ggml.eos_token_id"),
-        ("tokenizer.ggml.model", text("llama"), "tokenizer model `llama`"),
+        ("tokenizer.ggml.model", text("bert"), "tokenizer model `bert`"),
         ("tokenizer.ggml.merges", Value::Array(vec![text("the the")]), "merge \"the the\""),
         ("tokenizer.ggml.merges", Value::Array(vec![text("nonsense")]), "merge \"nonsense\""),
         ("tokenizer.ggml.tokens", Value::Array(vec![text("a"), text("a")]), "tokens 0 and 1 are both"),
