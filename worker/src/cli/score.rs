@@ -99,6 +99,7 @@ fn read_requests(path: &Path) -> anyhow::Result<Vec<Request>> {
         ensure!(!request.output_ids.is_empty(), "{}: output_ids is empty", place());
         requests.push(request);
     }
+    ensure!(!requests.is_empty(), "{} holds no requests", path.display());
     Ok(requests)
 }
 
@@ -147,4 +148,44 @@ fn table_row(request: &Request, scores: &Scores) -> String {
         scores.eos_logprob.last().copied().unwrap_or(f32::NAN),
         mean(&scores.entropy),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(content: &str) -> anyhow::Result<Vec<Request>> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), content).unwrap();
+        read_requests(file.path())
+    }
+
+    const GOOD: &str = r#"{"id":"a","prompt":"p","input_ids":[1],"output_ids":[2],"entropy":[0.5]}"#;
+
+    #[test]
+    fn requests_are_read_with_blank_lines_and_other_fields_ignored() {
+        let requests = read(&format!("{GOOD}\n\n{GOOD}\n")).unwrap();
+        assert_eq!(requests.len(), 2);
+    }
+
+    #[test]
+    fn a_bad_line_is_named_by_file_and_number() {
+        for (bad, reason) in [
+            ("{", "EOF"),
+            (r#"{"id":"b"}"#, "prompt"),
+            (r#"{"id":"b","prompt":"","input_ids":[],"output_ids":[1]}"#, "input_ids is empty"),
+            (r#"{"id":"b","prompt":"","input_ids":[1],"output_ids":[]}"#, "output_ids is empty"),
+            (r#"{"id":"b","prompt":"","input_ids":[-1],"output_ids":[1]}"#, "-1"),
+        ] {
+            let error = format!("{:#}", read(&format!("{GOOD}\n{bad}\n")).unwrap_err());
+            assert!(error.contains("line 2") && error.contains(reason), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_missing_or_empty_input_is_named() {
+        let error = format!("{:#}", read_requests(Path::new("/nowhere.jsonl")).unwrap_err());
+        assert!(error.contains("cannot open /nowhere.jsonl"), "{error}");
+        assert!(format!("{:#}", read("").unwrap_err()).contains("holds no requests"));
+    }
 }

@@ -213,6 +213,18 @@ impl<'a> Metadata<'a> {
         self.get(key, "a list of non-negative integers", |value| list(value, uint))
     }
 
+    /// A list of f32 numbers that must be there.
+    ///
+    /// # Errors
+    /// Absent, or another type.
+    pub fn f32s(self, key: &str) -> Result<Vec<f32>, GgufError> {
+        let number = |value: &Value| match value {
+            Value::F32(number) => Some(*number),
+            _ => None,
+        };
+        self.get(key, "a list of f32 numbers", |value| list(value, number))?.ok_or_else(|| missing(key))
+    }
+
     /// A finite number.
     ///
     /// # Errors

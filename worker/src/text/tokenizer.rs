@@ -1,12 +1,14 @@
-//! Byte-level BPE from GGUF metadata: text to token ids, and each id to its bytes.
+//! The tokenizer of a model file: text to token ids, and each id to its bytes.
 
 use std::collections::{BTreeSet, HashMap};
 
 use thiserror::Error;
 use tokenizers::AddedToken;
 use tokenizers::models::bpe::{BPE, Vocab};
+use tokenizers::normalizers::NormalizerWrapper;
+use tokenizers::pre_tokenizers::PreTokenizerWrapper;
 
-use super::pre_tokenizer;
+use super::{byte_level, pre_tokenizer, sentencepiece};
 use crate::models::gguf::{GgufError, Metadata};
 
 /// Token texts that end a generation in the published model families, whatever the file's own ids say.
@@ -24,11 +26,13 @@ const END_OF_GENERATION: &[&str] = &[
     "<｜end▁of▁sentence｜>",
 ];
 
-/// `tokenizer.ggml.token_type` of the tokens that are not plain text.
-mod token_type {
-    pub(super) const UNKNOWN: u64 = 2;
-    pub(super) const CONTROL: u64 = 3;
-    pub(super) const USER_DEFINED: u64 = 4;
+/// Values of `tokenizer.ggml.token_type`.
+pub(super) mod token_type {
+    pub(in crate::text) const NORMAL: u64 = 1;
+    pub(in crate::text) const UNKNOWN: u64 = 2;
+    pub(in crate::text) const CONTROL: u64 = 3;
+    pub(in crate::text) const USER_DEFINED: u64 = 4;
+    pub(in crate::text) const BYTE: u64 = 6;
 }
 
 /// Why a model file's tokenizer cannot be used, or a text not be encoded.
@@ -37,8 +41,8 @@ pub enum TokenizerError {
     /// Metadata missing or of another type.
     #[error(transparent)]
     Gguf(#[from] GgufError),
-    /// A vocabulary that is not byte-level BPE.
-    #[error("tokenizer model `{0}` is not supported (supported: gpt2, i.e. byte-level bpe)")]
+    /// A vocabulary of another kind.
+    #[error("tokenizer model `{0}` is not supported (supported: gpt2, i.e. byte-level bpe; llama, i.e. sentencepiece)")]
     UnsupportedModel(String),
     /// A pre-tokenizer that we do not know.
     #[error("pre-tokenizer `{name}` is not supported (supported: {})", pre_tokenizer::SUPPORTED.join(", "))]
@@ -60,6 +64,62 @@ impl TokenizerError {
     }
 }
 
+/// The tokens of a file.
+pub(super) struct Vocabulary<'a> {
+    pub(super) tokens: Vec<&'a str>,
+    pub(super) ids: HashMap<&'a str, u32>,
+    /// Type of each token; may be shorter than `tokens`.
+    pub(super) types: Vec<u64>,
+}
+
+impl<'a> Vocabulary<'a> {
+    fn read(metadata: Metadata<'a>) -> Result<Self, TokenizerError> {
+        let tokens = metadata.texts("tokenizer.ggml.tokens")?;
+        if tokens.is_empty() {
+            return Err(TokenizerError::Inconsistent("`tokenizer.ggml.tokens` is empty".to_owned()));
+        }
+        let mut ids = HashMap::with_capacity(tokens.len());
+        for (id, text) in (0u32..).zip(&tokens) {
+            if let Some(other) = ids.insert(*text, id) {
+                return Err(TokenizerError::Inconsistent(format!("tokens {other} and {id} are both {text:?}")));
+            }
+        }
+        let types = metadata.optional_uints("tokenizer.ggml.token_type")?.unwrap_or_default();
+        Ok(Self { tokens, ids, types })
+    }
+
+    pub(super) fn token_type(&self, index: usize) -> u64 {
+        self.types.get(index).copied().unwrap_or(token_type::NORMAL)
+    }
+
+    pub(super) fn to_library(&self) -> Vocab {
+        self.ids.iter().map(|(text, id)| ((*text).to_owned(), *id)).collect()
+    }
+
+    /// The id that metadata `key` names.
+    fn named_id(&self, metadata: Metadata<'_>, key: &str) -> Result<Option<u32>, TokenizerError> {
+        let size = self.tokens.len();
+        let Some(id) = metadata.optional_uint(key)? else {
+            return Ok(None);
+        };
+        match u32::try_from(id) {
+            Ok(id) if (id as usize) < size => Ok(Some(id)),
+            _ => Err(TokenizerError::Inconsistent(format!("`{key}` is {id}, outside the vocabulary of {size}"))),
+        }
+    }
+}
+
+/// How one family of tokenizers cuts and spells text.
+pub(super) struct Scheme {
+    pub(super) bpe: BPE,
+    pub(super) normalizer: Option<NormalizerWrapper>,
+    pub(super) pre_tokenizer: Option<PreTokenizerWrapper>,
+    /// Whether plain prompts start with BOS when the file does not say.
+    pub(super) add_bos: bool,
+    /// What each token stands for.
+    pub(super) bytes: Vec<Box<[u8]>>,
+}
+
 /// Encodes text and gives each token's bytes.
 pub struct Tokenizer {
     /// Recognises special tokens in the text.
@@ -79,20 +139,15 @@ impl Tokenizer {
     /// # Errors
     /// Missing or contradictory metadata; a tokenizer model or pre-tokenizer that is not supported.
     pub fn from_gguf(metadata: Metadata<'_>) -> Result<Self, TokenizerError> {
-        let model = metadata.text("tokenizer.ggml.model")?;
-        if model != "gpt2" {
-            return Err(TokenizerError::UnsupportedModel(model.to_owned()));
-        }
-        let pre = pre_tokenizer::by_name(metadata.text("tokenizer.ggml.pre")?)?;
-        let tokens = metadata.texts("tokenizer.ggml.tokens")?;
-        let ids = ids_by_text(&tokens)?;
-        let merges = merges(&metadata.texts("tokenizer.ggml.merges")?, &ids)?;
-        let types = metadata.optional_uints("tokenizer.ggml.token_type")?.unwrap_or_default();
-        let id = |key: &str| token_id(metadata, key, tokens.len());
-        let bos_token_id = id("tokenizer.ggml.bos_token_id")?;
-        let eos_token_id = id("tokenizer.ggml.eos_token_id")?;
-
-        let named_ends = END_OF_GENERATION.iter().filter_map(|text| ids.get(text).copied());
+        let vocabulary = Vocabulary::read(metadata)?;
+        let mut scheme = match metadata.text("tokenizer.ggml.model")? {
+            "gpt2" => byte_level::scheme(metadata, &vocabulary)?,
+            "llama" => sentencepiece::scheme(metadata, &vocabulary)?,
+            other => return Err(TokenizerError::UnsupportedModel(other.to_owned())),
+        };
+        let id = |key: &str| vocabulary.named_id(metadata, key);
+        let (bos_token_id, eos_token_id) = (id("tokenizer.ggml.bos_token_id")?, id("tokenizer.ggml.eos_token_id")?);
+        let named_ends = END_OF_GENERATION.iter().filter_map(|text| vocabulary.ids.get(text).copied());
         let mut eos: BTreeSet<u32> = eos_token_id.into_iter().chain(named_ends).collect();
         for key in ["tokenizer.ggml.eot_token_id", "tokenizer.ggml.eom_token_id"] {
             eos.extend(id(key)?);
@@ -102,40 +157,31 @@ impl Tokenizer {
                 "no end-of-sequence token: set `tokenizer.ggml.eos_token_id`".to_owned(),
             ));
         }
-        let control: BTreeSet<u32> =
-            (eos.iter().copied()).chain(bos_token_id).chain(id("tokenizer.ggml.padding_token_id")?).collect();
-        let special: Vec<bool> = (0..tokens.len() as u32)
-            .zip(types.iter().map(Some).chain(std::iter::repeat(None)))
-            .map(|(id, kind)| {
-                control.contains(&id) || matches!(kind, Some(&(token_type::UNKNOWN | token_type::CONTROL)))
+        let padding = id("tokenizer.ggml.padding_token_id")?;
+        let control: BTreeSet<u32> = eos.iter().copied().chain(bos_token_id).chain(padding).collect();
+        let special: Vec<bool> = (0u32..)
+            .zip(0..vocabulary.tokens.len())
+            .map(|(id, index)| {
+                let kind = vocabulary.token_type(index);
+                control.contains(&id) || matches!(kind, token_type::UNKNOWN | token_type::CONTROL)
             })
             .collect();
-        let user_defined = |index: usize| types.get(index) == Some(&token_type::USER_DEFINED);
+        for (bytes, _) in scheme.bytes.iter_mut().zip(&special).filter(|(_, special)| **special) {
+            *bytes = Box::default();
+        }
 
-        let bpe = BPE::builder()
-            .vocab_and_merges(ids.iter().map(|(text, id)| ((*text).to_owned(), *id)).collect::<Vocab>(), merges)
-            .ignore_merges(pre.ignore_merges)
-            .build()
-            .map_err(TokenizerError::library)?;
-        let mut library = tokenizers::Tokenizer::new(bpe);
-        library.with_normalizer(pre.normalizer).map_err(TokenizerError::library)?;
-        library.with_pre_tokenizer(Some(pre.split));
-        let added = tokens
-            .iter()
-            .enumerate()
-            .filter(|(index, _)| special[*index] || user_defined(*index))
-            .map(|(index, text)| AddedToken::from(*text, special[index]).normalized(false));
+        let mut library = tokenizers::Tokenizer::new(scheme.bpe);
+        library.with_normalizer(scheme.normalizer).map_err(TokenizerError::library)?;
+        library.with_pre_tokenizer(scheme.pre_tokenizer);
+        let added = vocabulary.tokens.iter().enumerate().filter_map(|(index, text)| {
+            let added = special[index] || vocabulary.token_type(index) == token_type::USER_DEFINED;
+            let token = AddedToken::from(*text, special[index]).normalized(false);
+            added.then_some(token)
+        });
         library.add_tokens(added).map_err(TokenizerError::library)?;
-
-        let alphabet = byte_alphabet();
-        let bytes = tokens
-            .iter()
-            .zip(&special)
-            .map(|(text, special)| if *special { Box::default() } else { token_bytes(text, &alphabet) })
-            .collect();
         Ok(Self {
             library,
-            bytes,
+            bytes: scheme.bytes,
             special,
             eos_token_ids: eos_token_id
                 .into_iter()
@@ -143,8 +189,8 @@ impl Tokenizer {
                 .collect(),
             bos_token_id,
             eos_token_id,
-            add_bos: metadata.optional_bool("tokenizer.ggml.add_bos_token")?.unwrap_or(pre.add_bos),
-            tokens: tokens.into_iter().map(str::to_owned).collect(),
+            add_bos: metadata.optional_bool("tokenizer.ggml.add_bos_token")?.unwrap_or(scheme.add_bos),
+            tokens: vocabulary.tokens.into_iter().map(str::to_owned).collect(),
         })
     }
 
@@ -185,7 +231,7 @@ impl Tokenizer {
         self.tokens.len()
     }
 
-    /// The id whose vocabulary entry is `token` (in the vocabulary's spelling, e.g. `<|im_end|>` or `Ġthe`).
+    /// The id whose vocabulary entry is `token` (in the vocabulary's spelling, e.g. `<|im_end|>`, `Ġthe` or `▁the`).
     #[must_use]
     pub fn id_of(&self, token: &str) -> Option<u32> {
         self.library.token_to_id(token)
@@ -214,58 +260,4 @@ impl Tokenizer {
     pub fn eos_token(&self) -> &str {
         self.eos_token_id.and_then(|id| self.token(id)).unwrap_or("")
     }
-}
-
-fn ids_by_text<'a>(tokens: &[&'a str]) -> Result<HashMap<&'a str, u32>, TokenizerError> {
-    if tokens.is_empty() {
-        return Err(TokenizerError::Inconsistent("`tokenizer.ggml.tokens` is empty".to_owned()));
-    }
-    let mut ids = HashMap::with_capacity(tokens.len());
-    for (id, text) in (0u32..).zip(tokens) {
-        if let Some(other) = ids.insert(*text, id) {
-            return Err(TokenizerError::Inconsistent(format!("tokens {other} and {id} are both {text:?}")));
-        }
-    }
-    Ok(ids)
-}
-
-/// Splits `left right` pairs. The library panics on a merge whose parts or result are not in the vocabulary, so check.
-fn merges(entries: &[&str], ids: &HashMap<&str, u32>) -> Result<Vec<(String, String)>, TokenizerError> {
-    entries
-        .iter()
-        .map(|entry| {
-            let pair = entry.split_once(' ').filter(|(left, right)| {
-                ids.contains_key(left) && ids.contains_key(right) && ids.contains_key(format!("{left}{right}").as_str())
-            });
-            let (left, right) = pair.ok_or_else(|| {
-                TokenizerError::Inconsistent(format!("merge {entry:?} does not join two tokens into a third"))
-            })?;
-            Ok((left.to_owned(), right.to_owned()))
-        })
-        .collect()
-}
-
-fn token_id(metadata: Metadata<'_>, key: &str, vocab_size: usize) -> Result<Option<u32>, TokenizerError> {
-    metadata
-        .optional_uint(key)?
-        .map(|id| {
-            u32::try_from(id).ok().filter(|id| (*id as usize) < vocab_size).ok_or_else(|| {
-                TokenizerError::Inconsistent(format!("`{key}` is {id}, outside the vocabulary of {vocab_size}"))
-            })
-        })
-        .transpose()
-}
-
-/// The reversible byte-to-character map of GPT-2's published encoder (`bytes_to_unicode`): printable Latin-1 stands for
-/// itself, the other bytes for the characters from U+0100 on.
-fn byte_alphabet() -> HashMap<char, u8> {
-    let printable = |byte: &u8| matches!(byte, b'!'..=b'~' | 0xA1..=0xAC | 0xAE..=0xFF);
-    let shifted = (0..=u8::MAX).filter(|byte| !printable(byte));
-    (0..=u8::MAX).filter(printable).map(|byte| (char::from(byte), byte)).chain(('\u{100}'..).zip(shifted)).collect()
-}
-
-/// A token added by hand may be written in plain characters instead of the byte alphabet.
-fn token_bytes(text: &str, alphabet: &HashMap<char, u8>) -> Box<[u8]> {
-    let mapped: Option<Box<[u8]>> = text.chars().map(|character| alphabet.get(&character).copied()).collect();
-    mapped.unwrap_or_else(|| text.as_bytes().into())
 }

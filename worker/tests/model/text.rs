@@ -1,15 +1,13 @@
 //! The tokenizer and the chat template of a model file.
 
-#[allow(dead_code, reason = "each test binary uses its part of the support module")]
-mod support;
-
+use super::tiny::{TinyModel, options};
 use candle_core::quantized::GgmlDType;
 use candle_core::quantized::gguf_file::Value;
 use eoscast_proto::domain::ChatMessage;
 use eoscast_worker::kernels::Compute;
+use eoscast_worker::models::{load, locate};
 use eoscast_worker::text::Tokenizer;
 use proptest::prelude::*;
-use support::TinyModel;
 
 fn tokenizer() -> Tokenizer {
     TinyModel::new(GgmlDType::F32).load(Compute::F32).unwrap().tokenizer
@@ -50,6 +48,40 @@ fn the_eos_set_is_the_files_own_id_and_the_well_known_texts() {
     assert!(tokenizer.is_special(1) && tokenizer.token_bytes(1).is_empty());
 }
 
+/// A SentencePiece vocabulary: control tokens, bytes, and pieces whose scores prefer later entries less.
+fn sentencepiece() -> TinyModel {
+    let pieces = ["▁", "t", "h", "e", "i", "▁t", "he", "▁the", "th", "▁th"];
+    let bytes = (0..=255u8).map(|byte| format!("<0x{byte:02X}>"));
+    let tokens: Vec<String> =
+        ["<unk>", "<s>", "</s>"].into_iter().map(str::to_owned).chain(bytes).chain(pieces.map(str::to_owned)).collect();
+    let kind = |index: usize| [2, 3, 3].get(index).copied().unwrap_or(if index < 259 { 6 } else { 1 });
+    TinyModel::with_vocabulary(GgmlDType::F32, &tokens)
+        .set("tokenizer.ggml.model", Value::String("llama".to_owned()))
+        .set(
+            "tokenizer.ggml.scores",
+            Value::Array((0..tokens.len()).map(|index| Value::F32(-(index as f32))).collect()),
+        )
+        .set(
+            "tokenizer.ggml.token_type",
+            Value::Array((0..tokens.len()).map(|index| Value::I32(kind(index))).collect()),
+        )
+        .without("tokenizer.ggml.pre")
+        .without("tokenizer.ggml.merges")
+}
+
+#[test]
+fn sentencepiece_merges_by_score_and_spells_unknown_characters_in_bytes() {
+    let tokenizer = sentencepiece().load(Compute::F32).unwrap().tokenizer;
+    let spelled = |text: &str| spelled(&tokenizer, &tokenizer.encode(text).unwrap());
+    assert_eq!(spelled("the thi"), ["▁the", "▁th", "i"]);
+    assert_eq!(spelled("é</s>"), ["▁", "<0xC3>", "<0xA9>", "</s>"]);
+    let ids = tokenizer.encode_prompt("the é\n").unwrap();
+    assert_eq!(ids[0], 1, "plain prompts start with BOS");
+    let bytes: Vec<u8> = ids.iter().flat_map(|id| tokenizer.token_bytes(*id)).copied().collect();
+    assert_eq!(bytes, " the é\n".as_bytes());
+    assert_eq!(tokenizer.eos_token_ids(), [2]);
+}
+
 #[test]
 fn a_chat_message_becomes_the_models_markup() {
     let model = TinyModel::new(GgmlDType::F32).load(Compute::F32).unwrap();
@@ -78,4 +110,22 @@ proptest! {
 
 thread_local! {
     static TOKENIZER: std::rc::Rc<Tokenizer> = std::rc::Rc::new(tokenizer());
+}
+
+/// Ids that the published tokenizer of SmolLM2 gives, checked where the model has been fetched (`make setup`).
+#[test]
+fn smollm2_encodes_a_chat_as_published() {
+    let Ok(path) = locate("smollm2-135m") else {
+        eprintln!("skipped: the model is not here, run `make setup`");
+        return;
+    };
+    let model = load(&options(&path, Compute::Quantized), &mut |_, _| ()).unwrap();
+    let message = ChatMessage { role: "user".to_owned(), content: "What is the capital of France?".to_owned() };
+    let text = model.chat_template.unwrap().render(&[message], true).unwrap();
+    let ids = [
+        1, 9690, 198, 2683, 359, 253, 5356, 5646, 11173, 3365, 3511, 308, 34519, 28, 7018, 411, 407, 19712, 8182, 2,
+        198, 1, 4093, 198, 1780, 314, 260, 3575, 282, 4649, 47, 2, 198, 1, 520, 9531, 198,
+    ];
+    assert_eq!(model.tokenizer.encode(&text).unwrap(), ids);
+    assert_eq!(model.tokenizer.eos_token_ids(), [0, 2]);
 }

@@ -27,7 +27,11 @@ pub(crate) struct TinyModel {
 impl TinyModel {
     /// Random weights of type `dtype`; norms in f32, as model files have them.
     pub(crate) fn new(dtype: GgmlDType) -> Self {
-        let tokens = vocabulary();
+        Self::with_vocabulary(dtype, &vocabulary())
+    }
+
+    /// As [`Self::new`], with other tokens.
+    pub(crate) fn with_vocabulary(dtype: GgmlDType, tokens: &[String]) -> Self {
         let vocab_size = tokens.len();
         let head_dim = HIDDEN / HEADS;
         let mut tensors = Vec::new();
@@ -70,7 +74,7 @@ impl TinyModel {
             ("llama.rope.freq_base", Value::F32(10_000.0)),
             ("tokenizer.ggml.model", text("gpt2")),
             ("tokenizer.ggml.pre", text("smollm")),
-            ("tokenizer.ggml.token_type", token_types(&tokens)),
+            ("tokenizer.ggml.token_type", token_types(tokens)),
             ("tokenizer.ggml.merges", Value::Array(vec![text("t h"), text("th e"), text("1 2")])),
             ("tokenizer.ggml.bos_token_id", size(1)),
             ("tokenizer.ggml.eos_token_id", size(2)),

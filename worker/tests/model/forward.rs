@@ -1,15 +1,12 @@
 //! The forward pass: right by candle-transformers' own Llama, and the same bits however the work is cut and batched.
 
-#[allow(dead_code, reason = "each test binary uses its part of the support module")]
-mod support;
-
+use super::tiny::{BLOCK_SIZE, HEADS, HIDDEN, NUM_BLOCKS, TinyModel};
 use candle_core::quantized::GgmlDType;
 use candle_core::quantized::gguf_file::{Content, Value};
 use candle_core::{Device, Tensor};
 use candle_transformers::models::quantized_llama::ModelWeights;
 use eoscast_worker::kernels::Compute;
 use eoscast_worker::runner::{CandleRunner, LogitRows, ModelRunner, RunnerError, SequenceSlice};
-use support::{BLOCK_SIZE, HEADS, HIDDEN, NUM_BLOCKS, TinyModel};
 
 fn runner(model: &TinyModel, compute: Compute) -> CandleRunner {
     model.load(compute).unwrap().runner

@@ -1,0 +1,9 @@
+//! A model file from its bytes to its logits.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "clippy exempts test functions only, not their helpers")]
+
+mod file;
+mod forward;
+mod score;
+mod text;
+mod tiny;
