@@ -1,1 +1,31 @@
-//! placeholder
+//! The predictor: forecasts how many tokens each live request will still generate, from the step events of workers.
+//!
+//! # Layout
+//! Data flows one way: [`rpc`] reads a stream -> the tracking thread of [`pipeline`] folds and forecasts -> estimates go straight
+//! back, lines go to the writing thread, which lets the stream acknowledge them. So a slow disk delays acknowledgements only.
+//!
+//! - [`features`]: what models see of a request; one definition, online and offline
+//! - [`distribution`]: a length as a survival function; quantiles, mean, conditioning
+//! - [`models`]: the forecasters, and the outcomes they learn from
+//! - [`forecast`]: what a model says of one request, as it travels and is logged
+//! - [`tracker`]: live requests; messages in, estimates and log lines out; pure
+//! - [`store`]: the event log: lines, segments, rotation, recovery
+//! - [`replay`]: makes every estimate of a log again and compares
+//! - [`pipeline`]: the two threads, and the bounded way to them
+//! - [`rpc`]: the gRPC service; the only place with generated types
+//! - [`server`]: `run(listener, config, shutdown)`; health, reflection
+//! - [`metrics`]: Prometheus metrics and `/health`
+//! - [`cli`]: command lines
+
+pub mod cli;
+pub mod distribution;
+pub mod features;
+pub mod forecast;
+pub mod metrics;
+pub mod models;
+pub mod pipeline;
+pub mod replay;
+pub mod rpc;
+pub mod server;
+pub mod store;
+pub mod tracker;

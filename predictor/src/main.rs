@@ -1,2 +1,13 @@
 //! The predictor binary.
-fn main() {}
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use eoscast_predictor::cli::Cli;
+
+fn main() -> ExitCode {
+    Cli::parse().run().unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        ExitCode::from(2)
+    })
+}

@@ -1,0 +1,66 @@
+//! `replay`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::models::Artifact;
+use crate::replay::{Report, log_bytes, replay};
+
+/// Make every estimate of a log again and compare bit for bit; exit code 1 if any differs.
+#[derive(Debug, Args)]
+pub(super) struct ReplayArgs {
+    /// Folder of the event log, or the file that --log-file named.
+    log: PathBuf,
+
+    /// The artifact that the estimates were made with, if there was one.
+    #[arg(long, value_name = "FILE", env = "EOSCAST_ARTIFACT")]
+    artifact: Option<PathBuf>,
+
+    /// Print the report as one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+impl ReplayArgs {
+    #[expect(clippy::print_stdout, reason = "the report is the output of this command")]
+    pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+        let artifact = self.artifact.as_deref().map(Artifact::load).transpose()?;
+        let bar = ProgressBar::new(log_bytes(&self.log)?)
+            .with_style(ProgressStyle::with_template("{bar:40} {bytes}/{total_bytes} {eta}")?);
+        let report = replay(&self.log, artifact, |bytes| bar.inc(bytes))?;
+        bar.finish_and_clear();
+        if self.json {
+            println!("{}", serde_json::to_string(&report)?);
+        } else {
+            println!("{}", table(&report));
+        }
+        Ok(if report.different == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+}
+
+fn table(report: &Report) -> String {
+    let mut lines = vec![
+        format!("estimates           {}", report.estimates),
+        format!("identical           {}", report.identical),
+        format!("different           {}", report.different),
+        format!("not recomputable    {}", report.not_recomputable.values().sum::<u64>()),
+    ];
+    lines.extend(report.not_recomputable.iter().map(|(reason, count)| format!("  {count}: {reason}")));
+    lines.push(format!("damaged lines       {}", report.damaged_lines));
+    lines.extend(report.first_damaged.iter().map(|damage| format!("  {damage}")));
+    lines.extend(report.first_differences.iter().map(|difference| {
+        format!(
+            "{}: request {} step {}: logged mean {}, replayed mean {} ({})",
+            difference.at,
+            difference.request_id,
+            difference.step,
+            difference.logged.mean,
+            difference.replayed.mean,
+            difference.logged.model_version
+        )
+    }));
+    lines.join("\n")
+}

@@ -1,0 +1,275 @@
+//! [`LengthDistribution`]: how many tokens may still come, as a survival function on log-spaced bins.
+
+use std::sync::{Arc, LazyLock};
+
+/// Longest length told apart, in tokens; anything above counts as this long.
+pub const LONGEST: u32 = 1 << 20;
+
+/// Every integer below this is an edge of its own.
+const EXACT: u32 = 16;
+/// Edges in each doubling from [`EXACT`] on.
+const PER_OCTAVE: usize = 8;
+const OCTAVES: usize = 16;
+/// Number of bin edges: 0, 1 .. 16, 18, 20 .. 32, 36 .. [`LONGEST`].
+pub const EDGES: usize = EXACT as usize + OCTAVES * PER_OCTAVE + 1;
+
+/// Position of edge `index`, in tokens.
+fn edge(index: usize) -> u32 {
+    if index < EXACT as usize {
+        return index as u32;
+    }
+    let beyond = index - EXACT as usize;
+    let octave = EXACT.ilog2() + (beyond / PER_OCTAVE) as u32;
+    (1 << octave) + (((beyond % PER_OCTAVE) as u32) << (octave - PER_OCTAVE.ilog2()))
+}
+
+/// Index of the last edge at or below `tokens`, which is below [`LONGEST`].
+fn bin(tokens: u32) -> usize {
+    if tokens < EXACT {
+        return tokens as usize;
+    }
+    let octave = tokens.ilog2();
+    let within = (tokens - (1 << octave)) >> (octave - PER_OCTAVE.ilog2());
+    EXACT as usize + (octave - EXACT.ilog2()) as usize * PER_OCTAVE + within as usize
+}
+
+/// A survival function S(x) = P(length > x) at the edges, linear between them.
+#[derive(Debug)]
+struct Curve {
+    survival: [f64; EDGES],
+    /// At each edge the sum of S(k) over the integers k from there to [`LONGEST`].
+    tail: [f64; EDGES],
+}
+
+impl Curve {
+    fn new(mut survival: impl FnMut(u32) -> f64) -> Self {
+        let mut values = [1.0; EDGES];
+        for i in 1..EDGES {
+            // The comparison also sorts out NaN.
+            let value = survival(edge(i)).max(0.0);
+            values[i] = if value < values[i - 1] { value } else { values[i - 1] };
+        }
+        let mut tail = [0.0; EDGES];
+        for i in (0..EDGES - 1).rev() {
+            let width = f64::from(edge(i + 1) - edge(i));
+            tail[i] = tail[i + 1] + width * values[i] + (values[i + 1] - values[i]) * (width - 1.0) / 2.0;
+        }
+        Self { survival: values, tail }
+    }
+
+    fn at(&self, tokens: f64) -> f64 {
+        if tokens >= f64::from(LONGEST) {
+            return self.survival[EDGES - 1];
+        }
+        let i = bin(tokens as u32);
+        let (left, right) = (f64::from(edge(i)), f64::from(edge(i + 1)));
+        self.survival[i] + (self.survival[i + 1] - self.survival[i]) * ((tokens - left) / (right - left))
+    }
+
+    /// Sum of S(k) over the integers from `tokens` to [`LONGEST`].
+    fn tail_from(&self, tokens: u32) -> f64 {
+        if tokens >= LONGEST {
+            return 0.0;
+        }
+        let next = bin(tokens) + 1;
+        let terms = f64::from(edge(next) - tokens);
+        self.tail[next] + terms * (self.at(f64::from(tokens)) + self.at(f64::from(edge(next) - 1))) / 2.0
+    }
+}
+
+/// A distribution over a length of 1 to [`LONGEST`] tokens. Cheap to clone, condition and clip.
+///
+/// The length is taken as a real number whose round-up is the number of tokens, so that P(length > k) is exact at whole k.
+#[derive(Debug, Clone)]
+pub struct LengthDistribution {
+    curve: Arc<Curve>,
+    /// Tokens already known to be exceeded, in the curve's own count.
+    elapsed: u32,
+    /// S(elapsed), above 0.
+    at_elapsed: f64,
+    /// Largest length left, at least 1.
+    longest: u32,
+}
+
+static CERTAIN: LazyLock<Arc<Curve>> = LazyLock::new(|| Arc::new(Curve::new(|_| 1.0)));
+
+impl LengthDistribution {
+    /// From P(length > tokens), asked at ascending edges from 1 on. Values are brought into 0..=1 and never increase.
+    pub fn from_survival(survival: impl FnMut(u32) -> f64) -> Self {
+        Self { curve: Arc::new(Curve::new(survival)), elapsed: 0, at_elapsed: 1.0, longest: LONGEST }
+    }
+
+    /// All mass on `tokens`, brought into 1..=[`LONGEST`].
+    pub fn point(tokens: u32) -> Self {
+        Self { curve: CERTAIN.clone(), elapsed: 0, at_elapsed: 1.0, longest: tokens.clamp(1, LONGEST) }
+    }
+
+    /// P(length > tokens).
+    pub fn survival(&self, tokens: f64) -> f64 {
+        if tokens <= 0.0 {
+            1.0
+        } else if tokens >= f64::from(self.longest) {
+            0.0
+        } else {
+            self.curve.at(f64::from(self.elapsed) + tokens) / self.at_elapsed
+        }
+    }
+
+    /// P(length <= tokens).
+    pub fn p_end_within(&self, tokens: u32) -> f64 {
+        1.0 - self.survival(f64::from(tokens))
+    }
+
+    /// The length not exceeded with probability `level` in 0..=1, in tokens: the inverse of 1 - survival.
+    pub fn quantile(&self, level: f64) -> f64 {
+        let target = self.at_elapsed * (1.0 - level.clamp(0.0, 1.0));
+        let first = bin(self.elapsed) + 1;
+        let i = first + self.curve.survival[first..].partition_point(|s| *s > target);
+        if i == EDGES {
+            return f64::from(self.longest);
+        }
+        let start = f64::from(self.elapsed);
+        let (left, at_left) =
+            if i == first { (start, self.at_elapsed) } else { (f64::from(edge(i - 1)), self.curve.survival[i - 1]) };
+        let (right, at_right) = (f64::from(edge(i)), self.curve.survival[i]);
+        let share = if at_left > target { (at_left - target) / (at_left - at_right) } else { 0.0 };
+        (left + share * (right - left) - start).min(f64::from(self.longest))
+    }
+
+    /// Expected tokens: the sum of P(length > k) over whole k.
+    pub fn mean(&self) -> f64 {
+        let end = self.elapsed.saturating_add(self.longest);
+        (self.curve.tail_from(self.elapsed) - self.curve.tail_from(end)) / self.at_elapsed
+    }
+
+    /// What is left of the length once it is known to exceed `tokens`.
+    ///
+    /// Where that had no probability, one more token is left: a live request always has its last token to come.
+    #[must_use]
+    pub fn condition(&self, tokens: u32) -> Self {
+        let elapsed = self.elapsed.saturating_add(tokens);
+        if tokens >= self.longest || elapsed >= LONGEST {
+            return Self::point(1);
+        }
+        let at_elapsed = self.curve.at(f64::from(elapsed));
+        if at_elapsed < f64::MIN_POSITIVE {
+            return Self::point(1);
+        }
+        let longest = (self.longest - tokens).min(LONGEST - elapsed);
+        Self { curve: self.curve.clone(), elapsed, at_elapsed, longest }
+    }
+
+    /// The same length cut at `tokens`, which counts as at least 1.
+    #[must_use]
+    pub fn clip(&self, tokens: u32) -> Self {
+        Self { longest: self.longest.min(tokens.max(1)), ..self.clone() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A survival function with random steps down.
+    fn any_distribution() -> impl Strategy<Value = LengthDistribution> {
+        proptest::collection::vec(0.5f64..1.0, EDGES).prop_map(|factors| {
+            let mut factors = factors.into_iter();
+            let mut left = 1.0;
+            LengthDistribution::from_survival(|_| {
+                left *= factors.next().unwrap_or(1.0);
+                left
+            })
+        })
+    }
+
+    #[test]
+    fn edges_ascend_and_bins_find_them() {
+        assert_eq!((edge(0), edge(16), edge(17), edge(24), edge(25)), (0, 16, 18, 32, 36));
+        assert_eq!(edge(EDGES - 1), LONGEST);
+        for i in 0..EDGES - 1 {
+            assert!(edge(i) < edge(i + 1));
+            assert_eq!((bin(edge(i)), bin(edge(i + 1) - 1)), (i, i));
+        }
+    }
+
+    #[test]
+    fn a_point_is_its_own_mean_and_end() {
+        for tokens in [1, 7, 1000, LONGEST] {
+            let point = LengthDistribution::point(tokens);
+            assert_eq!(point.mean(), f64::from(tokens));
+            assert_eq!(point.p_end_within(tokens), 1.0);
+            assert_eq!(point.p_end_within(tokens - 1), 0.0);
+        }
+    }
+
+    #[test]
+    fn hostile_survival_values_still_make_a_distribution() {
+        let values = [f64::NAN, 2.0, -1.0, f64::INFINITY, 0.3];
+        let mut i = 0;
+        let distribution = LengthDistribution::from_survival(|_| {
+            i += 1;
+            values[i % values.len()]
+        });
+        assert!(distribution.mean().is_finite());
+        assert!((0.0..=1.0).contains(&distribution.p_end_within(64)));
+    }
+
+    #[test]
+    fn outliving_every_known_length_leaves_one_more_token() {
+        assert_eq!(LengthDistribution::point(10).condition(10).mean(), 1.0);
+        assert_eq!(LengthDistribution::from_survival(|_| 1.0).condition(u32::MAX).mean(), 1.0);
+    }
+
+    proptest! {
+        #[test]
+        fn quantile_inverts_survival(d in any_distribution(), q in 0.0f64..1.0, age in 0u32..200, cap in 1u32..100_000) {
+            let d = d.condition(age).clip(cap);
+            let x = d.quantile(q);
+            prop_assert!((0.0..=f64::from(cap)).contains(&x));
+            if x < f64::from(cap) && age < 50 {
+                prop_assert!((d.survival(x) - (1.0 - q)).abs() < 1e-9, "S({x}) = {}", d.survival(x));
+            }
+        }
+
+        #[test]
+        fn survival_and_quantiles_never_turn_back(d in any_distribution(), age in 0u32..5000, a in 0.0f64..1e6, b in 0.0f64..1e6) {
+            let d = d.condition(age);
+            let (a, b) = (a.min(b), a.max(b));
+            prop_assert!(d.survival(a) >= d.survival(b));
+            prop_assert_eq!(d.survival(0.0), 1.0);
+            prop_assert!(d.quantile(a / 1e6) <= d.quantile(b / 1e6));
+        }
+
+        #[test]
+        fn the_mean_is_the_sum_of_survival_over_whole_tokens(d in any_distribution(), age in 0u32..100, cap in 1u32..5000) {
+            let d = d.condition(age).clip(cap);
+            let sum: f64 = (0..cap).map(|k| d.survival(f64::from(k))).sum();
+            prop_assert!((d.mean() - sum).abs() < 1e-6 * sum, "{} against {sum}", d.mean());
+        }
+
+        #[test]
+        fn conditioning_twice_is_conditioning_once(d in any_distribution(), a in 0u32..60, b in 0u32..60, k in 1u32..500) {
+            let twice = d.condition(a).condition(b);
+            let once = d.condition(a + b);
+            prop_assert_eq!(twice.mean().to_bits(), once.mean().to_bits());
+            prop_assert_eq!(twice.p_end_within(k).to_bits(), once.p_end_within(k).to_bits());
+        }
+
+        #[test]
+        fn clipping_changes_nothing_below_the_cap(d in any_distribution(), cap in 1u32..1000, k in 1u32..2000) {
+            let clipped = d.clip(cap);
+            prop_assert_eq!(clipped.p_end_within(k), if k < cap { d.p_end_within(k) } else { 1.0 });
+            prop_assert!(clipped.mean() <= f64::from(cap));
+        }
+
+        #[test]
+        fn the_mean_is_that_of_samples(lengths in proptest::collection::vec(1u32..16, 1..50)) {
+            let share_above = |k| lengths.iter().filter(|l| **l > k).count() as f64 / lengths.len() as f64;
+            let d = LengthDistribution::from_survival(share_above);
+            let mean = lengths.iter().sum::<u32>() as f64 / lengths.len() as f64;
+            prop_assert!((d.mean() - mean).abs() < 1e-9);
+        }
+    }
+}

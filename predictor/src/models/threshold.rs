@@ -1,0 +1,92 @@
+//! `threshold`: the rule "EOS probability above 0.5, or above 0.3 on average -> about to end".
+
+use std::sync::Arc;
+
+use super::{LengthModel, ModelKind, Outcome, Prior};
+use crate::distribution::LengthDistribution;
+use crate::features::FeatureRow;
+
+const ABOUT_TO_END: f32 = 0.5;
+const ABOUT_TO_END_ON_AVERAGE: f32 = 0.3;
+
+/// The rule as a distribution: where it holds, every further token ends the reply with the probability that made it hold (a
+/// geometric distribution with a mean of at most 3.3 tokens); elsewhere the prior.
+pub struct Threshold {
+    prior: Prior,
+}
+
+impl Threshold {
+    /// The rule on top of `prior`.
+    pub fn new(prior: Prior) -> Self {
+        Self { prior }
+    }
+}
+
+impl LengthModel for Threshold {
+    fn kind(&self) -> ModelKind {
+        ModelKind::Threshold
+    }
+
+    fn version(&self) -> Arc<str> {
+        self.prior.version()
+    }
+
+    fn predict(&self, row: &FeatureRow) -> LengthDistribution {
+        let (now, mean) = (row.eos_prob(), row.eos_prob_mean());
+        if now > ABOUT_TO_END || mean > ABOUT_TO_END_ON_AVERAGE {
+            let goes_on = 1.0 - f64::from(now.max(mean)).min(1.0);
+            return LengthDistribution::from_survival(|tokens| goes_on.powi(tokens as i32));
+        }
+        self.prior.predict(row)
+    }
+
+    fn observe(&mut self, outcome: Outcome) {
+        self.prior.observe(outcome);
+    }
+
+    fn prior(&self) -> &Prior {
+        &self.prior
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use eoscast_proto::domain::StepSignals;
+
+    use super::*;
+    use crate::features::{Arrival, FeatureState};
+    use crate::models::History;
+
+    fn expected_tokens(eos_probs: &[f32]) -> f64 {
+        let model = ModelKind::Threshold.build(None, &History::default());
+        let arrival = Arrival { prompt_length: 5, max_tokens: 100, temperature: 1.0, ignore_eos: false };
+        let mut state = FeatureState::new(arrival, 0);
+        for (i, eos_prob) in eos_probs.iter().enumerate() {
+            let signals = StepSignals {
+                eos_logprob: eos_prob.ln(),
+                eos_logprob_sampled: eos_prob.ln(),
+                token_logprob: -1.0,
+                entropy: 1.0,
+                top_logprob: -1.0,
+                eos_rank: 2,
+            };
+            state.observe(i as u32 + 1, &signals);
+        }
+        model.predict(&state.row()).mean()
+    }
+
+    #[test]
+    fn a_high_eos_probability_means_the_end_is_near() {
+        assert!((expected_tokens(&[0.01, 0.8]) - 1.25).abs() < 1e-6);
+    }
+
+    #[test]
+    fn a_high_average_means_the_end_is_near() {
+        assert!(expected_tokens(&[0.4, 0.4]) < 3.0);
+    }
+
+    #[test]
+    fn otherwise_the_prior_answers() {
+        assert!(expected_tokens(&[0.1, 0.2]) > 300.0);
+    }
+}

@@ -1,0 +1,160 @@
+//! The tracking thread: the one order in which messages of all streams are applied.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::time::{Duration, Instant, SystemTime};
+
+use eoscast_proto::domain::{LengthPrior, StepBatch, WorkerRun};
+use eoscast_proto::status::{FieldViolation, ServiceError};
+use tokio::sync::{mpsc, watch};
+
+use super::writing::{Job, Receipt};
+use super::{Answer, Command, Progress, weight};
+use crate::metrics::Metrics;
+use crate::store::record::Lines;
+use crate::tracker::{StreamId, Tracker};
+
+/// How often requests without a worker are looked for.
+const TICK: Duration = Duration::from_millis(500);
+
+/// Workers get the prior again when this share of outcomes is new, or after [`PRIOR_AGE`] if any is.
+const PRIOR_GROWTH: f64 = 0.05;
+const PRIOR_AGE: Duration = Duration::from_secs(1);
+
+struct Stream {
+    run: Option<WorkerRun>,
+    answers: mpsc::UnboundedSender<Result<Answer, ServiceError>>,
+    progress: Arc<watch::Sender<Progress>>,
+    /// Weight of the messages so far.
+    weight: u64,
+    prior_sent: Option<(u64, Instant)>,
+}
+
+impl Stream {
+    /// The prior, if this stream is due to get it.
+    fn due_prior(&mut self, tracker: &Tracker, now: Instant) -> Option<LengthPrior> {
+        let outcomes = tracker.outcomes();
+        let due = self.prior_sent.is_none_or(|(sent, at)| {
+            let new = outcomes.saturating_sub(sent);
+            new > 0 && (new as f64 >= PRIOR_GROWTH * sent as f64 || now.duration_since(at) >= PRIOR_AGE)
+        });
+        due.then(|| {
+            self.prior_sent = Some((outcomes, now));
+            tracker.length_prior()
+        })
+    }
+
+    /// Refuses a message that does not belong to what the stream has sent so far.
+    fn check_run(&mut self, batch: &StepBatch) -> Result<(), ServiceError> {
+        let run = self.run.get_or_insert_with(|| batch.run.clone());
+        let changed =
+            |field| Err(FieldViolation::new(field, "must not change within a stream; open another one").into());
+        if run.worker_id != batch.run.worker_id {
+            changed("worker_id")
+        } else if run.epoch != batch.run.epoch {
+            changed("epoch")
+        } else {
+            Ok(())
+        }
+    }
+}
+
+pub(super) struct Tracking {
+    tracker: Tracker,
+    streams: HashMap<StreamId, Stream>,
+    jobs: Sender<Job>,
+    orphan_timeout: Duration,
+    metrics: Arc<Metrics>,
+}
+
+impl Tracking {
+    pub(super) fn new(tracker: Tracker, jobs: Sender<Job>, orphan_timeout: Duration, metrics: Arc<Metrics>) -> Self {
+        Self { tracker, streams: HashMap::new(), jobs, orphan_timeout, metrics }
+    }
+
+    /// Until told to stop.
+    pub(super) fn run(mut self, lines: Lines, commands: &Receiver<Command>) {
+        self.write(Job { lines, receipt: None });
+        let mut next_tick = Instant::now() + TICK;
+        loop {
+            match commands.recv_timeout(next_tick.saturating_duration_since(Instant::now())) {
+                Ok(Command::Open { stream, answers, progress }) => {
+                    let stream_state = Stream { run: None, answers, progress, weight: 0, prior_sent: None };
+                    self.streams.insert(stream, stream_state);
+                    self.metrics.streams.set(self.streams.len() as i64);
+                }
+                Ok(Command::Steps { stream, batch, received }) => self.steps(stream, &batch, received),
+                Ok(Command::Close { stream, error }) => self.close(stream, error),
+                Ok(Command::Ask(question)) => question(&mut self.tracker),
+                Ok(Command::Stop) | Err(RecvTimeoutError::Disconnected) => return,
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+            if Instant::now() >= next_tick {
+                next_tick = Instant::now() + TICK;
+                self.tick();
+            }
+        }
+    }
+
+    fn steps(&mut self, id: StreamId, batch: &StepBatch, received: Instant) {
+        // A stream that was ended may still have messages on the way.
+        let Some(stream) = self.streams.get_mut(&id) else { return };
+        let applied = stream.check_run(batch).and_then(|()| self.tracker.apply(batch, id));
+        let applied = match applied {
+            Ok(applied) => applied,
+            Err(error) => return self.close(id, Some(error)),
+        };
+        let prior = stream.due_prior(&self.tracker, received);
+        if !applied.estimates.is_empty() || prior.is_some() {
+            self.metrics.estimates.inc_by(applied.estimates.len() as u64);
+            // The stream's caller may have gone; its close is then on the way.
+            let _ = stream.answers.send(Ok(Answer { estimates: applied.estimates, prior }));
+            self.metrics.estimate_seconds.observe(received.elapsed().as_secs_f64());
+        }
+        stream.weight += u64::from(weight(batch));
+        let receipt =
+            Receipt { progress: stream.progress.clone(), acknowledged: applied.acknowledged, weight: stream.weight };
+        self.metrics.observe(batch, &applied.tally);
+        self.write(Job { lines: applied.lines, receipt: Some(receipt) });
+        if let Some(old) = applied.superseded {
+            let message = format!("a newer stream of worker {} has taken over", batch.run.worker_id);
+            self.end(old, Some(ServiceError::FailedPrecondition(message)));
+        }
+    }
+
+    fn close(&mut self, id: StreamId, error: Option<ServiceError>) {
+        self.end(id, error);
+        self.tracker.disconnect(id, Instant::now());
+    }
+
+    fn end(&mut self, id: StreamId, error: Option<ServiceError>) {
+        if let Some(stream) = self.streams.remove(&id)
+            && let Some(error) = error
+        {
+            let _ = stream.answers.send(Err(error));
+        }
+        self.metrics.streams.set(self.streams.len() as i64);
+    }
+
+    fn tick(&mut self) {
+        let now = Instant::now();
+        let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let lines = self.tracker.expire(now, self.orphan_timeout, since_1970.as_micros() as f64 / 1e6);
+        self.write(Job { lines, receipt: None });
+        for stream in self.streams.values_mut().filter(|stream| stream.run.is_some()) {
+            if let Some(prior) = stream.due_prior(&self.tracker, now) {
+                let _ = stream.answers.send(Ok(Answer { estimates: vec![], prior: Some(prior) }));
+            }
+        }
+        self.metrics.live_requests.set(self.tracker.live_requests() as i64);
+    }
+
+    fn write(&self, job: Job) {
+        self.metrics.count_outcomes(&job.lines);
+        if job.receipt.is_some() || !job.lines.is_empty() {
+            // The writing thread ends only after this one.
+            let _ = self.jobs.send(job);
+        }
+    }
+}

@@ -1,0 +1,246 @@
+//! [`replay`]: makes every estimate of a log again, from the lines alone, and compares bit for bit.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, ensure};
+use eoscast_proto::domain::{RequestId, WorkerId};
+use serde::Serialize;
+
+use crate::features::{FeatureRow, FeatureState};
+use crate::forecast::Forecast;
+use crate::models::{Artifact, History, LONGEST_WINDOW, LengthModel, ModelKind, ModelVersion, Outcome, Prior};
+use crate::store::location::{Location, Series};
+use crate::store::reader::{Damages, LineReader};
+use crate::store::record::{RequestLine, StartLine, StepLine};
+
+/// Differences and damaged lines that are told one by one.
+const TOLD: usize = 10;
+
+/// An estimate that came out differently.
+#[derive(Debug, Clone, Serialize)]
+pub struct Difference {
+    /// File and line of the logged estimate.
+    pub at: String,
+    /// Whose.
+    pub request_id: RequestId,
+    /// Tokens generated.
+    pub step: u32,
+    /// What the log says.
+    pub logged: Forecast,
+    /// What came out now.
+    pub replayed: Forecast,
+}
+
+/// What a replay found.
+#[derive(Debug, Default, Serialize)]
+pub struct Report {
+    /// Estimates in the log.
+    pub estimates: u64,
+    /// Those that came out the same, bit for bit.
+    pub identical: u64,
+    /// Those that did not.
+    pub different: u64,
+    /// Those that could not be made again, by reason.
+    pub not_recomputable: BTreeMap<&'static str, u64>,
+    /// Lines that could not be read.
+    pub damaged_lines: u64,
+    /// The first of these, as `file:line: reason`.
+    pub first_damaged: Vec<String>,
+    /// The first differences.
+    pub first_differences: Vec<Difference>,
+}
+
+const NO_OUTCOMES: &str = "outcomes that the model had seen are not in the log";
+const NO_STEPS: &str = "earlier steps of the request are not in the log";
+const NO_MODEL: &str = "the model, its version or its artifact is another one";
+
+/// The models as they were after any number of outcomes.
+struct ModelsInTime {
+    artifact: Option<Artifact>,
+    outcomes: HashMap<u64, Outcome>,
+    /// By kind and with or without the artifact; the number is that of the outcomes seen.
+    models: HashMap<(String, bool), (u64, Box<dyn LengthModel>)>,
+}
+
+impl ModelsInTime {
+    /// The model whose source and version `logged` names.
+    fn find(&mut self, logged: &Forecast) -> Result<&dyn LengthModel, &'static str> {
+        let version = ModelVersion::parse(&logged.model_version).ok_or(NO_MODEL)?;
+        let kind = ModelKind::parse(&logged.source).ok_or(NO_MODEL)?;
+        let artifact = [None, self.artifact.as_ref()]
+            .into_iter()
+            .find(|artifact| Prior::family(kind, *artifact) == version.family)
+            .ok_or(NO_MODEL)?;
+        let key = (logged.source.to_string(), artifact.is_some());
+        let wanted = version.outcomes;
+        let (seen, mut model) = match self.models.remove(&key) {
+            Some((seen, model)) if seen <= wanted && wanted - seen < LONGEST_WINDOW as u64 => (seen, model),
+            _ => (wanted, kind.build(artifact, &history(&self.outcomes, wanted)?)),
+        };
+        for number in seen + 1..=wanted {
+            model.observe(*self.outcomes.get(&number).ok_or(NO_OUTCOMES)?);
+        }
+        let (_, model) = self.models.entry(key).or_insert((wanted, model));
+        Ok(&**model)
+    }
+}
+
+/// The outcomes that a model may look back on after `seen` of them.
+fn history(outcomes: &HashMap<u64, Outcome>, seen: u64) -> Result<History, &'static str> {
+    let mut history = History { seen: seen.saturating_sub(LONGEST_WINDOW as u64), ..History::default() };
+    for number in history.seen + 1..=seen {
+        history.push(*outcomes.get(&number).ok_or(NO_OUTCOMES)?);
+    }
+    Ok(history)
+}
+
+struct Replay {
+    models: ModelsInTime,
+    states: HashMap<(WorkerId, u64, RequestId), FeatureState>,
+    report: Report,
+    damages: Damages,
+}
+
+/// Replays the log at `path`, a folder or a file; `progress` is told the bytes of each file that is done.
+///
+/// # Errors
+/// When there is no log, or a file cannot be read.
+pub fn replay(path: &Path, artifact: Option<Artifact>, mut progress: impl FnMut(u64)) -> anyhow::Result<Report> {
+    let location = Location::parse(path);
+    let steps = location.segments(Series::Steps)?;
+    ensure!(!steps.is_empty(), "{}: has no event log; give the folder or the file that serve writes", path.display());
+    let mut replay = Replay {
+        models: ModelsInTime { artifact, outcomes: HashMap::new(), models: HashMap::new() },
+        states: HashMap::new(),
+        report: Report::default(),
+        damages: Damages::default(),
+    };
+    let paths = |series| -> std::io::Result<Vec<PathBuf>> {
+        Ok(location.segments(series)?.into_iter().map(|segment| segment.path).collect())
+    };
+    let requests = paths(Series::Requests)?;
+    for path in &requests {
+        replay.each(path, |replay, _, line: RequestLine| {
+            let outcome = Outcome { length: line.output_length, censored: line.censored };
+            replay.models.outcomes.insert(line.outcome_number, outcome);
+        })?;
+    }
+    for path in &paths(Series::Starts)? {
+        replay.each(path, Replay::start)?;
+        progress(std::fs::metadata(path)?.len());
+    }
+    for path in &requests {
+        replay.each(path, Replay::request)?;
+        progress(std::fs::metadata(path)?.len());
+    }
+    for segment in &steps {
+        replay.each(&segment.path, Replay::step)?;
+        progress(std::fs::metadata(&segment.path)?.len());
+    }
+    replay.report.damaged_lines = replay.damages.count;
+    replay.report.first_damaged = replay.damages.first.iter().take(TOLD).map(ToString::to_string).collect();
+    Ok(replay.report)
+}
+
+/// Bytes that a replay of the log at `path` reads.
+///
+/// # Errors
+/// When the folder cannot be read.
+pub fn log_bytes(path: &Path) -> std::io::Result<u64> {
+    let location = Location::parse(path);
+    let mut bytes = 0;
+    for series in [Series::Starts, Series::Requests, Series::Steps] {
+        for segment in location.segments(series)? {
+            bytes += std::fs::metadata(&segment.path)?.len();
+        }
+    }
+    Ok(bytes)
+}
+
+impl Replay {
+    fn each<T: serde::de::DeserializeOwned>(
+        &mut self,
+        path: &Path,
+        mut apply: impl FnMut(&mut Self, &Place<'_>, T),
+    ) -> anyhow::Result<()> {
+        let name = || path.display().to_string();
+        let mut reader = LineReader::open(path).with_context(name)?;
+        while let Some(line) = reader.next().with_context(name)? {
+            match line {
+                Ok((line, value)) => apply(self, &Place { path, line }, value),
+                Err(damage) => self.damages.push(damage),
+            }
+        }
+        Ok(())
+    }
+
+    fn start(&mut self, place: &Place<'_>, line: StartLine) {
+        let row = FeatureState::new(line.arrival(), line.output_length).row();
+        self.compare(place, &line.request_id, &line.estimate, Ok(&row));
+    }
+
+    /// The estimate on arrival stands once more beside the outcome.
+    fn request(&mut self, place: &Place<'_>, line: RequestLine) {
+        if let Some(logged) = &line.first_estimate {
+            let row = FeatureState::new(line.arrival(), line.first_length).row();
+            self.compare(place, &line.request_id, logged, Ok(&row));
+        }
+    }
+
+    fn step(&mut self, place: &Place<'_>, line: StepLine) {
+        let Some(signals) = line.signals() else {
+            self.damages.push(crate::store::reader::Damage {
+                path: place.path.to_owned(),
+                line: place.line,
+                reason: "has impossible signals".to_owned(),
+            });
+            return;
+        };
+        let key = (line.worker_id.clone(), line.epoch, line.request_id.clone());
+        if line.observed == 1 {
+            self.states.insert(key.clone(), FeatureState::new(line.arrival(), line.step));
+        }
+        let state = self.states.get_mut(&key).filter(|state| state.observed() + 1 == line.observed);
+        let row = state.map(|state| state.observe(line.step, &signals)).ok_or(NO_STEPS);
+        if line.is_finished || row.is_err() {
+            self.states.remove(&key);
+        }
+        if let Some(logged) = &line.estimate {
+            self.compare(place, &line.request_id, logged, row.as_ref().map_err(|reason| *reason));
+        }
+    }
+
+    fn compare(
+        &mut self,
+        place: &Place<'_>,
+        request_id: &RequestId,
+        logged: &Forecast,
+        row: Result<&FeatureRow, &'static str>,
+    ) {
+        self.report.estimates += 1;
+        let replayed = row.and_then(|row| Ok((row.step, Forecast::new(self.models.find(logged)?, row))));
+        match replayed {
+            Err(reason) => *self.report.not_recomputable.entry(reason).or_default() += 1,
+            Ok((_, replayed)) if replayed.same_bits(logged) => self.report.identical += 1,
+            Ok((step, replayed)) => {
+                self.report.different += 1;
+                if self.report.first_differences.len() < TOLD {
+                    self.report.first_differences.push(Difference {
+                        at: format!("{}:{}", place.path.display(), place.line),
+                        request_id: request_id.clone(),
+                        step,
+                        logged: logged.clone(),
+                        replayed,
+                    });
+                }
+            }
+        }
+    }
+}
+
+/// Where a line stands.
+struct Place<'a> {
+    path: &'a Path,
+    line: u64,
+}

@@ -1,0 +1,140 @@
+//! [`run`]: the predictor on a listener until shutdown.
+
+use std::future::Future;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, anyhow};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio_stream::wrappers::TcpListenerStream;
+use tokio_util::sync::CancellationToken;
+use tonic_health::ServingStatus;
+use tonic_health::server::HealthReporter;
+
+use crate::metrics::{self, Metrics};
+use crate::models::{Artifact, ModelKind};
+use crate::pipeline::{LogState, Pipeline};
+use crate::rpc::{Rpc, SERVICE_NAME};
+use crate::store::recovery::{Recovered, recover};
+use crate::store::{EventLog, LogConfig};
+use crate::tracker::Tracker;
+
+/// The event log in health checks: NOT_SERVING after a failure, while the service itself goes on.
+pub const EVENT_LOG_NAME: &str = "eoscast.predictor.v1.EventLog";
+
+/// How long open calls may take to end at shutdown.
+const DRAIN: Duration = Duration::from_secs(5);
+
+/// What a predictor is started with.
+#[derive(Debug)]
+pub struct Config {
+    /// Which model answers.
+    pub model: ModelKind,
+    /// What it starts from.
+    pub artifact: Option<PathBuf>,
+    /// Where steps are logged; nowhere if `None`.
+    pub log: Option<LogConfig>,
+    /// How long requests stay live when their worker's stream is gone.
+    pub orphan_timeout: Duration,
+    /// Where metrics are served.
+    pub metrics: Option<TcpListener>,
+}
+
+/// Serves on `listener` until `shutdown`; then streams end, and everything received is written and synced.
+///
+/// # Errors
+/// When the artifact cannot be used, the log cannot be written or read, or the listener fails.
+pub async fn run(listener: TcpListener, config: Config, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
+    let addr = listener.local_addr()?;
+    let artifact = config.artifact.as_deref().map(Artifact::load).transpose()?;
+    let (log, recovered) = open_log(config.log)?;
+    let location = log.as_ref().map_or("off".to_owned(), |log| log.step_file().display().to_string());
+    let (tracker, lines) = Tracker::new(config.model, artifact, recovered, Instant::now());
+    let version = tracker.model_info().version;
+    let metrics = Arc::new(Metrics::default());
+    metrics.set_log_state(if log.is_some() { LogState::Ok } else { LogState::Off });
+    let (pipeline, threads) = Pipeline::start(tracker, lines, log, config.orphan_timeout, metrics.clone())?;
+
+    let stop = CancellationToken::new();
+    let (health, health_service) = tonic_health::server::health_reporter();
+    health.set_service_status(SERVICE_NAME, ServingStatus::Serving).await;
+    tokio::spawn(stop.clone().run_until_cancelled_owned(report_log_state(health.clone(), threads.log_state.clone())));
+    if let Some(listener) = config.metrics {
+        let page = metrics::serve(listener, metrics, threads.log_state.clone(), stop.clone().cancelled_owned());
+        tokio::spawn(async {
+            if let Err(error) = page.await {
+                tracing::error!(%error, "metrics are not served any more");
+            }
+        });
+    }
+
+    let rpc = Rpc::new(pipeline, config.artifact, stop.clone());
+    let server = eoscast_proto::transport::server()
+        .add_service(rpc.into_service())
+        .add_service(health_service)
+        .add_service(reflection().build_v1()?)
+        .add_service(reflection().build_v1alpha()?)
+        .serve_with_incoming_shutdown(TcpListenerStream::new(listener), stop.clone().cancelled_owned());
+    let mut server = tokio::spawn(server);
+    tracing::info!(%addr, model = version, log = location, "listening on {addr}");
+
+    let served = tokio::select! {
+        ended = &mut server => ended.context("server failed")?.map_err(|error| anyhow!(error)),
+        () = shutdown => {
+            tracing::info!("shutting down");
+            health.set_service_status(SERVICE_NAME, ServingStatus::NotServing).await;
+            stop.cancel();
+            if tokio::time::timeout(DRAIN, &mut server).await.is_err() {
+                tracing::warn!("some calls did not end in time and were cut");
+                server.abort();
+            }
+            Ok(())
+        }
+    };
+    stop.cancel();
+    tokio::task::spawn_blocking(|| threads.stop()).await?;
+    served
+}
+
+fn open_log(config: Option<LogConfig>) -> anyhow::Result<(Option<EventLog>, Recovered)> {
+    let Some(config) = config else {
+        return Ok((None, Recovered::default()));
+    };
+    let location = config.location.clone();
+    let log = EventLog::open(config)?;
+    let recovered =
+        recover(&location).with_context(|| format!("event log {} cannot be read", location.path().display()))?;
+    for damage in &recovered.damages.first {
+        tracing::warn!(%damage, "skipped a damaged line of the event log");
+    }
+    if recovered.history.seen > 0 || !recovered.live.is_empty() || recovered.damages.count > 0 {
+        tracing::info!(
+            outcomes = recovered.history.seen,
+            live = recovered.live.len(),
+            damaged = recovered.damages.count,
+            "recovered from the event log"
+        );
+    }
+    Ok((Some(log), recovered))
+}
+
+async fn report_log_state(health: HealthReporter, mut state: watch::Receiver<LogState>) {
+    loop {
+        let status = match *state.borrow_and_update() {
+            LogState::Ok => ServingStatus::Serving,
+            LogState::Off | LogState::Failed => ServingStatus::NotServing,
+        };
+        health.set_service_status(EVENT_LOG_NAME, status).await;
+        if state.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+fn reflection() -> tonic_reflection::server::Builder<'static> {
+    tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(eoscast_proto::FILE_DESCRIPTOR_SET)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+}

@@ -1,0 +1,176 @@
+//! Where the event log lies, and how its files are called.
+//!
+//! | location | file being written | files rotated away |
+//! | --- | --- | --- |
+//! | folder `d` | `d/steps-0000000000001200.jsonl` | `d/steps-0000000000000000.jsonl` |
+//! | file `d/x.jsonl` | `d/x.jsonl`, `d/x.starts.jsonl` | `d/x-0000000000000000.jsonl`, `d/x.starts-0000000000000000.jsonl` |
+//!
+//! The number is that of the file's first line in its series, counted from 0 over all files that ever were.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// A kind of line; each kind has files of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Series {
+    /// One line per request that arrived.
+    Starts,
+    /// One line per finished request.
+    Requests,
+    /// One line per step event.
+    Steps,
+}
+
+impl Series {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Starts => "starts",
+            Self::Requests => "requests",
+            Self::Steps => "steps",
+        }
+    }
+}
+
+/// One file of a series.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Segment {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Number of its first line; `None` where the name does not say so.
+    pub offset: Option<u64>,
+}
+
+/// A folder of segments, or one file with its companions beside it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Location {
+    /// All segments in this folder.
+    Folder(PathBuf),
+    /// Step lines in this file.
+    File(PathBuf),
+}
+
+impl Location {
+    /// A path is a folder if it is one, ends in a slash or has no extension; otherwise a file.
+    pub fn parse(path: &Path) -> Self {
+        let slash = path.as_os_str().as_encoded_bytes().ends_with(b"/");
+        if path.is_dir() || slash || (path.extension().is_none() && !path.is_file()) {
+            Self::Folder(path.to_owned())
+        } else {
+            Self::File(path.to_owned())
+        }
+    }
+
+    /// As the operator named it.
+    pub fn path(&self) -> &Path {
+        match self {
+            Self::Folder(path) | Self::File(path) => path,
+        }
+    }
+
+    /// The folder that holds the files.
+    pub fn folder(&self) -> PathBuf {
+        match self {
+            Self::Folder(path) => path.clone(),
+            Self::File(path) => match path.parent() {
+                Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
+                _ => PathBuf::from("."),
+            },
+        }
+    }
+
+    /// The file whose lock says that a predictor writes here.
+    pub fn lock_file(&self) -> PathBuf {
+        match self {
+            Self::Folder(folder) => folder.join(".lock"),
+            Self::File(file) => file.with_extension("lock"),
+        }
+    }
+
+    /// The file to write, when its first line is line `offset` of the series.
+    pub fn active(&self, series: Series, offset: u64) -> PathBuf {
+        match self {
+            Self::Folder(_) => self.rotated(series, offset),
+            Self::File(file) if series == Series::Steps => file.clone(),
+            Self::File(_) => self.folder().join(format!("{}.jsonl", self.stem(series))),
+        }
+    }
+
+    /// The name under which a full file stays, when its first line is line `offset` of the series.
+    pub fn rotated(&self, series: Series, offset: u64) -> PathBuf {
+        self.folder().join(format!("{}-{offset:016}.jsonl", self.stem(series)))
+    }
+
+    /// What file names of the series begin with.
+    fn stem(&self, series: Series) -> String {
+        match self {
+            Self::Folder(_) => series.as_str().to_owned(),
+            Self::File(file) => {
+                let stem = file.file_stem().unwrap_or_default().to_string_lossy();
+                if series == Series::Steps { stem.into_owned() } else { format!("{stem}.{}", series.as_str()) }
+            }
+        }
+    }
+
+    /// The files of a series that exist, oldest first.
+    ///
+    /// # Errors
+    /// When the folder cannot be read; one that is missing has no files.
+    pub fn segments(&self, series: Series) -> io::Result<Vec<Segment>> {
+        let prefix = format!("{}-", self.stem(series));
+        let entries = match std::fs::read_dir(self.folder()) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(vec![]),
+            Err(error) => return Err(error),
+        };
+        let mut segments = vec![];
+        for entry in entries {
+            let path = entry?.path();
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            let digits = name.strip_prefix(&prefix).and_then(|rest| rest.strip_suffix(".jsonl"));
+            if let Some(offset) = digits.filter(|digits| digits.len() == 16).and_then(|digits| digits.parse().ok()) {
+                segments.push(Segment { path: path.clone(), offset: Some(offset) });
+            }
+        }
+        segments.sort_by_key(|segment| segment.offset);
+        let active = self.active(series, 0);
+        if matches!(self, Self::File(_)) && active.is_file() {
+            segments.push(Segment { path: active, offset: None });
+        }
+        Ok(segments)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_with_an_extension_is_a_file_and_others_are_folders() {
+        let folder = tempfile::tempdir().unwrap();
+        let dotted = folder.path().join("logs.d");
+        std::fs::create_dir(&dotted).unwrap();
+        assert_eq!(Location::parse(&dotted), Location::Folder(dotted));
+        for name in ["logs", "logs.x/"] {
+            assert!(matches!(Location::parse(&folder.path().join(name)), Location::Folder(_)), "{name}");
+        }
+        assert!(matches!(Location::parse(Path::new("x.jsonl")), Location::File(_)));
+    }
+
+    #[test]
+    fn companions_of_a_log_file_lie_beside_it() {
+        let location = Location::File("/a/x.jsonl".into());
+        assert_eq!(location.active(Series::Steps, 7), Path::new("/a/x.jsonl"));
+        assert_eq!(location.active(Series::Requests, 7), Path::new("/a/x.requests.jsonl"));
+        assert_eq!(location.rotated(Series::Steps, 7), Path::new("/a/x-0000000000000007.jsonl"));
+    }
+
+    #[test]
+    fn segments_are_listed_by_their_offset_and_strangers_ignored() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["steps-0000000000000010.jsonl", "steps-0000000000000002.jsonl", "steps-x.jsonl", "steps-3.jsonl"] {
+            std::fs::write(folder.path().join(name), "").unwrap();
+        }
+        let segments = Location::parse(folder.path()).segments(Series::Steps).unwrap();
+        assert_eq!(segments.iter().map(|s| s.offset).collect::<Vec<_>>(), [Some(2), Some(10)]);
+    }
+}

@@ -1,0 +1,371 @@
+//! The lines of the event log, field by field and in order.
+
+use std::sync::Arc;
+
+use eoscast_proto::domain::{FinishReason, RequestId, StepSignals, WorkerId};
+use serde::{Deserialize, Serialize};
+
+use crate::features::Arrival;
+use crate::forecast::Forecast;
+
+/// Seconds since 1970, exact to the microsecond.
+pub fn seconds(micros: i64) -> f64 {
+    micros as f64 / 1e6
+}
+
+/// One step event. The first twelve fields have the names and meaning that EOS-probability logs already use.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StepLine {
+    /// Whose.
+    pub request_id: RequestId,
+    /// When the step ended, seconds since 1970.
+    pub timestamp: f64,
+    /// Tokens generated so far, this one included.
+    pub step: u32,
+    /// The sampled token.
+    pub current_token_id: u32,
+    /// The main EOS token.
+    pub eos_token_id: u32,
+    /// Natural logarithm of the EOS set's probability, from the raw logits.
+    pub eos_logprob: f32,
+    /// `exp(eos_logprob)`.
+    pub eos_prob: f32,
+    /// Whether this token is the last one.
+    pub is_finished: bool,
+    /// Why it is.
+    pub finish_reason: Option<FinishReason>,
+    /// Tokens of the prompt.
+    pub prompt_length: u32,
+    /// The same as `step`.
+    pub output_length: u32,
+    /// `prompt_length + output_length`.
+    pub total_length: u64,
+    /// As `eos_logprob`, after temperature, penalties, truncation and masks; null where the reply could not end.
+    pub eos_logprob_sampled: Option<f32>,
+    /// Natural logarithm of the sampled token's probability, from the raw logits.
+    pub token_logprob: f32,
+    /// Of the raw distribution, in nats.
+    pub entropy: f32,
+    /// Natural logarithm of the most likely token's probability.
+    pub top_logprob: f32,
+    /// Rank of the most likely EOS token, 1 is the top.
+    pub eos_rank: u32,
+    /// Sampling temperature.
+    pub temperature: f32,
+    /// Where it runs.
+    pub worker_id: WorkerId,
+    /// Model that generates the reply.
+    pub model: Arc<str>,
+    /// Of the message that told of the step.
+    pub sequence_number: u64,
+    /// Kind of work, if known.
+    pub task: Option<Arc<str>>,
+    /// What was answered at this step; null at the last one.
+    pub estimate: Option<Forecast>,
+    /// Most tokens the reply may have.
+    pub max_tokens: u32,
+    /// Run of the worker.
+    pub epoch: u64,
+    /// The reply cannot end by itself.
+    pub ignore_eos: bool,
+    /// Steps of this request that the predictor has seen in a row, this one included; 1 where its features begin.
+    pub observed: u32,
+}
+
+impl StepLine {
+    /// The signals, if they are such as a worker may send.
+    pub fn signals(&self) -> Option<StepSignals> {
+        let logprobs = [self.eos_logprob, self.token_logprob, self.top_logprob];
+        let valid = logprobs.iter().all(|l| l.is_finite() && *l <= 0.0)
+            && self.eos_logprob_sampled.is_none_or(|l| l <= 0.0)
+            && self.entropy.is_finite()
+            && self.entropy >= 0.0
+            && self.temperature >= 0.0
+            && self.step >= 1;
+        valid.then(|| StepSignals {
+            eos_logprob: self.eos_logprob,
+            eos_logprob_sampled: self.eos_logprob_sampled.unwrap_or(f32::NEG_INFINITY),
+            token_logprob: self.token_logprob,
+            entropy: self.entropy,
+            top_logprob: self.top_logprob,
+            eos_rank: self.eos_rank,
+        })
+    }
+
+    /// What was known of the request on arrival.
+    pub fn arrival(&self) -> Arrival {
+        Arrival {
+            prompt_length: self.prompt_length,
+            max_tokens: self.max_tokens,
+            temperature: self.temperature,
+            ignore_eos: self.ignore_eos,
+        }
+    }
+}
+
+/// One request that arrived.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StartLine {
+    /// Which.
+    pub request_id: RequestId,
+    /// When its worker told of it, seconds since 1970.
+    pub timestamp: f64,
+    /// Where it runs.
+    pub worker_id: WorkerId,
+    /// Run of the worker.
+    pub epoch: u64,
+    /// Of the message that told of it.
+    pub sequence_number: u64,
+    /// Model that generates the reply.
+    pub model: Arc<str>,
+    /// The EOS set.
+    pub eos_token_ids: Vec<u32>,
+    /// Kind of work, if known.
+    pub task: Option<Arc<str>>,
+    /// Tokens of the prompt.
+    pub prompt_length: u32,
+    /// Tokens generated before the predictor heard of it.
+    pub output_length: u32,
+    /// Most tokens the reply may have.
+    pub max_tokens: u32,
+    /// Sampling temperature.
+    pub temperature: f32,
+    /// The reply cannot end by itself.
+    pub ignore_eos: bool,
+    /// What was answered.
+    pub estimate: Forecast,
+}
+
+impl StartLine {
+    /// What was known of the request on arrival.
+    pub fn arrival(&self) -> Arrival {
+        Arrival {
+            prompt_length: self.prompt_length,
+            max_tokens: self.max_tokens,
+            temperature: self.temperature,
+            ignore_eos: self.ignore_eos,
+        }
+    }
+}
+
+/// One finished request: the outcome that models learn from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RequestLine {
+    /// Which.
+    pub request_id: RequestId,
+    /// Where it ran.
+    pub worker_id: WorkerId,
+    /// Run of the worker.
+    pub epoch: u64,
+    /// Model that generated the reply.
+    pub model: Arc<str>,
+    /// Kind of work, if known.
+    pub task: Option<Arc<str>>,
+    /// When it ended, seconds since 1970.
+    pub timestamp: f64,
+    /// When it arrived.
+    pub started_at: f64,
+    /// Why it ended.
+    pub finish_reason: FinishReason,
+    /// Tokens of the prompt.
+    pub prompt_length: u32,
+    /// Tokens generated.
+    pub output_length: u32,
+    /// `prompt_length + output_length`.
+    pub total_length: u64,
+    /// Most tokens the reply might have had.
+    pub max_tokens: u32,
+    /// Sampling temperature.
+    pub temperature: f32,
+    /// The reply could not end by itself.
+    pub ignore_eos: bool,
+    /// The natural length is only known to be larger than `output_length`.
+    pub censored: bool,
+    /// What was answered on arrival; null if the predictor began to see the request later.
+    pub first_estimate: Option<Forecast>,
+    /// Tokens generated when it was made: 0, unless the request had begun before the predictor heard of it.
+    pub first_length: u32,
+    /// Steps seen by the predictor.
+    pub steps_observed: u32,
+    /// EOS probability at the last step seen, 0 if there was none; so are the next three.
+    pub final_eos_prob: f32,
+    /// Its mean over the reply.
+    pub mean_eos_prob: f32,
+    /// Its maximum.
+    pub max_eos_prob: f32,
+    /// Its population standard deviation.
+    pub std_eos_prob: f32,
+    /// 1 for the first outcome of the log, and so on; the number in the version of a model that has seen it last.
+    pub outcome_number: u64,
+    /// How many of these outcomes were censored.
+    pub censored_outcomes: u64,
+}
+
+impl RequestLine {
+    /// What was known of the request on arrival.
+    pub fn arrival(&self) -> Arrival {
+        Arrival {
+            prompt_length: self.prompt_length,
+            max_tokens: self.max_tokens,
+            temperature: self.temperature,
+            ignore_eos: self.ignore_eos,
+        }
+    }
+}
+
+/// The lines that one message, or the passing of time, leads to.
+#[derive(Debug, Default)]
+pub struct Lines {
+    /// Requests that arrived.
+    pub starts: Vec<StartLine>,
+    /// Requests that ended.
+    pub requests: Vec<RequestLine>,
+    /// Step events.
+    pub steps: Vec<StepLine>,
+}
+
+impl Lines {
+    /// Whether there is nothing to write.
+    pub fn is_empty(&self) -> bool {
+        self.starts.is_empty() && self.requests.is_empty() && self.steps.is_empty()
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn forecast() -> Forecast {
+        Forecast {
+            source: "prior".into(),
+            model_version: "prior/1:7".into(),
+            mean: 120.5,
+            quantiles: std::array::from_fn(|i| i as f32),
+            end_within: [0.0, 0.1, 0.25, 0.5, 1.0],
+        }
+    }
+
+    pub(crate) fn step_line() -> StepLine {
+        StepLine {
+            request_id: RequestId::try_from("r-1".to_owned()).unwrap(),
+            timestamp: seconds(1_700_000_000_123_456),
+            step: 3,
+            current_token_id: 42,
+            eos_token_id: 2,
+            eos_logprob: -4.5,
+            eos_prob: 0.011108996,
+            is_finished: false,
+            finish_reason: None,
+            prompt_length: 10,
+            output_length: 3,
+            total_length: 13,
+            eos_logprob_sampled: None,
+            token_logprob: -0.25,
+            entropy: 1.5,
+            top_logprob: -0.25,
+            eos_rank: 17,
+            temperature: 0.7,
+            worker_id: WorkerId::try_from("w".to_owned()).unwrap(),
+            model: "smollm2-135m".into(),
+            sequence_number: 9,
+            task: None,
+            estimate: Some(forecast()),
+            max_tokens: 256,
+            epoch: 5,
+            ignore_eos: false,
+            observed: 3,
+        }
+    }
+
+    const FORECAST: &str = r#"{"source":"prior","model_version":"prior/1:7","mean":120.5,"quantiles":[0.0,1.0,2.0,3.0,4.0,5.0,6.0,7.0,8.0,9.0,10.0,11.0,12.0],"end_within":[0.0,0.1,0.25,0.5,1.0]}"#;
+
+    #[test]
+    fn a_step_line_reads_exactly_so() {
+        let expected = r#"{"request_id":"r-1","timestamp":1700000000.123456,"step":3,"current_token_id":42,"eos_token_id":2,"eos_logprob":-4.5,"eos_prob":0.011108996,"is_finished":false,"finish_reason":null,"prompt_length":10,"output_length":3,"total_length":13,"eos_logprob_sampled":null,"token_logprob":-0.25,"entropy":1.5,"top_logprob":-0.25,"eos_rank":17,"temperature":0.7,"worker_id":"w","model":"smollm2-135m","sequence_number":9,"task":null,"estimate":FORECAST,"max_tokens":256,"epoch":5,"ignore_eos":false,"observed":3}"#;
+        assert_eq!(serde_json::to_string(&step_line()).unwrap(), expected.replace("FORECAST", FORECAST));
+    }
+
+    #[test]
+    fn a_start_line_reads_exactly_so() {
+        let StepLine { request_id, timestamp, worker_id, model, .. } = step_line();
+        let line = StartLine {
+            request_id,
+            timestamp,
+            worker_id,
+            epoch: 5,
+            sequence_number: 6,
+            model,
+            eos_token_ids: vec![2, 0],
+            task: Some("summarise".into()),
+            prompt_length: 10,
+            output_length: 0,
+            max_tokens: 256,
+            temperature: 0.7,
+            ignore_eos: false,
+            estimate: forecast(),
+        };
+        let expected = r#"{"request_id":"r-1","timestamp":1700000000.123456,"worker_id":"w","epoch":5,"sequence_number":6,"model":"smollm2-135m","eos_token_ids":[2,0],"task":"summarise","prompt_length":10,"output_length":0,"max_tokens":256,"temperature":0.7,"ignore_eos":false,"estimate":FORECAST}"#;
+        assert_eq!(serde_json::to_string(&line).unwrap(), expected.replace("FORECAST", FORECAST));
+    }
+
+    #[test]
+    fn a_request_line_reads_exactly_so() {
+        let StepLine { request_id, timestamp, worker_id, model, .. } = step_line();
+        let line = RequestLine {
+            request_id,
+            worker_id,
+            epoch: 5,
+            model,
+            task: Some("summarise".into()),
+            timestamp,
+            started_at: 1_699_999_999.5,
+            finish_reason: FinishReason::Length,
+            prompt_length: 10,
+            output_length: 256,
+            total_length: 266,
+            max_tokens: 256,
+            temperature: 0.7,
+            ignore_eos: false,
+            censored: true,
+            first_estimate: Some(forecast()),
+            first_length: 0,
+            steps_observed: 256,
+            final_eos_prob: 0.5,
+            mean_eos_prob: 0.125,
+            max_eos_prob: 0.5,
+            std_eos_prob: 0.25,
+            outcome_number: 8,
+            censored_outcomes: 2,
+        };
+        let expected = r#"{"request_id":"r-1","worker_id":"w","epoch":5,"model":"smollm2-135m","task":"summarise","timestamp":1700000000.123456,"started_at":1699999999.5,"finish_reason":"length","prompt_length":10,"output_length":256,"total_length":266,"max_tokens":256,"temperature":0.7,"ignore_eos":false,"censored":true,"first_estimate":FORECAST,"first_length":0,"steps_observed":256,"final_eos_prob":0.5,"mean_eos_prob":0.125,"max_eos_prob":0.5,"std_eos_prob":0.25,"outcome_number":8,"censored_outcomes":2}"#;
+        assert_eq!(serde_json::to_string(&line).unwrap(), expected.replace("FORECAST", FORECAST));
+    }
+
+    #[test]
+    fn lines_with_impossible_signals_are_told_apart() {
+        assert!(step_line().signals().is_some());
+        assert!(StepLine { eos_logprob: 0.5, ..step_line() }.signals().is_none());
+        assert!(StepLine { entropy: -1.0, ..step_line() }.signals().is_none());
+        assert!(StepLine { step: 0, ..step_line() }.signals().is_none());
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(5000))]
+        #[test]
+        fn every_finite_f32_survives_the_text(value in any::<f32>().prop_filter("finite", |v| v.is_finite())) {
+            let line = StepLine { eos_logprob: value, eos_logprob_sampled: Some(value), ..step_line() };
+            let read: StepLine = serde_json::from_str(&serde_json::to_string(&line).unwrap()).unwrap();
+            prop_assert_eq!(read.eos_logprob.to_bits(), value.to_bits());
+            prop_assert_eq!(read.eos_logprob_sampled.map(f32::to_bits), Some(value.to_bits()));
+        }
+
+        #[test]
+        fn every_microsecond_survives_the_text(micros in 0i64..4_000_000_000_000_000) {
+            let line = StepLine { timestamp: seconds(micros), ..step_line() };
+            let read: StepLine = serde_json::from_str(&serde_json::to_string(&line).unwrap()).unwrap();
+            prop_assert_eq!((read.timestamp * 1e6).round() as i64, micros);
+        }
+    }
+}

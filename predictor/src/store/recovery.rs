@@ -1,0 +1,262 @@
+//! What a predictor has to know again after a restart, read from the end of the log.
+//!
+//! Lines are written per group of messages as arrivals, outcomes, steps. A process killed in between leaves a prefix of that, so
+//! - the last message that step lines tell of may be there in part: it counts as not applied, and when it is sent again its
+//!   events that do stand in the log are known by their steps, or by [`Recovered::finished_last`];
+//! - outcomes may be there whose last step lines are not: such a request stays live with `concluded` set, until these come.
+
+use std::collections::{HashMap, HashSet};
+use std::io;
+
+use eoscast_proto::domain::{RequestId, RequestStarted, WorkerId, WorkerRun};
+
+use super::location::{Location, Segment, Series};
+use super::reader::{Damages, LineReader};
+use super::record::{RequestLine, StartLine, StepLine};
+use crate::features::{Arrival, FeatureState};
+use crate::forecast::Forecast;
+use crate::models::{History, Outcome};
+
+/// Bytes at the end of each series that are read. Requests whose lines lie farther back are forgotten.
+const READ_BYTES: u64 = 256 << 20;
+
+/// What the log knows.
+#[derive(Debug, Default)]
+pub struct Recovered {
+    /// Outcomes, for the models.
+    pub history: History,
+    /// Requests that were not finished.
+    pub live: Vec<RecoveredRequest>,
+    /// Per run of a worker, the last message that is in the log as a whole.
+    pub applied: HashMap<WorkerRun, u64>,
+    /// Requests that finished in the message after that.
+    pub finished_last: HashSet<(WorkerRun, RequestId)>,
+    /// Lines that could not be read.
+    pub damages: Damages,
+}
+
+/// A request that was live when the log ended.
+#[derive(Debug)]
+pub struct RecoveredRequest {
+    /// Where it runs.
+    pub run: WorkerRun,
+    /// What was known on arrival.
+    pub started: RequestStarted,
+    /// Seconds since 1970.
+    pub started_at: f64,
+    /// The latest line that tells of it, seconds since 1970.
+    pub seen_at: f64,
+    /// The estimate made on arrival, if that is known.
+    pub first_estimate: Option<Forecast>,
+    /// Its steps so far.
+    pub features: FeatureState,
+    /// The last of them that is in the log, 0 if none is.
+    pub last_step: u32,
+    /// EOS probability at that step.
+    pub eos_probability: f32,
+    /// Its outcome is in the log, but not all of its steps.
+    pub concluded: bool,
+    sequence_number: u64,
+}
+
+type Key = (WorkerId, u64, RequestId);
+
+#[derive(Default)]
+struct Recovery {
+    live: HashMap<Key, RecoveredRequest>,
+    /// Per run, the last message that step lines tell of, and its time.
+    last: HashMap<WorkerRun, (u64, f64)>,
+    finished: HashMap<(WorkerRun, RequestId), u64>,
+    history: History,
+    damages: Damages,
+}
+
+/// Reads the end of the log at `location`.
+///
+/// # Errors
+/// When a file cannot be read; lines that cannot are told in the result.
+pub fn recover(location: &Location) -> io::Result<Recovered> {
+    let mut recovery = Recovery::default();
+    let steps = newest(location.segments(Series::Steps)?)?;
+    // Where step lines are left out, so are the arrivals before the first that is read: they may have finished long ago.
+    let since = if steps.complete { f64::NEG_INFINITY } else { first_timestamp(&steps.segments)? };
+    for segment in newest(location.segments(Series::Starts)?)?.segments {
+        recovery.each(&segment, |recovery, line: StartLine| {
+            if line.timestamp >= since {
+                recovery.start(line);
+            }
+            None
+        })?;
+    }
+    for segment in steps.segments {
+        recovery.each(&segment, Recovery::step)?;
+    }
+    for segment in newest(location.segments(Series::Requests)?)?.segments {
+        recovery.each(&segment, |recovery, line: RequestLine| {
+            recovery.outcome(&line);
+            None
+        })?;
+    }
+    Ok(recovery.finish())
+}
+
+struct Newest {
+    segments: Vec<Segment>,
+    /// Nothing was left out.
+    complete: bool,
+}
+
+fn newest(all: Vec<Segment>) -> io::Result<Newest> {
+    let mut bytes = 0;
+    let mut first = all.len();
+    while first > 0 && bytes < READ_BYTES {
+        first -= 1;
+        bytes += std::fs::metadata(&all[first].path)?.len();
+    }
+    Ok(Newest { complete: first == 0, segments: all.into_iter().skip(first).collect() })
+}
+
+fn first_timestamp(segments: &[Segment]) -> io::Result<f64> {
+    for segment in segments {
+        let mut reader = LineReader::open(&segment.path)?;
+        while let Some(line) = reader.next::<StepLine>()? {
+            if let Ok((_, line)) = line {
+                return Ok(line.timestamp);
+            }
+        }
+    }
+    Ok(f64::NEG_INFINITY)
+}
+
+impl Recovery {
+    /// Hands each line of a file to `apply`, which says what is wrong with it, if anything.
+    fn each<T: serde::de::DeserializeOwned>(
+        &mut self,
+        segment: &Segment,
+        mut apply: impl FnMut(&mut Self, T) -> Option<&'static str>,
+    ) -> io::Result<()> {
+        let mut reader = LineReader::open(&segment.path)?;
+        while let Some(line) = reader.next()? {
+            match line {
+                Ok((_, line)) => {
+                    if let Some(reason) = apply(self, line) {
+                        self.damages.push(reader.damage(reason));
+                    }
+                }
+                Err(damage) => self.damages.push(damage),
+            }
+        }
+        Ok(())
+    }
+
+    fn start(&mut self, line: StartLine) {
+        let request = RecoveredRequest {
+            run: WorkerRun { worker_id: line.worker_id.clone(), epoch: line.epoch },
+            features: FeatureState::new(line.arrival(), line.output_length),
+            started_at: line.timestamp,
+            seen_at: line.timestamp,
+            first_estimate: Some(line.estimate),
+            last_step: 0,
+            eos_probability: 0.0,
+            concluded: false,
+            sequence_number: line.sequence_number,
+            started: RequestStarted {
+                request_id: line.request_id.clone(),
+                model: line.model.as_ref().to_owned(),
+                eos_token_ids: line.eos_token_ids,
+                prompt_length: line.prompt_length,
+                max_tokens: line.max_tokens,
+                temperature: line.temperature,
+                task: line.task.map(|task| task.as_ref().to_owned()),
+                output_length: line.output_length,
+                ignore_eos: line.ignore_eos,
+            },
+        };
+        self.live.insert((line.worker_id, line.epoch, line.request_id), request);
+    }
+
+    fn step(&mut self, line: StepLine) -> Option<&'static str> {
+        let Some(signals) = line.signals() else {
+            return Some("has impossible signals");
+        };
+        let run = WorkerRun { worker_id: line.worker_id.clone(), epoch: line.epoch };
+        let last = self.last.entry(run.clone()).or_default();
+        *last = (last.0.max(line.sequence_number), last.1.max(line.timestamp));
+        let key = (line.worker_id.clone(), line.epoch, line.request_id.clone());
+        if self.live.get(&key).is_some_and(|live| live.sequence_number > line.sequence_number) {
+            // Of an earlier request of the same name.
+            return None;
+        }
+        if line.is_finished {
+            self.live.remove(&key);
+            self.finished.insert((run, line.request_id), line.sequence_number);
+            return None;
+        }
+        let live = self.live.entry(key).or_insert_with(|| from_step(run, &line));
+        if line.observed == 1 || live.features.observed() + 1 != line.observed {
+            live.features = FeatureState::new(line.arrival(), line.step);
+        }
+        if live.features.observed() + 1 == line.observed {
+            live.features.observe(line.step, &signals);
+        }
+        (live.last_step, live.seen_at, live.eos_probability) = (line.step, line.timestamp, line.eos_prob);
+        None
+    }
+
+    fn outcome(&mut self, line: &RequestLine) {
+        self.history.push(Outcome { length: line.output_length, censored: line.censored });
+        (self.history.seen, self.history.censored) = (line.outcome_number, line.censored_outcomes);
+        let key = (line.worker_id.clone(), line.epoch, line.request_id.clone());
+        let Some(live) = self.live.get_mut(&key) else { return };
+        if line.timestamp < live.seen_at || line.started_at > live.started_at {
+            return;
+        }
+        // A step line that was not written would be later than all that were.
+        let run = WorkerRun { worker_id: line.worker_id.clone(), epoch: line.epoch };
+        let after_the_last = self.last.get(&run).is_none_or(|(_, time)| line.timestamp >= *time);
+        if after_the_last && line.output_length > live.last_step {
+            live.concluded = true;
+        } else {
+            self.live.remove(&key);
+        }
+    }
+
+    fn finish(self) -> Recovered {
+        let last = |run: &WorkerRun| self.last.get(run).map(|(sequence_number, _)| *sequence_number);
+        let finished_last = self.finished.iter().filter(|((run, _), at)| last(run) == Some(**at));
+        Recovered {
+            finished_last: finished_last.map(|(key, _)| key.clone()).collect(),
+            applied: self.last.iter().map(|(run, (at, _))| (run.clone(), at.saturating_sub(1))).collect(),
+            history: self.history,
+            live: self.live.into_values().collect(),
+            damages: self.damages,
+        }
+    }
+}
+
+/// A request whose arrival is not in the log any more. Its features begin anew unless this is its first step.
+fn from_step(run: WorkerRun, line: &StepLine) -> RecoveredRequest {
+    let Arrival { prompt_length, max_tokens, temperature, ignore_eos } = line.arrival();
+    RecoveredRequest {
+        run,
+        features: FeatureState::new(line.arrival(), line.step),
+        started_at: line.timestamp,
+        seen_at: line.timestamp,
+        first_estimate: None,
+        last_step: line.step,
+        eos_probability: line.eos_prob,
+        concluded: false,
+        sequence_number: line.sequence_number,
+        started: RequestStarted {
+            request_id: line.request_id.clone(),
+            model: line.model.as_ref().to_owned(),
+            eos_token_ids: vec![line.eos_token_id],
+            prompt_length,
+            max_tokens,
+            temperature,
+            task: line.task.as_ref().map(|task| task.as_ref().to_owned()),
+            output_length: line.step,
+            ignore_eos,
+        },
+    }
+}

@@ -1,0 +1,299 @@
+//! [`Tracker`]: live requests, their features and forecasts. Pure: messages in; estimates, log lines and counts out.
+
+mod live;
+mod views;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashSet;
+use std::collections::btree_map::{BTreeMap, Entry};
+use std::time::{Duration, Instant};
+
+use eoscast_proto::domain::{
+    FinishReason, LengthEstimate, LengthPrior, RequestEnded, RequestId, RequestStarted, StepBatch, StepEvent, WorkerId,
+};
+use eoscast_proto::status::ServiceError;
+
+use crate::models::{Artifact, History, LengthModel, ModelKind, Outcome};
+use crate::store::record::{Lines, seconds};
+use crate::store::recovery::Recovered;
+use live::LiveRequest;
+pub use views::{ModelInfo, RequestKey};
+
+/// Most live requests of one worker.
+const MOST_LIVE: usize = 65_536;
+/// Most workers known at a time.
+const MOST_WORKERS: usize = 1_024;
+/// A worker without stream and live requests is forgotten after this long, and with it which of its messages were seen.
+const FORGET_WORKER: Duration = Duration::from_secs(3600);
+
+/// Names one open stream; later streams have larger numbers.
+pub type StreamId = u64;
+
+/// What one message led to.
+#[derive(Debug, Default)]
+pub struct Applied {
+    /// Of requests that started or took a step, and go on.
+    pub estimates: Vec<LengthEstimate>,
+    /// To be written before the message is acknowledged.
+    pub lines: Lines,
+    /// Every message of this run up to here is applied.
+    pub acknowledged: u64,
+    /// What was out of the ordinary.
+    pub tally: Tally,
+    /// An older stream of the same worker, to be ended.
+    pub superseded: Option<StreamId>,
+}
+
+/// Out-of-the-ordinary things that are tolerated and counted.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Tally {
+    /// Messages seen before.
+    pub duplicate_messages: u64,
+    /// Messages that were skipped by the worker's numbering.
+    pub missing_messages: u64,
+    /// Events of steps that were seen before; not applied.
+    pub duplicate_steps: u64,
+    /// Events that do not follow the step before; applied at their own step.
+    pub step_gaps: u64,
+    /// Events and ends of requests that are not live; not applied.
+    pub unknown_requests: u64,
+}
+
+#[derive(Default)]
+struct Worker {
+    epoch: u64,
+    last_applied: u64,
+    live: BTreeMap<RequestId, LiveRequest>,
+    stream: Option<StreamId>,
+    /// Since when there is no stream.
+    alone_since: Option<Instant>,
+    /// After a restart: requests whose last event is in the log and stands in the message after `last_applied`.
+    finished_last: HashSet<RequestId>,
+}
+
+/// The single place where messages of all workers come together, in one order.
+pub struct Tracker {
+    kind: ModelKind,
+    artifact: Option<Artifact>,
+    model: Box<dyn LengthModel>,
+    history: History,
+    workers: BTreeMap<WorkerId, Worker>,
+}
+
+impl Tracker {
+    /// Goes on from what the log knows. The lines are the outcomes of requests that a newer run of their worker has ended.
+    pub fn new(kind: ModelKind, artifact: Option<Artifact>, recovered: Recovered, now: Instant) -> (Self, Lines) {
+        let model = kind.build(artifact.as_ref(), &recovered.history);
+        let mut tracker = Self { kind, artifact, model, history: recovered.history, workers: BTreeMap::new() };
+        for run in recovered.applied.keys().chain(recovered.live.iter().map(|request| &request.run)) {
+            let worker = tracker.workers.entry(run.worker_id.clone()).or_default();
+            worker.epoch = worker.epoch.max(run.epoch);
+            worker.alone_since = Some(now);
+        }
+        for (run, applied) in recovered.applied {
+            if let Some(worker) = tracker.workers.get_mut(&run.worker_id).filter(|worker| worker.epoch == run.epoch) {
+                worker.last_applied = applied;
+            }
+        }
+        for (run, request_id) in recovered.finished_last {
+            if let Some(worker) = tracker.workers.get_mut(&run.worker_id).filter(|worker| worker.epoch == run.epoch) {
+                worker.finished_last.insert(request_id);
+            }
+        }
+        let mut lines = Lines::default();
+        for request in recovered.live {
+            let Some(worker) = tracker.workers.get_mut(&request.run.worker_id) else { continue };
+            let (epoch, request_id) = (request.run.epoch, request.started.request_id.clone());
+            let live = LiveRequest::recovered(request, tracker.model.as_ref());
+            if worker.epoch == epoch {
+                worker.live.insert(request_id, live);
+            } else {
+                let line = live.conclude(FinishReason::Abort, 0, 0.0, &mut tracker.history);
+                lines.requests.extend(line);
+            }
+        }
+        tracker.learn(&lines);
+        (tracker, lines)
+    }
+
+    /// Applies one message of `stream`. A message seen before is answered with the current estimates of its requests.
+    ///
+    /// # Errors
+    /// When the worker has a newer run, or there are too many workers or requests; nothing is applied then.
+    pub fn apply(&mut self, batch: &StepBatch, stream: StreamId) -> Result<Applied, ServiceError> {
+        let worker = admit(&mut self.workers, batch)?;
+        let mut applied = Applied { superseded: worker.stream.filter(|other| *other != stream), ..Applied::default() };
+        worker.stream = Some(stream);
+        worker.alone_since = None;
+        let at = seconds(batch.timestamp_micros);
+        if worker.epoch < batch.run.epoch {
+            let old = std::mem::take(worker);
+            *worker = Worker { epoch: batch.run.epoch, stream: Some(stream), ..Worker::default() };
+            let ended = old.live.into_values();
+            applied
+                .lines
+                .requests
+                .extend(ended.filter_map(|live| live.conclude(FinishReason::Abort, 0, at, &mut self.history)));
+        }
+        if batch.sequence_number <= worker.last_applied {
+            applied.tally.duplicate_messages = 1;
+            let ids = batch.started.iter().map(|s| &s.request_id).chain(batch.events.iter().map(|e| &e.request_id));
+            applied.estimates.extend(ids.filter_map(|id| worker.live.get(id)).map(LiveRequest::estimate));
+        } else {
+            let skipped = batch.sequence_number - worker.last_applied - 1;
+            let finished_last = std::mem::take(&mut worker.finished_last);
+            applied.tally.missing_messages = skipped;
+            worker.last_applied = batch.sequence_number;
+            let mut message = Message {
+                worker,
+                model: self.model.as_ref(),
+                history: &mut self.history,
+                at,
+                applied: &mut applied,
+                batch,
+            };
+            for started in &batch.started {
+                if skipped > 0 || !finished_last.contains(&started.request_id) {
+                    message.start(started);
+                }
+            }
+            for event in &batch.events {
+                message.step(event);
+            }
+            for ended in &batch.ended {
+                message.end(ended);
+            }
+        }
+        applied.acknowledged = worker.last_applied;
+        self.learn(&applied.lines);
+        Ok(applied)
+    }
+
+    /// Outcomes reach the model after the message they came in, so that its estimates are all from one state.
+    fn learn(&mut self, lines: &Lines) {
+        for line in &lines.requests {
+            self.model.observe(Outcome { length: line.output_length, censored: line.censored });
+        }
+    }
+
+    /// Notes that `stream` is closed; its worker's requests stay live for a while.
+    pub fn disconnect(&mut self, stream: StreamId, now: Instant) {
+        if let Some(worker) = self.workers.values_mut().find(|worker| worker.stream == Some(stream)) {
+            worker.stream = None;
+            worker.alone_since = Some(now);
+        }
+    }
+
+    /// Ends the requests of workers that have had no stream for `timeout`, at `at` seconds since 1970.
+    pub fn expire(&mut self, now: Instant, timeout: Duration, at: f64) -> Lines {
+        let mut lines = Lines::default();
+        self.workers.retain(|_, worker| {
+            let alone = worker.alone_since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
+            if worker.alone_since.is_some() && alone >= timeout {
+                let ended = std::mem::take(&mut worker.live).into_values();
+                lines
+                    .requests
+                    .extend(ended.filter_map(|live| live.conclude(FinishReason::Abort, 0, at, &mut self.history)));
+            }
+            alone < FORGET_WORKER.max(timeout)
+        });
+        self.learn(&lines);
+        lines
+    }
+
+    /// Swaps in the model that `artifact` describes, with the outcomes so far.
+    pub fn reload(&mut self, artifact: Artifact) {
+        self.model = self.kind.build(Some(&artifact), &self.history);
+        self.artifact = Some(artifact);
+    }
+
+    /// How long replies are before anything is known of them.
+    pub fn length_prior(&self) -> LengthPrior {
+        self.model.prior().length_prior()
+    }
+
+    /// Outcomes so far.
+    pub fn outcomes(&self) -> u64 {
+        self.history.seen
+    }
+}
+
+/// The worker's state, if the message may be applied to it.
+fn admit<'a>(workers: &'a mut BTreeMap<WorkerId, Worker>, batch: &StepBatch) -> Result<&'a mut Worker, ServiceError> {
+    let full = |message: String| ServiceError::ResourceExhausted { message, retry_after: Duration::from_secs(60) };
+    if !workers.contains_key(&batch.run.worker_id) && workers.len() >= MOST_WORKERS {
+        return Err(full(format!("more than {MOST_WORKERS} workers; send the steps of several engines in one stream")));
+    }
+    let worker = workers
+        .entry(batch.run.worker_id.clone())
+        .or_insert_with(|| Worker { epoch: batch.run.epoch, ..Worker::default() });
+    if batch.run.epoch < worker.epoch {
+        return Err(ServiceError::FailedPrecondition(format!(
+            "epoch {} of worker {} is over, a run with epoch {} has begun",
+            batch.run.epoch, batch.run.worker_id, worker.epoch
+        )));
+    }
+    if worker.live.len() + batch.started.len() > MOST_LIVE {
+        return Err(full(format!("worker {} has {MOST_LIVE} live requests; end some first", batch.run.worker_id)));
+    }
+    Ok(worker)
+}
+
+/// One message on its way into the state of its worker.
+struct Message<'a> {
+    worker: &'a mut Worker,
+    model: &'a dyn LengthModel,
+    history: &'a mut History,
+    at: f64,
+    applied: &'a mut Applied,
+    batch: &'a StepBatch,
+}
+
+impl Message<'_> {
+    fn start(&mut self, started: &RequestStarted) {
+        let model = self.model;
+        let live = match self.worker.live.entry(started.request_id.clone()) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => {
+                let live = new.insert(LiveRequest::new(started.clone(), self.batch.run.clone(), self.at, model));
+                self.applied.lines.starts.push(live.start_line(self.batch.sequence_number));
+                live
+            }
+        };
+        self.applied.estimates.push(live.estimate());
+    }
+
+    fn step(&mut self, event: &StepEvent) {
+        let Some(live) = self.worker.live.get_mut(&event.request_id) else {
+            self.applied.tally.unknown_requests += 1;
+            return;
+        };
+        if event.step <= live.last_step() {
+            self.applied.tally.duplicate_steps += 1;
+            return;
+        }
+        self.applied.tally.step_gaps += u64::from(live.last_step() > 0 && event.step > live.last_step() + 1);
+        let line = live.step(event, self.model, self.at, self.batch.sequence_number);
+        self.applied.lines.steps.push(line);
+        match event.finish_reason {
+            None => self.applied.estimates.push(live.estimate()),
+            Some(reason) => self.conclude(&event.request_id, reason, event.step),
+        }
+    }
+
+    fn end(&mut self, ended: &RequestEnded) {
+        if self.worker.live.contains_key(&ended.request_id) {
+            self.conclude(&ended.request_id, ended.finish_reason, ended.output_length);
+        } else {
+            self.applied.tally.unknown_requests += 1;
+        }
+    }
+
+    fn conclude(&mut self, request_id: &RequestId, reason: FinishReason, output_length: u32) {
+        if let Some(live) = self.worker.live.remove(request_id) {
+            self.applied.lines.requests.extend(live.conclude(reason, output_length, self.at, self.history));
+        }
+    }
+}
