@@ -2,6 +2,8 @@
 //!
 //! Prints best, median and 90th percentile of repeated calls. Other load on the machine shows in the spread; compare the best.
 
+#![expect(clippy::print_stdout, reason = "a benchmark prints its results")]
+
 use candle_core::quantized::{GgmlDType, QTensor};
 use candle_core::{Device, Result, Tensor};
 use eoscast_worker::kernels::{

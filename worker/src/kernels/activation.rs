@@ -1,6 +1,6 @@
 //! Gated activations of feed-forward layers.
 
-use super::rows::{Rows, build};
+use super::rows::{Rows, build, padded};
 use super::simd::{Kernel, LANES, Simd, dispatch};
 use candle_core::{Device, Result, Tensor};
 
@@ -29,16 +29,15 @@ impl Kernel for Swiglu<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let Self { gate, up, out } = self;
-        for ((gate, up), out) in gate.chunks(LANES).zip(up.chunks(LANES)).zip(out.chunks_mut(LANES)) {
-            if let (Ok(gate), Ok(up), Ok(out)) =
-                (gate.try_into(), up.try_into(), <&mut [f32; LANES]>::try_from(&mut *out))
-            {
-                s.store(eight(s, gate, up), out);
-            } else {
-                let lanes = s.lanes(eight(s, &super::rows::padded(gate), &super::rows::padded(up)));
-                out.copy_from_slice(&lanes[..out.len()]);
-            }
+        let (gates, gate_tail) = gate.as_chunks::<LANES>();
+        let (ups, up_tail) = up.as_chunks::<LANES>();
+        let (outs, out_tail) = out.as_chunks_mut::<LANES>();
+        let (gates, ups) = (&gates[..outs.len()], &ups[..outs.len()]);
+        for (at, out) in outs.iter_mut().enumerate() {
+            s.store(eight(s, &gates[at], &ups[at]), out);
         }
+        let lanes = s.lanes(eight(s, &padded(gate_tail), &padded(up_tail)));
+        out_tail.copy_from_slice(&lanes[..out_tail.len()]);
     }
 }
 

@@ -299,7 +299,7 @@ mod tests {
                 lens.iter().zip(seed..=u64::MAX).map(|(&len, seed)| Sequence::random(shape, len, seed)).collect();
             let (interleaved, blocks) = tables(shape, &sequences, false);
             let (reversed, _) = tables(shape, &sequences, true);
-            let whole = run(shape, &sequences, &[lens.clone()], &interleaved, blocks);
+            let whole = run(shape, &sequences, std::slice::from_ref(&lens), &interleaved, blocks);
             let steps = lens.iter().max().unwrap().div_ceil(cut);
             let chunk = |step| lens.iter().map(|&len| cut.min(len.saturating_sub(step * cut))).collect();
             let chunks: Vec<_> = (0..steps).map(chunk).collect();

@@ -30,11 +30,11 @@ pub(crate) struct Cache<'a, T> {
 }
 
 impl<T> Cache<'_, T> {
-    /// Start of the head in the block of a position, and the position's place in the block.
+    /// Where the strip from a position on starts, in keys and in values.
     #[inline(always)]
-    fn locate(&self, position: usize) -> (usize, usize) {
+    fn strip(&self, position: usize) -> usize {
         let block = self.table[position / self.block_size] as usize;
-        (block * self.block_len + self.head_start, position % self.block_size)
+        block * self.block_len + self.head_start + position % self.block_size * self.head_dim
     }
 }
 
@@ -71,10 +71,16 @@ impl<T: KvElement> Tile<'_, T> {
         let longest = queries.iter().map(|query| query.positions).max().unwrap_or(0);
         let stride = longest.next_multiple_of(STRIP);
         scratch.clear();
-        scratch.resize(N * (stride + head_dim), 0.0);
-        let (scores, sums) = scratch.split_at_mut(N * stride);
+        scratch.resize(N * (stride + 2 * head_dim), 0.0);
+        let (scores, rest) = scratch.split_at_mut(N * stride);
+        let (sums, q) = rest.split_at_mut(N * head_dim);
 
-        let q: [&[f32]; N] = std::array::from_fn(|n| queries[n].q);
+        let q = q.as_chunks_mut::<N>().0;
+        for (dim, q) in q.iter_mut().enumerate() {
+            for n in 0..N {
+                q[n] = queries[n].q[dim];
+            }
+        }
         for position in (0..longest).step_by(STRIP) {
             let strip = score_strip(s, &cache, position, q);
             for (n, [low, high]) in strip.iter().enumerate() {
@@ -90,16 +96,20 @@ impl<T: KvElement> Tile<'_, T> {
         }
 
         let shortest = queries.iter().map(|query| query.positions).min().unwrap_or(0);
-        for position in (0..longest).step_by(STRIP) {
-            if position + STRIP <= shortest {
-                let weights = std::array::from_fn(|n| &scores[n * stride + position..][..STRIP]);
-                add_strip::<S, T, N>(s, &cache, position, weights, sums);
+        let scores = scores.as_chunks::<STRIP>().0;
+        for strip in 0..longest.div_ceil(STRIP) {
+            let values = &cache.data.values[cache.strip(strip * STRIP)..][..STRIP * head_dim];
+            if (strip + 1) * STRIP <= shortest {
+                let mut weights = [&scores[strip]; N];
+                for n in 1..N {
+                    weights[n] = &scores[n * stride / STRIP + strip];
+                }
+                add_strip::<S, T, N>(s, values, weights, STRIP, sums);
             } else {
                 // A weight of zero is not left out by multiplying: the value may be of a later chunk, even not finite.
                 for (n, sums) in sums.chunks_exact_mut(head_dim).enumerate() {
-                    let seen = queries[n].positions.saturating_sub(position).min(STRIP);
-                    let weights = &scores[n * stride + position..][..seen];
-                    add_strip::<S, T, 1>(s, &cache, position, [weights], sums);
+                    let seen = queries[n].positions.saturating_sub(strip * STRIP).min(STRIP);
+                    add_strip::<S, T, 1>(s, values, [&scores[n * stride / STRIP + strip]], seen, sums);
                 }
             }
         }
@@ -113,23 +123,22 @@ impl<T: KvElement> Tile<'_, T> {
     }
 }
 
-/// `q·k` for the positions of a strip.
+/// `q·k` for the positions of a strip; `q` is stored dimension by dimension.
 #[inline(always)]
 fn score_strip<S: Simd, T: KvElement, const N: usize>(
     s: S,
     cache: &Cache<'_, T>,
     position: usize,
-    q: [&[f32]; N],
+    q: &[[f32; N]],
 ) -> [[S::F32; 2]; N] {
-    let (start, offset) = cache.locate(position);
-    let keys = &cache.data.keys[start..][..cache.block_size * cache.head_dim];
-    let q = q.map(|q| &q[..cache.head_dim]);
+    let keys = &cache.data.keys[cache.strip(position)..][..STRIP * q.len()];
+    let keys = &keys.as_chunks::<STRIP>().0[..q.len()];
     let mut sums = [[s.splat(0.0); 2]; N];
-    for dim in 0..cache.head_dim {
-        let keys = keys[dim * cache.block_size + offset..][..STRIP].as_chunks::<LANES>().0;
+    for (dim, q) in q.iter().enumerate() {
+        let keys = keys[dim].as_chunks::<LANES>().0;
         let (low, high) = (T::load(s, &keys[0]), T::load(s, &keys[1]));
         for n in 0..N {
-            let q = s.splat(q[n][dim]);
+            let q = s.splat(q[n]);
             sums[n] = [s.fma(low, q, sums[n][0]), s.fma(high, q, sums[n][1])];
         }
     }
@@ -157,24 +166,22 @@ fn exponentiate<S: Simd>(s: S, scores: &mut [f32], positions: usize, scale: f32)
     s.sum(mass)
 }
 
-/// Adds weight times value, for as many positions of a strip as there are weights, to rows of `sums`.
+/// Adds weight times value, for the first `count` positions of a strip, to the `N` rows of `sums`.
 #[inline(always)]
 fn add_strip<S: Simd, T: KvElement, const N: usize>(
     s: S,
-    cache: &Cache<'_, T>,
-    position: usize,
-    weights: [&[f32]; N],
+    values: &[T],
+    weights: [&[f32; STRIP]; N],
+    count: usize,
     sums: &mut [f32],
 ) {
-    let head_dim = cache.head_dim;
-    let (start, offset) = cache.locate(position);
-    let values = &cache.data.values[start + offset * head_dim..][..STRIP * head_dim];
+    let head_dim = values.len() / STRIP;
     let paired = head_dim - head_dim % STRIP;
     for dim in (0..paired).step_by(STRIP) {
-        add_columns::<S, T, N, 2>(s, values, head_dim, dim, weights, sums);
+        add_columns::<S, T, N, 2>(s, values, dim, weights, count, sums);
     }
     if paired < head_dim {
-        add_columns::<S, T, N, 1>(s, values, head_dim, paired, weights, sums);
+        add_columns::<S, T, N, 1>(s, values, paired, weights, count, sums);
     }
 }
 
@@ -183,11 +190,12 @@ fn add_strip<S: Simd, T: KvElement, const N: usize>(
 fn add_columns<S: Simd, T: KvElement, const N: usize, const W: usize>(
     s: S,
     values: &[T],
-    head_dim: usize,
     dim: usize,
-    weights: [&[f32]; N],
+    weights: [&[f32; STRIP]; N],
+    count: usize,
     sums: &mut [f32],
 ) {
+    let head_dim = values.len() / STRIP;
     let mut totals = [[s.splat(0.0); W]; N];
     for n in 0..N {
         let from = sums[n * head_dim + dim..][..W * LANES].as_chunks::<LANES>().0;
@@ -195,9 +203,7 @@ fn add_columns<S: Simd, T: KvElement, const N: usize, const W: usize>(
             totals[n][part] = s.load(&from[part]);
         }
     }
-    let count = weights[0].len();
-    let weights = weights.map(|weights| &weights[..count]);
-    for position in 0..count {
+    for position in 0..count.min(STRIP) {
         let parts = values[position * head_dim + dim..][..W * LANES].as_chunks::<LANES>().0;
         let mut value = [s.splat(0.0); W];
         for part in 0..W {

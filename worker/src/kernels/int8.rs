@@ -106,10 +106,9 @@ mod avx2 {
         fn dot_nibbles(self, weights: Self::Nibbles, x: &[i8; BLOCK]) -> Self::Sums {
             // SAFETY: AVX2 is there.
             unsafe {
-                let mut sums = _mm256_maddubs_epi16(weights[0], broadcast(self, x, 0));
-                for quarter in 1..8 {
-                    let products = _mm256_maddubs_epi16(weights[quarter], broadcast(self, x, quarter));
-                    sums = _mm256_add_epi16(sums, products);
+                let mut sums = _mm256_setzero_si256();
+                for (quarter, &w) in weights.iter().enumerate() {
+                    sums = _mm256_add_epi16(sums, _mm256_maddubs_epi16(w, broadcast(self, x, quarter)));
                 }
                 _mm256_cvtepi32_ps(_mm256_madd_epi16(sums, _mm256_set1_epi16(1)))
             }
@@ -122,8 +121,8 @@ mod avx2 {
             unsafe {
                 let ones = _mm256_set1_epi16(1);
                 let mut sums = _mm256_setzero_si256();
-                for quarter in 0..8 {
-                    let w = _mm256_loadu_si256(weights[quarter].as_ptr().cast());
+                for (quarter, w) in weights.iter().enumerate() {
+                    let w = _mm256_loadu_si256(w.as_ptr().cast());
                     let x = _mm256_sign_epi8(broadcast(self, x, quarter), w);
                     let pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(w), x);
                     sums = _mm256_add_epi32(sums, _mm256_madd_epi16(pairs, ones));

@@ -32,7 +32,8 @@ pub(crate) enum KvData {
 
 /// Both arrays hold, for each block and KV head, `block_size * head_dim` elements.
 pub(crate) struct KeysValues<T> {
-    /// Dimension by dimension, in a dimension position by position: scores of consecutive positions are lanes of a vector.
+    /// Strip by strip of [`STRIP`] positions, in a strip dimension by dimension: scores of consecutive positions are lanes of a
+    /// vector.
     pub(crate) keys: Vec<T>,
     /// Position by position.
     pub(crate) values: Vec<T>,
@@ -127,8 +128,9 @@ impl<T: KvElement> KeysValues<T> {
         let head_len = block_size * head_dim;
         for (head, (k, v)) in k.chunks_exact(head_dim).zip(v.chunks_exact(head_dim)).enumerate() {
             let start = block + head * head_len;
-            for (dim, &k) in self.keys[start..][..head_len].chunks_exact_mut(block_size).zip(k) {
-                dim[position] = T::from_f32(k);
+            let strip = start + (position - position % STRIP) * head_dim;
+            for (dim, &k) in self.keys[strip..][..STRIP * head_dim].as_chunks_mut::<STRIP>().0.iter_mut().zip(k) {
+                dim[position % STRIP] = T::from_f32(k);
             }
             for (out, &v) in self.values[start + position * head_dim..][..head_dim].iter_mut().zip(v) {
                 *out = T::from_f32(v);

@@ -74,7 +74,7 @@ impl Linear {
     /// # Errors
     /// Where the weight is not a matrix with at least one element.
     pub fn new(weight: QTensor, compute: Compute) -> Result<Self> {
-        Self::stack(vec![weight], compute)
+        Self::stack(&[weight], compute)
     }
 
     /// One layer from several matrices `[out_i, in]` over the same input, e.g. query, key and value: their output features
@@ -82,12 +82,12 @@ impl Linear {
     ///
     /// # Errors
     /// Where a weight is not a matrix with at least one element, or their input features differ.
-    pub fn stack(weights: Vec<QTensor>, compute: Compute) -> Result<Self> {
+    pub fn stack(weights: &[QTensor], compute: Compute) -> Result<Self> {
         let Some(Ok((_, in_features))) = weights.first().map(|w| w.shape().dims2()) else {
             bail!("linear: the weight must be a matrix [out, in]");
         };
         let mut out_features = 0;
-        for weight in &weights {
+        for weight in weights {
             let (rows, columns) = weight.shape().dims2()?;
             if columns != in_features || rows == 0 || columns == 0 {
                 bail!("linear: weight {:?} must be a matrix [out, {in_features}] with elements", weight.shape());
@@ -251,7 +251,7 @@ mod tests {
             let part = |(rows, dtype, salt)| quantized(rows, 64, dtype, seed ^ salt);
             let x = rows_of(&normals(3 * 64, seed), 64);
             for compute in [Compute::F32, Compute::Quantized] {
-                let stacked = Linear::stack(parts().map(part).into(), compute)?;
+                let stacked = Linear::stack(&parts().map(part), compute)?;
                 let (got, ids) = (stacked.forward(&x)?, (0..24).collect::<Vec<u32>>());
                 let embedded = stacked.embed(&ids)?;
                 let mut start = 0;
@@ -284,9 +284,9 @@ mod tests {
         assert!(error.contains("must be 32"), "{error}");
         let error = layer.embed(&[3, 9]).unwrap_err().to_string();
         assert!(error.contains("id 9"), "{error}");
-        let pair = vec![quantized(9, 32, GgmlDType::Q4_1, 1), quantized(9, 64, GgmlDType::Q4_1, 1)];
-        assert!(Linear::stack(pair, Compute::F32).is_err());
-        assert!(Linear::stack(vec![], Compute::F32).is_err());
+        let pair = [quantized(9, 32, GgmlDType::Q4_1, 1), quantized(9, 64, GgmlDType::Q4_1, 1)];
+        assert!(Linear::stack(&pair, Compute::F32).is_err());
+        assert!(Linear::stack(&[], Compute::F32).is_err());
         Ok(())
     }
 }

@@ -53,6 +53,7 @@ impl<'a> Output<'a> {
 }
 
 /// Where the results of a tile go: its first row and column.
+#[derive(Clone, Copy)]
 pub(crate) struct Target<'a> {
     pub(crate) out: &'a Output<'a>,
     pub(crate) row: usize,

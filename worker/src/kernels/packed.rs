@@ -87,15 +87,11 @@ impl<B: PackedBlock> Matrix for Packed<B> {
             for panel in panels.clone() {
                 let blocks = &self.blocks[panel * self.width..][..self.width];
                 let to = Target { out, row: group * GROUP, column: panel * LANES };
-                match x.rows {
-                    1 => multiply_group::<S, B, 1>(s, blocks, x, to),
-                    2 => multiply_group::<S, B, 2>(s, blocks, x, to),
-                    3 => multiply_group::<S, B, 3>(s, blocks, x, to),
-                    4 => multiply_group::<S, B, 4>(s, blocks, x, to),
-                    5 => multiply_group::<S, B, 5>(s, blocks, x, to),
-                    6 => multiply_group::<S, B, 6>(s, blocks, x, to),
-                    7 => multiply_group::<S, B, 7>(s, blocks, x, to),
-                    _ => multiply_group::<S, B, GROUP>(s, blocks, x, to),
+                if x.rows == 1 {
+                    // The constant lets the compiler keep the total in a register.
+                    multiply_group(s, blocks, x, 1, to);
+                } else {
+                    multiply_group(s, blocks, x, x.rows, to);
                 }
             }
         }
@@ -109,18 +105,19 @@ impl<B: PackedBlock> Matrix for Packed<B> {
     }
 }
 
-/// One multiply-add per block and row, in the order of the blocks, whatever `ROWS` is.
+/// One multiply-add per block and row, in the order of the blocks, however many rows there are.
 #[inline(always)]
-fn multiply_group<S: Simd, B: PackedBlock, const ROWS: usize>(s: S, blocks: &[B], x: RowGroup<'_>, to: Target<'_>) {
-    let mut totals = [s.splat(0.0); ROWS];
-    let values = &x.values.as_chunks::<ROWS>().0[..blocks.len()];
-    let scales = &x.scales.as_chunks::<ROWS>().0[..blocks.len()];
-    let sums = &x.sums.as_chunks::<ROWS>().0[..blocks.len()];
-    for at in 0..blocks.len() {
-        let unpacked = blocks[at].unpack(s);
-        for row in 0..ROWS {
-            let dots = blocks[at].dot(s, unpacked, &values[at][row], sums[at][row]);
-            totals[row] = s.fma(dots, s.splat(scales[at][row]), totals[row]);
+fn multiply_group<S: Simd, B: PackedBlock>(s: S, blocks: &[B], x: RowGroup<'_>, rows: usize, to: Target<'_>) {
+    let mut totals = [s.splat(0.0); GROUP];
+    let totals = &mut totals[..rows];
+    for (at, block) in blocks.iter().enumerate() {
+        let unpacked = block.unpack(s);
+        let values = &x.values[at * rows..][..rows];
+        let scales = &x.scales[at * rows..][..rows];
+        let sums = &x.sums[at * rows..][..rows];
+        for row in 0..rows {
+            let dots = block.dot(s, unpacked, &values[row], sums[row]);
+            totals[row] = s.fma(dots, s.splat(scales[row]), totals[row]);
         }
     }
     for (row, total) in totals.iter().enumerate() {

@@ -4,7 +4,7 @@ use super::int8::BLOCK;
 use super::simd::{Kernel, LANES, Simd, dispatch};
 
 /// Rows that a matrix kernel takes at a time.
-pub(crate) const GROUP: usize = 8;
+pub(crate) const GROUP: usize = 16;
 
 /// Quantised rows, stored by groups of [`GROUP`] rows (the last may be smaller); in a group block by block, in a block row by row.
 pub(crate) struct QuantizedRows {
