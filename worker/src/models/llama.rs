@@ -122,7 +122,7 @@ impl Layer {
                 }
                 Ok(file.tensor(&format!("blk.{index}.{part}.weight"), &[*outputs, inputs])?)
             });
-            Ok(Linear::stack(&weights.collect::<Result<Vec<_>, _>>()?, compute)?)
+            Ok(Linear::stack(&weights.collect::<Result<Vec<_>, FileError>>()?, compute)?)
         };
         Ok(Self {
             query_key_value: matrices(&[("attn_q", queries), ("attn_k", keys), ("attn_v", keys)], hidden)?,

@@ -40,6 +40,7 @@ impl ScriptedRunner {
     /// A runner that answers each prompt with its reply and then the first EOS id, and any other text with EOS at once.
     #[must_use]
     pub fn from_replies(spec: ModelSpec, replies: Vec<(Vec<u32>, Vec<u32>)>) -> Self {
+        // Never empty, as the spec says.
         let (vocab_size, eos) = (spec.vocab_size, spec.eos_token_ids[0]);
         Self::new(spec, move |tokens| {
             let next = replies.iter().find_map(|(prompt, reply)| {
@@ -110,7 +111,11 @@ impl ModelRunner for ScriptedRunner {
                 self.cache[slot] = Some(Slot { token, history });
                 tokens.push(token);
                 if wanted.contains(&index) {
-                    logits.extend((self.script)(&tokens));
+                    let row = (self.script)(&tokens);
+                    if row.len() != self.spec.vocab_size {
+                        return Err(RunnerError::InvalidBatch(format!("the script gave {} logits", row.len())));
+                    }
+                    logits.extend(row);
                 }
             }
         }
@@ -118,7 +123,7 @@ impl ModelRunner for ScriptedRunner {
     }
 }
 
-/// A logits row that gives nearly all probability to `token`.
+/// A logits row that gives nearly all probability to `token`, which must be less than `vocab_size`.
 #[must_use]
 pub fn peaked_logits(vocab_size: usize, token: u32) -> Vec<f32> {
     let mut logits = vec![0.0; vocab_size];
