@@ -1,0 +1,146 @@
+//! One of our binaries as a child process.
+
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail, ensure};
+
+/// How long a process may take to load a model and listen.
+const START_DEADLINE: Duration = Duration::from_secs(120);
+const POLL: Duration = Duration::from_millis(10);
+
+/// A child process; killed when dropped.
+pub struct Process {
+    name: String,
+    child: Child,
+    log: Arc<Mutex<String>>,
+}
+
+impl Process {
+    /// Starts `name` (a binary of this workspace) with `args`, and none of the caller's `EOSCAST_` variables but those in
+    /// `envs` and the model folder.
+    ///
+    /// # Errors
+    /// When the binary is not built or cannot be started.
+    pub fn start(name: &str, args: &[String], envs: &[(&str, String)]) -> anyhow::Result<Self> {
+        let path = binary(name)?;
+        let mut command = Command::new(&path);
+        for (key, _) in std::env::vars().filter(|(key, _)| key.starts_with("EOSCAST_") || key == "RUST_LOG") {
+            command.env_remove(key);
+        }
+        command.env("EOSCAST_MODELS", models_folder()).envs(envs.iter().map(|(key, value)| (key, value)));
+        let mut child = command
+            .args(args)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .with_context(|| format!("cannot start {}", path.display()))?;
+        let log = Arc::new(Mutex::new(String::new()));
+        let (stderr, sink) = (child.stderr.take().context("stderr is piped")?, Arc::clone(&log));
+        thread::spawn(move || {
+            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                let mut log = sink.lock().unwrap_or_else(PoisonError::into_inner);
+                log.push_str(&line);
+                log.push('\n');
+            }
+        });
+        Ok(Self { name: name.to_owned(), child, log })
+    }
+
+    /// Waits until the process logs `key=ADDRESS` and gives the address.
+    ///
+    /// # Errors
+    /// When it ends, or does not listen in time; with its log.
+    pub fn address(&mut self, key: &str) -> anyhow::Result<SocketAddr> {
+        let deadline = Instant::now() + START_DEADLINE;
+        loop {
+            if let Some(address) = find_address(&self.log(), key) {
+                return Ok(address);
+            }
+            if let Some(status) = self.child.try_wait()? {
+                bail!("{} ended with {status}:\n{}", self.name, self.log());
+            }
+            ensure!(Instant::now() < deadline, "{} did not listen in time:\n{}", self.name, self.log());
+            thread::sleep(POLL);
+        }
+    }
+
+    /// What it has logged so far.
+    pub fn log(&self) -> String {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// SIGKILL, and waits for the end.
+    ///
+    /// # Errors
+    /// When the process cannot be signalled.
+    pub fn kill(&mut self) -> anyhow::Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
+    }
+
+    /// SIGTERM.
+    ///
+    /// # Errors
+    /// When the process cannot be signalled.
+    pub fn terminate(&self) -> anyhow::Result<()> {
+        let status = Command::new("kill").arg(self.child.id().to_string()).status()?;
+        ensure!(status.success(), "kill ended with {status}");
+        Ok(())
+    }
+
+    /// Waits for the process to end by itself.
+    ///
+    /// # Errors
+    /// When it does not within `patience`; with its log.
+    pub fn wait(&mut self, patience: Duration) -> anyhow::Result<ExitStatus> {
+        let deadline = Instant::now() + patience;
+        loop {
+            if let Some(status) = self.child.try_wait()? {
+                return Ok(status);
+            }
+            ensure!(Instant::now() < deadline, "{} did not end in time:\n{}", self.name, self.log());
+            thread::sleep(POLL);
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A binary of this workspace, beside the running one.
+///
+/// # Errors
+/// When it is not built.
+pub fn binary(name: &str) -> anyhow::Result<PathBuf> {
+    let this = std::env::current_exe()?;
+    // Test binaries lie one folder deeper, in `deps`.
+    let path = this.ancestors().skip(1).take(2).map(|folder| folder.join(name)).find(|path| path.exists());
+    path.with_context(|| format!("{name} is not built: run `make build`"))
+}
+
+/// Where `make setup` puts models.
+pub fn models_folder() -> String {
+    std::env::var("EOSCAST_MODELS").unwrap_or_else(|_| {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."));
+        root.join("models").display().to_string()
+    })
+}
+
+fn find_address(log: &str, key: &str) -> Option<SocketAddr> {
+    let marker = format!(" {key}=");
+    let line = log.lines().find(|line| line.contains("listening") && line.contains(&marker))?;
+    line.split(&marker).nth(1)?.split_whitespace().next()?.parse().ok()
+}

@@ -1,0 +1,20 @@
+//! Real processes on ephemeral ports, the real model, real clients, injected faults.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod bad_input;
+mod faults;
+mod generate;
+mod local;
+mod pressure;
+mod shutdown;
+
+use std::time::{Duration, Instant};
+
+/// Waits until `holds` does; fails with `what` after half a minute.
+async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !holds().await {
+        assert!(Instant::now() < deadline, "never came true: {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
