@@ -54,3 +54,66 @@ pub(crate) fn multiply<M: Matrix>(matrix: &M, x: &[f32], out: &Output<'_>, pool:
         dispatch(Multiply { matrix, panels, x: &input, out });
     });
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::dense::Dense;
+    use super::super::packed::Packed;
+    use super::super::q4::{Q4_0, Q4_1};
+    use super::super::q8::Q8_0;
+    use super::super::simd::Plain;
+    use super::super::testing::normals;
+    use super::*;
+    use candle_core::quantized::{GgmlDType, QTensor};
+    use candle_core::{Device, Result, Tensor};
+    use proptest::prelude::*;
+    use std::borrow::Cow;
+
+    /// The product on the best instruction set, and on plain Rust.
+    fn on_both_paths<M: Matrix>(matrix: &M, x: &[f32]) -> [Vec<f32>; 2] {
+        let input = matrix.prepare(x);
+        let width = matrix.rows();
+        [true, false].map(|best| {
+            let len = x.len() / matrix.columns() * width;
+            let mut buffer = vec![std::mem::MaybeUninit::new(f32::NAN); len];
+            let out = Output::new(&mut buffer, width, 0..width);
+            let kernel = Multiply { matrix, panels: 0..width.div_ceil(M::PANEL), x: &input, out: &out };
+            if best {
+                dispatch(kernel)
+            } else {
+                kernel.run(Plain)
+            }
+            // SAFETY: every element was initialised above.
+            #[expect(unsafe_code, reason = "reads what the kernel wrote")]
+            buffer.into_iter().map(|x| unsafe { x.assume_init() }).collect()
+        })
+    }
+
+    fn file(rows: usize, columns: usize, dtype: GgmlDType, seed: u64) -> Result<QTensor> {
+        let weights = Tensor::from_vec(normals(rows * columns, seed), (rows, columns), &Device::Cpu)?;
+        QTensor::quantize(&weights, dtype)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(32))]
+
+        #[test]
+        fn every_format_gives_the_same_bits_on_the_vector_and_the_plain_path(
+            x_rows in 1usize..40, rows in 1usize..40, blocks in 1usize..4, odd in 0usize..32, seed in any::<u64>(),
+        ) {
+            let columns = 32 * blocks;
+            let x = normals(x_rows * columns, seed ^ 1);
+            let data = |dtype| file(rows, columns, dtype, seed)?.data().map(|data| [Cow::Owned(data.into_owned())]);
+            let [best, plain] = on_both_paths(&Packed::<Q4_0>::new(&data(GgmlDType::Q4_0)?, columns), &x);
+            prop_assert_eq!(best, plain);
+            let [best, plain] = on_both_paths(&Packed::<Q4_1>::new(&data(GgmlDType::Q4_1)?, columns), &x);
+            prop_assert_eq!(best, plain);
+            let [best, plain] = on_both_paths(&Packed::<Q8_0>::new(&data(GgmlDType::Q8_0)?, columns), &x);
+            prop_assert_eq!(best, plain);
+            let columns = columns + odd;
+            let (weights, x) = (normals(rows * columns, seed), normals(x_rows * columns, seed ^ 1));
+            let [best, plain] = on_both_paths(&Dense::new(&[weights], columns), &x);
+            prop_assert_eq!(best, plain);
+        }
+    }
+}

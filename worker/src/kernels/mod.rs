@@ -2,16 +2,16 @@
 //!
 //! Every kernel is batch invariant: a result row has the same bits whatever other rows are computed with it, however a prompt is
 //! cut into chunks and however many threads there are. A kernel is written once, over the operations of eight lanes
-//! ([`simd`] and [`int8`]), which exist twice: in AVX2 instructions and as plain Rust. Both give the same bits.
+//! (`simd` and `int8`), which exist twice: in AVX2 instructions and as plain Rust. Both give the same bits.
 //!
 //! # Layout
-//! - [`simd`], [`int8`]: the operations, and the choice of the instruction set
-//! - [`pool`]: the threads
-//! - [`linear`]: the linear layer; [`matrix`]: what it needs of a weight format; [`dense`], [`packed`] with [`q4`] and [`q8`]: the
-//!   formats; [`quantize`]: activations in 8 bits
-//! - [`attention`] over the blocks of [`kv`]; [`attention_tile`]: its inner loops
-//! - [`norm`], [`rope`], [`activation`]: the small operations between; [`rows`]: their view of a tensor; [`output`]: a result that threads share
-//! - [`stats`]: what the sampler reads off a row of logits
+//! - `simd`, `int8`: the operations, and the choice of the instruction set
+//! - `pool`: the threads
+//! - `linear`: the linear layer; `matrix`: what it needs of a weight format; `dense`, `packed` with `q4` and `q8`: the
+//!   formats; `quantize`: activations in 8 bits
+//! - `attention` over the blocks of `kv`; `attention_tile`: its inner loops
+//! - `norm`, `rope`, `activation`: the small operations between; `rows`: their view of a tensor; `output`: a result that threads share
+//! - `stats`: what the sampler reads off a row of logits
 
 mod activation;
 mod attention;
