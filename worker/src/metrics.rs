@@ -166,12 +166,12 @@ impl Metrics {
         Ok(text)
     }
 
-    /// A step was scheduled; `None` if no forecast was asked for.
+    /// A step was scheduled; `basis` is the weakest of its requests, `None` if it has none.
     pub fn on_scheduled(&self, basis: Option<ForecastBasis>) {
         if let Some(basis) = basis {
             self.steps_by_basis.get_or_create(&Basis { basis }).inc();
+            self.lock().basis = Some(basis);
         }
-        self.lock().basis = basis;
     }
 
     /// A token was generated, so long after the one before.
@@ -226,7 +226,7 @@ impl Metrics {
         (state.load, rate)
     }
 
-    /// What the last scheduling rested on.
+    /// The weakest basis among the requests of the last step that had any.
     pub fn basis(&self) -> Option<ForecastBasis> {
         self.lock().basis
     }

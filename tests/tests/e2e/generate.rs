@@ -159,7 +159,7 @@ async fn tokens_are_the_same_alone_in_a_batch_of_sixteen_and_after_preemption() 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn greedy_replies_end_by_themselves_and_stop_texts_cut_them() {
-    let pair = Pair::start(&PairOptions::default()).unwrap();
+    let pair = Pair::start(&PairOptions::worker(&["--compute", "f32"])).unwrap();
     let mut request = chat("capital", "What is the capital of France?", 0, 64);
     request.sampling_params.as_mut().unwrap().temperature = Some(0.0);
     let reply = generate(pair.worker_client().await.unwrap(), request.clone()).await.unwrap();

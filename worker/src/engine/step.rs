@@ -177,13 +177,12 @@ impl Engine {
         let now = Instant::now();
         let (sequences, max_age) = (&self.sequences, self.estimate_max_age);
         let estimates = self.link.estimates();
-        let mut basis = None;
         let plan = self.scheduler.schedule((now - self.epoch).as_secs_f64(), &mut |view| {
             let sequence = sequences.get(&view.request.key)?;
-            let (forecast, on) = estimates.forecast(sequence.id(), view.generated, max_age);
-            basis = basis.max(Some(on));
-            forecast
+            estimates.forecast(sequence.id(), view.generated, max_age)
         });
+        let in_step = plan.work.iter().filter_map(|work| sequences.get(&work.key));
+        let basis = in_step.map(|sequence| estimates.basis(sequence.id(), sequence.generated(), max_age)).max();
         drop(estimates);
         self.metrics.on_scheduled(basis);
         for key in &plan.admitted {

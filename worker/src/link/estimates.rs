@@ -73,16 +73,31 @@ impl EstimateTable {
     /// The remaining length of a request that has generated `generated` tokens; `None` stands for the worst case.
     ///
     /// An estimate counts while it is at most `max_age` tokens old and is conditioned on the tokens since.
-    pub fn forecast(&self, id: &RequestId, generated: u32, max_age: u32) -> (Option<Forecast>, ForecastBasis) {
-        let fresh = self.latest(id).and_then(|estimate| {
-            let age = generated.checked_sub(estimate.step).filter(|age| *age <= max_age)?;
-            Some(Forecast { mean: estimate.mean, quantiles: estimate.quantiles }.after(age))
-        });
-        match (fresh, self.prior) {
-            (Some(forecast), _) => (Some(forecast), ForecastBasis::Estimate),
-            (None, Some(total)) => (Some(total.after(generated)), ForecastBasis::Prior),
-            (None, None) => (None, ForecastBasis::WorstCase),
+    pub fn forecast(&self, id: &RequestId, generated: u32, max_age: u32) -> Option<Forecast> {
+        match (self.fresh(id, generated, max_age), self.prior) {
+            (Some((estimate, age)), _) => {
+                let forecast = Forecast { mean: estimate.mean, quantiles: estimate.quantiles };
+                Some(forecast.after(age))
+            }
+            (None, Some(total)) => Some(total.after(generated)),
+            (None, None) => None,
         }
+    }
+
+    /// What [`forecast`](Self::forecast) rests on.
+    pub fn basis(&self, id: &RequestId, generated: u32, max_age: u32) -> ForecastBasis {
+        match (self.fresh(id, generated, max_age), self.prior) {
+            (Some(_), _) => ForecastBasis::Estimate,
+            (None, Some(_)) => ForecastBasis::Prior,
+            (None, None) => ForecastBasis::WorstCase,
+        }
+    }
+
+    /// The latest estimate and its age in tokens, unless it is stale.
+    fn fresh(&self, id: &RequestId, generated: u32, max_age: u32) -> Option<(&LengthEstimate, u32)> {
+        let estimate = self.latest(id)?;
+        let age = generated.checked_sub(estimate.step).filter(|age| *age <= max_age)?;
+        Some((estimate, age))
     }
 }
 
@@ -116,20 +131,19 @@ mod tests {
     fn a_fresh_estimate_counts_down_with_the_tokens_since() {
         let mut table = table();
         table.update(estimate(10, 100.0));
-        let (forecast, basis) = table.forecast(&id(), 15, 8);
-        assert_eq!(basis, ForecastBasis::Estimate);
-        assert!((forecast.unwrap().quantile(0.5) - 95.0).abs() < 0.5);
+        assert_eq!(table.basis(&id(), 15, 8), ForecastBasis::Estimate);
+        assert!((table.forecast(&id(), 15, 8).unwrap().quantile(0.5) - 95.0).abs() < 0.5);
     }
 
     #[test]
     fn a_stale_estimate_gives_way_to_the_prior_and_without_one_to_the_worst_case() {
         let mut table = table();
         table.update(estimate(10, 100.0));
-        assert_eq!(table.forecast(&id(), 19, 8), (None, ForecastBasis::WorstCase));
+        assert_eq!(table.basis(&id(), 19, 8), ForecastBasis::WorstCase);
+        assert_eq!(table.forecast(&id(), 19, 8), None);
         table.set_prior(&LengthPrior { quantiles: [50.0; 13], mean: 50.0, outcomes: 9 });
-        let (forecast, basis) = table.forecast(&id(), 19, 8);
-        assert_eq!(basis, ForecastBasis::Prior);
-        assert!((forecast.unwrap().quantile(0.5) - 31.0).abs() < 0.5);
+        assert_eq!(table.basis(&id(), 19, 8), ForecastBasis::Prior);
+        assert!((table.forecast(&id(), 19, 8).unwrap().quantile(0.5) - 31.0).abs() < 0.5);
     }
 
     #[test]
