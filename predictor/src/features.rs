@@ -155,11 +155,6 @@ impl FeatureState {
         self.step
     }
 
-    /// What was known on arrival.
-    pub fn arrival(&self) -> Arrival {
-        self.arrival
-    }
-
     /// Folds in the signals of `step` and gives the features after it.
     pub fn observe(&mut self, step: u32, signals: &StepSignals) -> FeatureRow {
         let values = [signals.eos_probability(), signals.eos_logprob, signals.entropy];
@@ -299,6 +294,7 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
         #[test]
         fn rolling_features_equal_a_recomputation(events in proptest::collection::vec((-30.0f32..0.0, 0.0f32..10.0), 1..200)) {
             let mut state = FeatureState::new(ARRIVAL, 0);

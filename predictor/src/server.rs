@@ -102,10 +102,10 @@ fn open_log(config: Option<LogConfig>) -> anyhow::Result<(Option<EventLog>, Reco
     let Some(config) = config else {
         return Ok((None, Recovered::default()));
     };
-    let location = config.location.clone();
-    let log = EventLog::open(config)?;
+    let location = &config.location;
+    let log = EventLog::open(&config)?;
     let recovered =
-        recover(&location).with_context(|| format!("event log {} cannot be read", location.path().display()))?;
+        recover(location).with_context(|| format!("event log {} cannot be read", location.path().display()))?;
     for damage in &recovered.damages.first {
         tracing::warn!(%damage, "skipped a damaged line of the event log");
     }

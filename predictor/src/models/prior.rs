@@ -11,7 +11,7 @@ use crate::distribution::LengthDistribution;
 use crate::features::FeatureRow;
 
 /// Outcomes looked back on, unless an artifact says otherwise.
-pub const WINDOW: usize = 2_000;
+const WINDOW: usize = 2_000;
 
 /// Changes whenever equal outcomes would give other answers.
 const ALGORITHM: u32 = 1;

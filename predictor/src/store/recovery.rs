@@ -119,7 +119,7 @@ fn newest(all: Vec<Segment>) -> io::Result<Newest> {
 fn first_timestamp(segments: &[Segment]) -> io::Result<f64> {
     for segment in segments {
         let mut reader = LineReader::open(&segment.path)?;
-        while let Some(line) = reader.next::<StepLine>()? {
+        while let Some(line) = reader.read_line::<StepLine>()? {
             if let Ok((_, line)) = line {
                 return Ok(line.timestamp);
             }
@@ -136,7 +136,7 @@ impl Recovery {
         mut apply: impl FnMut(&mut Self, T) -> Option<&'static str>,
     ) -> io::Result<()> {
         let mut reader = LineReader::open(&segment.path)?;
-        while let Some(line) = reader.next()? {
+        while let Some(line) = reader.read_line()? {
             match line {
                 Ok((_, line)) => {
                     if let Some(reason) = apply(self, line) {

@@ -144,7 +144,8 @@ impl Tracker {
         } else {
             let skipped = batch.sequence_number - worker.last_applied - 1;
             let finished_last = std::mem::take(&mut worker.finished_last);
-            applied.tally.missing_messages = skipped;
+            // Of a worker not known before, earlier messages are none of ours.
+            applied.tally.missing_messages = if worker.last_applied > 0 { skipped } else { 0 };
             worker.last_applied = batch.sequence_number;
             let mut message = Message {
                 worker,
