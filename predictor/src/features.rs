@@ -179,7 +179,7 @@ impl FeatureState {
                 self.summarise(signal, &mut values[signal * PER_SIGNAL..][..PER_SIGNAL]);
             }
             values[SIGNALS * PER_SIGNAL] = self.slope();
-            values[SIGNALS * PER_SIGNAL + 1] = (self.step - self.step_of_max) as f32;
+            values[SIGNALS * PER_SIGNAL + 1] = self.step.saturating_sub(self.step_of_max) as f32;
         }
         let Arrival { prompt_length, max_tokens, temperature, .. } = self.arrival;
         values[SIGNALS * PER_SIGNAL + 2..].copy_from_slice(&[

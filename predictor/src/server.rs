@@ -84,7 +84,9 @@ pub async fn run(listener: TcpListener, config: Config, shutdown: impl Future<Ou
         ended = &mut server => ended.context("server failed")?.map_err(|error| anyhow!(error)),
         () = shutdown => {
             tracing::info!("shutting down");
-            health.set_service_status(SERVICE_NAME, ServingStatus::NotServing).await;
+            for service in ["", SERVICE_NAME] {
+                health.set_service_status(service, ServingStatus::NotServing).await;
+            }
             stop.cancel();
             if tokio::time::timeout(DRAIN, &mut server).await.is_err() {
                 tracing::warn!("some calls did not end in time and were cut");

@@ -149,7 +149,7 @@ impl LengthModel for Prior {
     }
 
     fn observe(&mut self, outcome: Outcome) {
-        self.seen += 1;
+        self.seen = self.seen.saturating_add(1);
         self.push(outcome);
         self.state = OnceCell::new();
     }

@@ -27,9 +27,9 @@ pub struct Recovered {
     pub history: History,
     /// Requests that were not finished.
     pub live: Vec<RecoveredRequest>,
-    /// Per run of a worker, the last message that is in the log as a whole.
-    pub applied: HashMap<WorkerRun, u64>,
-    /// Requests that finished in the message after that.
+    /// Per run of a worker, the last message that step lines tell of, perhaps in part.
+    pub last: HashMap<WorkerRun, u64>,
+    /// Requests that finished in that message.
     pub finished_last: HashSet<(WorkerRun, RequestId)>,
     /// Lines that could not be read.
     pub damages: Damages,
@@ -226,7 +226,7 @@ impl Recovery {
         let finished_last = self.finished.iter().filter(|((run, _), at)| last(run) == Some(**at));
         Recovered {
             finished_last: finished_last.map(|(key, _)| key.clone()).collect(),
-            applied: self.last.iter().map(|(run, (at, _))| (run.clone(), at.saturating_sub(1))).collect(),
+            last: self.last.iter().map(|(run, (at, _))| (run.clone(), *at)).collect(),
             history: self.history,
             live: self.live.into_values().collect(),
             damages: self.damages,

@@ -180,6 +180,11 @@ fn a_flood_of_live_requests_is_refused_as_a_whole() {
 }
 
 #[test]
+fn a_live_request_takes_little_memory() {
+    assert!(size_of::<LiveRequest>() <= 2048, "{} bytes", size_of::<LiveRequest>());
+}
+
+#[test]
 fn live_requests_are_listed_in_order_page_by_page() {
     let mut tracker = tracker();
     apply(&mut tracker, &batch(1, ["c", "a", "b"].map(started).to_vec(), vec![]));
