@@ -69,9 +69,14 @@ impl Predictor {
         self.child.wait().unwrap();
     }
 
+    /// Sends the signal of this name, without SIG.
+    pub(crate) fn signal(&self, name: &str) {
+        assert!(Command::new("kill").args(["-s", name, &self.pid()]).status().unwrap().success());
+    }
+
     /// SIGTERM; says whether it ended with exit code 0.
     pub(crate) fn terminate(mut self) -> bool {
-        assert!(Command::new("kill").args(["-TERM", &self.pid()]).status().unwrap().success());
+        self.signal("TERM");
         self.child.wait().unwrap().success()
     }
 
@@ -85,7 +90,12 @@ impl Predictor {
     }
 
     pub(crate) async fn stream(&self) -> StepStream {
-        let (sender, receiver) = tokio::sync::mpsc::channel(1024);
+        self.stream_of(1024).await
+    }
+
+    /// With up to `queued` messages ready to travel in one frame.
+    pub(crate) async fn stream_of(&self, queued: usize) -> StepStream {
+        let (sender, receiver) = tokio::sync::mpsc::channel(queued);
         let request = ReceiverStream::new(receiver);
         let responses = self.client().await.stream_steps(request).await.unwrap().into_inner();
         StepStream { sender, responses, estimates: vec![] }
