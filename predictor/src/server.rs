@@ -135,8 +135,11 @@ async fn report_log_state(health: HealthReporter, mut state: watch::Receiver<Log
     }
 }
 
+/// The descriptors hold the worker's service too, which is not served here.
 fn reflection() -> tonic_reflection::server::Builder<'static> {
     tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(eoscast_proto::FILE_DESCRIPTOR_SET)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .with_service_name(SERVICE_NAME)
+        .with_service_name("grpc.health.v1.Health")
 }
