@@ -155,11 +155,6 @@ impl FeatureState {
         self.step
     }
 
-    /// What was known on arrival.
-    pub fn arrival(&self) -> Arrival {
-        self.arrival
-    }
-
     /// Folds in the signals of `step` and gives the features after it.
     pub fn observe(&mut self, step: u32, signals: &StepSignals) -> FeatureRow {
         let values = [signals.eos_probability(), signals.eos_logprob, signals.entropy];
@@ -184,7 +179,7 @@ impl FeatureState {
                 self.summarise(signal, &mut values[signal * PER_SIGNAL..][..PER_SIGNAL]);
             }
             values[SIGNALS * PER_SIGNAL] = self.slope();
-            values[SIGNALS * PER_SIGNAL + 1] = (self.step - self.step_of_max) as f32;
+            values[SIGNALS * PER_SIGNAL + 1] = self.step.saturating_sub(self.step_of_max) as f32;
         }
         let Arrival { prompt_length, max_tokens, temperature, .. } = self.arrival;
         values[SIGNALS * PER_SIGNAL + 2..].copy_from_slice(&[
@@ -299,6 +294,7 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
         #[test]
         fn rolling_features_equal_a_recomputation(events in proptest::collection::vec((-30.0f32..0.0, 0.0f32..10.0), 1..200)) {
             let mut state = FeatureState::new(ARRIVAL, 0);

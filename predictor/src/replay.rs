@@ -121,7 +121,7 @@ pub fn replay(path: &Path, artifact: Option<Artifact>, mut progress: impl FnMut(
     };
     let requests = paths(Series::Requests)?;
     for path in &requests {
-        replay.each(path, |replay, _, line: RequestLine| {
+        replay.each(path, |replay, _, line: &RequestLine| {
             let outcome = Outcome { length: line.output_length, censored: line.censored };
             replay.models.outcomes.insert(line.outcome_number, outcome);
         })?;
@@ -162,33 +162,33 @@ impl Replay {
     fn each<T: serde::de::DeserializeOwned>(
         &mut self,
         path: &Path,
-        mut apply: impl FnMut(&mut Self, &Place<'_>, T),
+        mut apply: impl FnMut(&mut Self, &Place<'_>, &T),
     ) -> anyhow::Result<()> {
         let name = || path.display().to_string();
         let mut reader = LineReader::open(path).with_context(name)?;
-        while let Some(line) = reader.next().with_context(name)? {
+        while let Some(line) = reader.read_line().with_context(name)? {
             match line {
-                Ok((line, value)) => apply(self, &Place { path, line }, value),
+                Ok((line, value)) => apply(self, &Place { path, line }, &value),
                 Err(damage) => self.damages.push(damage),
             }
         }
         Ok(())
     }
 
-    fn start(&mut self, place: &Place<'_>, line: StartLine) {
+    fn start(&mut self, place: &Place<'_>, line: &StartLine) {
         let row = FeatureState::new(line.arrival(), line.output_length).row();
         self.compare(place, &line.request_id, &line.estimate, Ok(&row));
     }
 
     /// The estimate on arrival stands once more beside the outcome.
-    fn request(&mut self, place: &Place<'_>, line: RequestLine) {
+    fn request(&mut self, place: &Place<'_>, line: &RequestLine) {
         if let Some(logged) = &line.first_estimate {
             let row = FeatureState::new(line.arrival(), line.first_length).row();
             self.compare(place, &line.request_id, logged, Ok(&row));
         }
     }
 
-    fn step(&mut self, place: &Place<'_>, line: StepLine) {
+    fn step(&mut self, place: &Place<'_>, line: &StepLine) {
         let Some(signals) = line.signals() else {
             self.damages.push(crate::store::reader::Damage {
                 path: place.path.to_owned(),

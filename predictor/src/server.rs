@@ -84,7 +84,9 @@ pub async fn run(listener: TcpListener, config: Config, shutdown: impl Future<Ou
         ended = &mut server => ended.context("server failed")?.map_err(|error| anyhow!(error)),
         () = shutdown => {
             tracing::info!("shutting down");
-            health.set_service_status(SERVICE_NAME, ServingStatus::NotServing).await;
+            for service in ["", SERVICE_NAME] {
+                health.set_service_status(service, ServingStatus::NotServing).await;
+            }
             stop.cancel();
             if tokio::time::timeout(DRAIN, &mut server).await.is_err() {
                 tracing::warn!("some calls did not end in time and were cut");
@@ -102,10 +104,10 @@ fn open_log(config: Option<LogConfig>) -> anyhow::Result<(Option<EventLog>, Reco
     let Some(config) = config else {
         return Ok((None, Recovered::default()));
     };
-    let location = config.location.clone();
-    let log = EventLog::open(config)?;
+    let location = &config.location;
+    let log = EventLog::open(&config)?;
     let recovered =
-        recover(&location).with_context(|| format!("event log {} cannot be read", location.path().display()))?;
+        recover(location).with_context(|| format!("event log {} cannot be read", location.path().display()))?;
     for damage in &recovered.damages.first {
         tracing::warn!(%damage, "skipped a damaged line of the event log");
     }
@@ -133,8 +135,11 @@ async fn report_log_state(health: HealthReporter, mut state: watch::Receiver<Log
     }
 }
 
+/// The descriptors hold the worker's service too, which is not served here.
 fn reflection() -> tonic_reflection::server::Builder<'static> {
     tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(eoscast_proto::FILE_DESCRIPTOR_SET)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .with_service_name(SERVICE_NAME)
+        .with_service_name("grpc.health.v1.Health")
 }

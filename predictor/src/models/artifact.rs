@@ -68,7 +68,14 @@ impl Artifact {
             file.window
         );
         let digest: String = Sha256::digest(&text).iter().take(4).map(|byte| format!("{byte:02x}")).collect();
-        let outcomes = file.outcomes.into_iter().map(|(length, censored)| Outcome { length, censored }).collect();
+        let outcomes: Vec<_> =
+            file.outcomes.into_iter().map(|(length, censored)| Outcome { length, censored }).collect();
+        tracing::info!(
+            artifact = %path.display(),
+            trained_for = file.trained_for,
+            outcomes = outcomes.len(),
+            "artifact loaded"
+        );
         Ok(Self { path: path.to_owned(), digest, trained_for: file.trained_for, window: file.window, outcomes })
     }
 }

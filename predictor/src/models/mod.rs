@@ -40,8 +40,9 @@ pub struct History {
 impl History {
     /// Adds the next outcome.
     pub fn push(&mut self, outcome: Outcome) {
-        self.seen += 1;
-        self.censored += u64::from(outcome.censored);
+        // A damaged log may have claimed any number.
+        self.seen = self.seen.saturating_add(1);
+        self.censored = self.censored.saturating_add(u64::from(outcome.censored));
         if self.recent.len() == LONGEST_WINDOW {
             self.recent.pop_front();
         }

@@ -11,7 +11,7 @@ use crate::distribution::LengthDistribution;
 use crate::features::FeatureRow;
 
 /// Outcomes looked back on, unless an artifact says otherwise.
-pub const WINDOW: usize = 2_000;
+const WINDOW: usize = 2_000;
 
 /// Changes whenever equal outcomes would give other answers.
 const ALGORITHM: u32 = 1;
@@ -149,7 +149,7 @@ impl LengthModel for Prior {
     }
 
     fn observe(&mut self, outcome: Outcome) {
-        self.seen += 1;
+        self.seen = self.seen.saturating_add(1);
         self.push(outcome);
         self.state = OnceCell::new();
     }

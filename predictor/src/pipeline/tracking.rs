@@ -158,3 +158,62 @@ impl Tracking {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc as queue;
+
+    use eoscast_proto::domain::{EngineLoad, RequestId, RequestStarted, WorkerId};
+
+    use super::*;
+    use crate::models::ModelKind;
+    use crate::store::recovery::Recovered;
+
+    fn arrival(sequence_number: u64) -> Box<StepBatch> {
+        let started = RequestStarted {
+            request_id: RequestId::try_from(format!("r{sequence_number}")).unwrap(),
+            model: "m".into(),
+            eos_token_ids: vec![2],
+            prompt_length: 1,
+            max_tokens: 10,
+            temperature: 1.0,
+            task: None,
+            output_length: 0,
+            ignore_eos: false,
+        };
+        Box::new(StepBatch {
+            run: WorkerRun { worker_id: WorkerId::try_from("w".to_owned()).unwrap(), epoch: 1 },
+            sequence_number,
+            timestamp_micros: 1,
+            started: vec![started],
+            events: vec![],
+            ended: vec![],
+            load: EngineLoad::default(),
+        })
+    }
+
+    #[test]
+    fn a_disk_that_stalls_delays_acknowledgements_and_not_estimates() {
+        const MESSAGES: u64 = 2_000;
+        let (tracker, lines) = Tracker::new(ModelKind::Prior, None, Recovered::default(), Instant::now());
+        // Nobody takes the jobs: to this thread, a disk that never answers.
+        let (jobs, stalled) = queue::channel();
+        let (commands, command_queue) = queue::channel();
+        let (answers, mut answered) = mpsc::unbounded_channel();
+        let (progress, written) = watch::channel(Progress::default());
+        commands.send(Command::Open { stream: 1, answers, progress: Arc::new(progress) }).unwrap();
+        for sequence_number in 1..=MESSAGES {
+            let batch = arrival(sequence_number);
+            commands.send(Command::Steps { stream: 1, batch, received: Instant::now() }).unwrap();
+        }
+        commands.send(Command::Stop).unwrap();
+        Tracking::new(tracker, jobs, Duration::MAX, Arc::default()).run(lines, &command_queue);
+
+        let estimates = std::iter::from_fn(|| answered.try_recv().ok())
+            .filter(|answer| !answer.as_ref().unwrap().estimates.is_empty());
+        assert_eq!(estimates.count() as u64, MESSAGES);
+        assert_eq!(*written.borrow(), Progress::default(), "nothing is acknowledged before it is written");
+        let receipts: Vec<_> = stalled.try_iter().filter_map(|job| job.receipt).collect();
+        assert_eq!(receipts.last().map(|receipt| receipt.acknowledged), Some(MESSAGES));
+    }
+}

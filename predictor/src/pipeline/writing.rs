@@ -86,26 +86,24 @@ impl Writing<'_> {
             self.metrics.log_bytes.inc_by(bytes);
             self.metrics.log_lines.inc_by(messages.iter().map(|lines| lines.steps.len() as u64).sum());
         }
-        self.settle(result.map(|_| ()))
+        self.settle(result.as_ref().err())
     }
 
     fn attempt(&mut self, action: impl FnOnce(&mut EventLog) -> io::Result<()>) {
         if let Some(log) = self.log.as_mut().filter(|_| *self.state.borrow() == LogState::Ok) {
             let result = action(log);
-            self.settle(result);
+            self.settle(result.as_ref().err());
         }
     }
 
     /// Keeps the state in step with how an operation went, and says so when it changes.
-    fn settle(&mut self, result: io::Result<()>) -> bool {
-        let logged = result.is_ok();
+    fn settle(&mut self, error: Option<&io::Error>) -> bool {
+        let logged = error.is_none();
         let state = if logged { LogState::Ok } else { LogState::Failed };
         if *self.state.borrow() != state {
-            match &result {
-                Ok(()) => tracing::warn!("event log is written again; steps since it failed are not in it"),
-                Err(error) => {
-                    tracing::error!(%error, "event log failed; serving goes on without it, next try in 10 s");
-                }
+            match error {
+                None => tracing::warn!("event log is written again; steps since it failed are not in it"),
+                Some(error) => tracing::error!(%error, "event log failed; serving goes on, next try in 10 s"),
             }
             self.state.send_replace(state);
         }

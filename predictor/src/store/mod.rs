@@ -67,13 +67,12 @@ impl EventLog {
     ///
     /// # Errors
     /// When a file or folder cannot be written, or another process has the log open.
-    pub fn open(config: LogConfig) -> anyhow::Result<Self> {
-        let location = &config.location;
-        Self::try_open(&config).with_context(|| {
+    pub fn open(config: &LogConfig) -> anyhow::Result<Self> {
+        Self::try_open(config).with_context(|| {
             format!(
                 "event log {} cannot be written; choose another path with --data-dir or --log-file (EOSCAST_DATA_DIR, \
                  EOSCAST_EOS_PROB_LOG_FILE) or switch logging off with --enable-eos-prob-logging false",
-                location.path().display()
+                config.location.path().display()
             )
         })
     }
@@ -111,25 +110,12 @@ impl EventLog {
     /// # Errors
     /// When the disk refuses; whole lines may then have been written, never a part of one.
     pub fn append(&mut self, messages: &[Lines]) -> io::Result<u64> {
-        let mut bytes = 0;
-        let mut rotated = false;
-        for (writer, series) in [
-            (&mut self.starts, Series::Starts),
-            (&mut self.requests, Series::Requests),
-            (&mut self.steps, Series::Steps),
-        ] {
-            self.text.clear();
-            let lines = match series {
-                Series::Starts => write_lines(&mut self.text, messages.iter().flat_map(|lines| &lines.starts)),
-                Series::Requests => write_lines(&mut self.text, messages.iter().flat_map(|lines| &lines.requests)),
-                Series::Steps => write_lines(&mut self.text, messages.iter().flat_map(|lines| &lines.steps)),
-            }?;
-            if lines > 0 {
-                rotated |= writer.append(&self.text, lines)?;
-                bytes += self.text.len() as u64;
-            }
-        }
-        if rotated {
+        let (starts, requests, steps) = (
+            append_all(&mut self.starts, &mut self.text, messages.iter().flat_map(|lines| &lines.starts))?,
+            append_all(&mut self.requests, &mut self.text, messages.iter().flat_map(|lines| &lines.requests))?,
+            append_all(&mut self.steps, &mut self.text, messages.iter().flat_map(|lines| &lines.steps))?,
+        );
+        if starts.began_a_file || requests.began_a_file || steps.began_a_file {
             self.enforce_retention()?;
         }
         match self.config.fsync {
@@ -137,7 +123,7 @@ impl EventLog {
             Fsync::Interval => self.sync_if_due()?,
             Fsync::Never => {}
         }
-        Ok(bytes)
+        Ok(starts.bytes + requests.bytes + steps.bytes)
     }
 
     /// Syncs under [`Fsync::Interval`] when the interval has passed; to be called about that often.
@@ -199,14 +185,30 @@ impl EventLog {
     }
 }
 
-fn write_lines<'a, T: Serialize + 'a>(text: &mut Vec<u8>, lines: impl Iterator<Item = &'a T>) -> io::Result<u64> {
+#[derive(Default)]
+struct Appended {
+    bytes: u64,
+    began_a_file: bool,
+}
+
+/// Appends `lines` in one write; `text` is a buffer to use.
+fn append_all<'a, T: Serialize + 'a>(
+    writer: &mut SegmentWriter,
+    text: &mut Vec<u8>,
+    lines: impl Iterator<Item = &'a T>,
+) -> io::Result<Appended> {
+    text.clear();
     let mut count = 0;
     for line in lines {
         serde_json::to_writer(&mut *text, line)?;
         text.push(b'\n');
         count += 1;
     }
-    Ok(count)
+    if count == 0 {
+        return Ok(Appended::default());
+    }
+    let began_a_file = writer.append(text, count)?;
+    Ok(Appended { bytes: text.len() as u64, began_a_file })
 }
 
 #[cfg(test)]
@@ -226,7 +228,7 @@ mod tests {
     #[test]
     fn the_oldest_files_go_when_the_log_is_larger_than_allowed() {
         let folder = tempfile::tempdir().unwrap();
-        let mut log = EventLog::open(config(folder.path())).unwrap();
+        let mut log = EventLog::open(&config(folder.path())).unwrap();
         for _ in 0..100 {
             log.append(&[Lines { steps: vec![step_line()], ..Lines::default() }]).unwrap();
         }
@@ -239,10 +241,10 @@ mod tests {
     #[test]
     fn a_second_writer_is_refused() {
         let folder = tempfile::tempdir().unwrap();
-        let log = EventLog::open(config(folder.path())).unwrap();
-        let error = format!("{:#}", EventLog::open(config(folder.path())).err().unwrap());
+        let log = EventLog::open(&config(folder.path())).unwrap();
+        let error = format!("{:#}", EventLog::open(&config(folder.path())).err().unwrap());
         assert!(error.contains("another predictor") && error.contains("--data-dir"), "{error}");
         drop(log);
-        assert!(EventLog::open(config(folder.path())).is_ok());
+        assert!(EventLog::open(&config(folder.path())).is_ok());
     }
 }

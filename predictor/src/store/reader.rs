@@ -76,7 +76,7 @@ impl LineReader {
     ///
     /// # Errors
     /// When the file cannot be read.
-    pub fn next<T: DeserializeOwned>(&mut self) -> io::Result<Option<ReadLine<T>>> {
+    pub fn read_line<T: DeserializeOwned>(&mut self) -> io::Result<Option<ReadLine<T>>> {
         loop {
             self.buffer.clear();
             let read = (&mut self.input).take(LONGEST_LINE + 1).read_until(b'\n', &mut self.buffer)?;
@@ -114,7 +114,7 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), text).unwrap();
         let mut reader = LineReader::open(file.path()).unwrap();
-        std::iter::from_fn(|| reader.next().unwrap()).collect()
+        std::iter::from_fn(|| reader.read_line().unwrap()).collect()
     }
 
     #[test]

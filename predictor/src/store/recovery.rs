@@ -27,9 +27,9 @@ pub struct Recovered {
     pub history: History,
     /// Requests that were not finished.
     pub live: Vec<RecoveredRequest>,
-    /// Per run of a worker, the last message that is in the log as a whole.
-    pub applied: HashMap<WorkerRun, u64>,
-    /// Requests that finished in the message after that.
+    /// Per run of a worker, the last message that step lines tell of, perhaps in part.
+    pub last: HashMap<WorkerRun, u64>,
+    /// Requests that finished in that message.
     pub finished_last: HashSet<(WorkerRun, RequestId)>,
     /// Lines that could not be read.
     pub damages: Damages,
@@ -119,7 +119,7 @@ fn newest(all: Vec<Segment>) -> io::Result<Newest> {
 fn first_timestamp(segments: &[Segment]) -> io::Result<f64> {
     for segment in segments {
         let mut reader = LineReader::open(&segment.path)?;
-        while let Some(line) = reader.next::<StepLine>()? {
+        while let Some(line) = reader.read_line::<StepLine>()? {
             if let Ok((_, line)) = line {
                 return Ok(line.timestamp);
             }
@@ -136,7 +136,7 @@ impl Recovery {
         mut apply: impl FnMut(&mut Self, T) -> Option<&'static str>,
     ) -> io::Result<()> {
         let mut reader = LineReader::open(&segment.path)?;
-        while let Some(line) = reader.next()? {
+        while let Some(line) = reader.read_line()? {
             match line {
                 Ok((_, line)) => {
                     if let Some(reason) = apply(self, line) {
@@ -226,7 +226,7 @@ impl Recovery {
         let finished_last = self.finished.iter().filter(|((run, _), at)| last(run) == Some(**at));
         Recovered {
             finished_last: finished_last.map(|(key, _)| key.clone()).collect(),
-            applied: self.last.iter().map(|(run, (at, _))| (run.clone(), at.saturating_sub(1))).collect(),
+            last: self.last.iter().map(|(run, (at, _))| (run.clone(), *at)).collect(),
             history: self.history,
             live: self.live.into_values().collect(),
             damages: self.damages,

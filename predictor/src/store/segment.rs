@@ -129,7 +129,11 @@ impl SegmentWriter {
         self.sync()?;
         let next = self.offset + self.lines;
         if let Location::File(_) = self.location {
-            std::fs::rename(&self.path, self.location.rotated(self.series, self.offset))?;
+            match std::fs::rename(&self.path, self.location.rotated(self.series, self.offset)) {
+                // Renamed by an attempt that then failed to begin the next file, or taken away by someone.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                renamed => renamed?,
+            }
         }
         let path = self.location.active(self.series, next);
         self.file = OpenOptions::new().append(true).create(true).open(&path)?;

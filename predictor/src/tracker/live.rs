@@ -87,6 +87,11 @@ impl LiveRequest {
         self.concluded
     }
 
+    #[cfg(test)]
+    pub(super) fn row(&self) -> crate::features::FeatureRow {
+        self.features.row()
+    }
+
     /// The current one.
     pub(super) fn estimate(&self) -> LengthEstimate {
         self.forecast.to_estimate(&self.started.request_id, self.features.step())

@@ -21,7 +21,7 @@ use crate::store::recovery::Recovered;
 use live::LiveRequest;
 pub use views::{ModelInfo, RequestKey};
 
-/// Most live requests of one worker.
+/// Most live requests of all workers together, at about 2 KiB each.
 const MOST_LIVE: usize = 65_536;
 /// Most workers known at a time.
 const MOST_WORKERS: usize = 1_024;
@@ -69,7 +69,9 @@ struct Worker {
     stream: Option<StreamId>,
     /// Since when there is no stream.
     alone_since: Option<Instant>,
-    /// After a restart: requests whose last event is in the log and stands in the message after `last_applied`.
+    /// After a restart: the message that the log tells of last, perhaps in part; it counts as not applied.
+    last_logged: u64,
+    /// Requests whose last event is in the log and stands in that message.
     finished_last: HashSet<RequestId>,
 }
 
@@ -87,14 +89,15 @@ impl Tracker {
     pub fn new(kind: ModelKind, artifact: Option<Artifact>, recovered: Recovered, now: Instant) -> (Self, Lines) {
         let model = kind.build(artifact.as_ref(), &recovered.history);
         let mut tracker = Self { kind, artifact, model, history: recovered.history, workers: BTreeMap::new() };
-        for run in recovered.applied.keys().chain(recovered.live.iter().map(|request| &request.run)) {
+        for run in recovered.last.keys().chain(recovered.live.iter().map(|request| &request.run)) {
             let worker = tracker.workers.entry(run.worker_id.clone()).or_default();
             worker.epoch = worker.epoch.max(run.epoch);
             worker.alone_since = Some(now);
         }
-        for (run, applied) in recovered.applied {
+        for (run, last) in recovered.last {
             if let Some(worker) = tracker.workers.get_mut(&run.worker_id).filter(|worker| worker.epoch == run.epoch) {
-                worker.last_applied = applied;
+                worker.last_applied = last.saturating_sub(1);
+                worker.last_logged = last;
             }
         }
         for (run, request_id) in recovered.finished_last {
@@ -142,9 +145,12 @@ impl Tracker {
             let ids = batch.started.iter().map(|s| &s.request_id).chain(batch.events.iter().map(|e| &e.request_id));
             applied.estimates.extend(ids.filter_map(|id| worker.live.get(id)).map(LiveRequest::estimate));
         } else {
-            let skipped = batch.sequence_number - worker.last_applied - 1;
             let finished_last = std::mem::take(&mut worker.finished_last);
-            applied.tally.missing_messages = skipped;
+            let is_last_logged = batch.sequence_number == worker.last_logged;
+            // Of a worker not known before, earlier messages are none of ours.
+            let known = worker.last_applied.max(worker.last_logged);
+            applied.tally.missing_messages =
+                if known == 0 { 0 } else { batch.sequence_number.saturating_sub(known).saturating_sub(1) };
             worker.last_applied = batch.sequence_number;
             let mut message = Message {
                 worker,
@@ -155,7 +161,7 @@ impl Tracker {
                 batch,
             };
             for started in &batch.started {
-                if skipped > 0 || !finished_last.contains(&started.request_id) {
+                if !(is_last_logged && finished_last.contains(&started.request_id)) {
                     message.start(started);
                 }
             }
@@ -224,7 +230,11 @@ impl Tracker {
 fn admit<'a>(workers: &'a mut BTreeMap<WorkerId, Worker>, batch: &StepBatch) -> Result<&'a mut Worker, ServiceError> {
     let full = |message: String| ServiceError::ResourceExhausted { message, retry_after: Duration::from_secs(60) };
     if !workers.contains_key(&batch.run.worker_id) && workers.len() >= MOST_WORKERS {
-        return Err(full(format!("more than {MOST_WORKERS} workers; send the steps of several engines in one stream")));
+        return Err(full(format!("{MOST_WORKERS} workers are known; idle ones are forgotten after an hour")));
+    }
+    let live: usize = if batch.started.is_empty() { 0 } else { workers.values().map(|worker| worker.live.len()).sum() };
+    if live + batch.started.len() > MOST_LIVE {
+        return Err(full(format!("there are {live} live requests, the most is {MOST_LIVE}; end some first")));
     }
     let worker = workers
         .entry(batch.run.worker_id.clone())
@@ -234,9 +244,6 @@ fn admit<'a>(workers: &'a mut BTreeMap<WorkerId, Worker>, batch: &StepBatch) -> 
             "epoch {} of worker {} is over, a run with epoch {} has begun",
             batch.run.epoch, batch.run.worker_id, worker.epoch
         )));
-    }
-    if worker.live.len() + batch.started.len() > MOST_LIVE {
-        return Err(full(format!("worker {} has {MOST_LIVE} live requests; end some first", batch.run.worker_id)));
     }
     Ok(worker)
 }

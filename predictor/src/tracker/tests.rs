@@ -1,1 +1,232 @@
+use eoscast_proto::domain::{EngineLoad, StepSignals, WorkerRun};
 
+use super::*;
+use crate::features::FeatureState;
+use crate::store::record::StepLine;
+
+fn id(name: &str) -> RequestId {
+    RequestId::try_from(name.to_owned()).unwrap()
+}
+
+fn started(name: &str) -> RequestStarted {
+    RequestStarted {
+        request_id: id(name),
+        model: "m".into(),
+        eos_token_ids: vec![2, 0],
+        prompt_length: 7,
+        max_tokens: 100,
+        temperature: 1.0,
+        task: Some("chat".into()),
+        output_length: 0,
+        ignore_eos: false,
+    }
+}
+
+fn event(name: &str, step: u32) -> StepEvent {
+    let noise = (step.wrapping_mul(2_654_435_761) % 1000) as f32 / 100.0;
+    StepEvent {
+        request_id: id(name),
+        step,
+        token_id: step,
+        signals: StepSignals {
+            eos_logprob: -0.01 - noise,
+            eos_logprob_sampled: f32::NEG_INFINITY,
+            token_logprob: -0.5,
+            entropy: noise / 3.0,
+            top_logprob: -0.5,
+            eos_rank: 3,
+        },
+        finish_reason: None,
+    }
+}
+
+fn last(name: &str, step: u32) -> StepEvent {
+    StepEvent { finish_reason: Some(FinishReason::Stop), ..event(name, step) }
+}
+
+fn batch(sequence_number: u64, started: Vec<RequestStarted>, events: Vec<StepEvent>) -> StepBatch {
+    StepBatch {
+        run: WorkerRun { worker_id: WorkerId::try_from("w".to_owned()).unwrap(), epoch: 1 },
+        sequence_number,
+        timestamp_micros: 1_700_000_000_000_000 + sequence_number as i64,
+        started,
+        events,
+        ended: vec![],
+        load: EngineLoad::default(),
+    }
+}
+
+fn tracker() -> Tracker {
+    Tracker::new(ModelKind::Prior, None, Recovered::default(), Instant::now()).0
+}
+
+fn apply(tracker: &mut Tracker, batch: &StepBatch) -> Applied {
+    tracker.apply(batch, 1).unwrap()
+}
+
+fn steps_of(estimates: &[LengthEstimate]) -> Vec<u32> {
+    estimates.iter().map(|estimate| estimate.step).collect()
+}
+
+#[test]
+fn a_request_has_an_estimate_on_arrival_and_at_each_step_but_the_last() {
+    let mut tracker = tracker();
+    let first = apply(&mut tracker, &batch(1, vec![started("a")], vec![event("a", 1)]));
+    assert_eq!((steps_of(&first.estimates), first.acknowledged), (vec![0, 1], 1));
+    let second = apply(&mut tracker, &batch(2, vec![], vec![last("a", 2)]));
+    assert_eq!(steps_of(&second.estimates), Vec::<u32>::new());
+    let line = &second.lines.requests[0];
+    assert_eq!((line.output_length, line.censored, line.outcome_number), (2, false, 1));
+    assert_eq!(line.first_estimate.as_ref(), Some(&first.lines.starts[0].estimate));
+    assert_eq!(tracker.live_requests(), 0);
+}
+
+#[test]
+fn all_estimates_of_a_message_come_from_one_state_of_the_model() {
+    let mut tracker = tracker();
+    let applied = apply(&mut tracker, &batch(1, vec![started("a"), started("b")], vec![last("a", 1), event("b", 1)]));
+    assert!(applied.estimates.iter().all(|estimate| estimate.model_version == "prior/1:0"));
+    let next = apply(&mut tracker, &batch(2, vec![], vec![event("b", 2)]));
+    assert_eq!(next.estimates[0].model_version, "prior/1:1");
+}
+
+#[test]
+fn a_message_seen_before_changes_nothing_and_is_answered_with_what_holds_now() {
+    let mut tracker = tracker();
+    let first = batch(1, vec![started("a")], vec![event("a", 1)]);
+    apply(&mut tracker, &first);
+    apply(&mut tracker, &batch(2, vec![], vec![event("a", 2)]));
+    let again = apply(&mut tracker, &first);
+    assert!(again.lines.is_empty());
+    assert_eq!((again.acknowledged, again.tally.duplicate_messages), (2, 1));
+    assert_eq!(steps_of(&again.estimates), [2, 2]);
+}
+
+#[test]
+fn announcing_a_request_again_does_not_reset_it() {
+    let mut tracker = tracker();
+    apply(&mut tracker, &batch(1, vec![started("a")], vec![event("a", 1), event("a", 2)]));
+    let again = RequestStarted { output_length: 2, ..started("a") };
+    let applied = apply(&mut tracker, &batch(2, vec![again], vec![event("a", 3)]));
+    assert!(applied.lines.starts.is_empty());
+    assert_eq!(applied.lines.steps[0].observed, 3);
+}
+
+#[test]
+fn a_request_first_heard_of_in_mid_reply_is_followed_from_there() {
+    let mut tracker = tracker();
+    let late = RequestStarted { output_length: 50, ..started("a") };
+    let applied = apply(&mut tracker, &batch(1, vec![late], vec![event("a", 51)]));
+    assert_eq!(steps_of(&applied.estimates), [50, 51]);
+    assert_eq!((applied.lines.steps[0].step, applied.lines.steps[0].observed), (51, 1));
+    assert!(applied.estimates[1].quantiles[12] <= 49.0);
+}
+
+#[test]
+fn gaps_repeats_and_strangers_are_counted_and_tolerated() {
+    let mut tracker = tracker();
+    apply(&mut tracker, &batch(1, vec![started("a")], vec![event("a", 1)]));
+    let applied = apply(&mut tracker, &batch(4, vec![], vec![event("a", 5), event("a", 5), event("x", 1)]));
+    let expected =
+        Tally { missing_messages: 2, step_gaps: 1, duplicate_steps: 1, unknown_requests: 1, ..Tally::default() };
+    assert_eq!(applied.tally, expected);
+    assert_eq!(applied.lines.steps.iter().map(|line| line.step).collect::<Vec<_>>(), [5]);
+}
+
+#[test]
+fn a_newer_run_of_a_worker_ends_the_requests_of_the_older_one() {
+    let mut tracker = tracker();
+    apply(&mut tracker, &batch(9, vec![started("a")], vec![event("a", 1)]));
+    let mut newer = batch(1, vec![started("a")], vec![]);
+    newer.run.epoch = 2;
+    let applied = tracker.apply(&newer, 2).unwrap();
+    let line = &applied.lines.requests[0];
+    assert_eq!((line.finish_reason, line.censored, line.epoch), (FinishReason::Abort, true, 1));
+    assert_eq!((applied.superseded, applied.acknowledged), (Some(1), 1));
+    assert!(matches!(tracker.apply(&batch(10, vec![], vec![]), 3), Err(ServiceError::FailedPrecondition(_))));
+}
+
+#[test]
+fn requests_of_a_worker_that_has_gone_end_after_the_timeout() {
+    let mut tracker = tracker();
+    apply(&mut tracker, &batch(1, vec![started("a")], vec![event("a", 1)]));
+    let (now, timeout) = (Instant::now(), Duration::from_secs(60));
+    tracker.disconnect(1, now);
+    assert!(tracker.expire(now + Duration::from_secs(59), timeout, 0.0).is_empty());
+    let lines = tracker.expire(now + timeout, timeout, 0.0);
+    assert_eq!(lines.requests[0].finish_reason, FinishReason::Abort);
+    assert!(lines.requests[0].timestamp >= lines.requests[0].started_at);
+    assert!(tracker.expire(now + timeout, timeout, 0.0).is_empty());
+}
+
+#[test]
+fn replies_that_cannot_end_by_themselves_count_as_censored() {
+    let mut tracker = tracker();
+    let endless = RequestStarted { ignore_eos: true, ..started("a") };
+    let applied = apply(&mut tracker, &batch(1, vec![endless], vec![last("a", 1)]));
+    assert!(applied.lines.requests[0].censored);
+}
+
+#[test]
+fn a_flood_of_live_requests_is_refused_as_a_whole() {
+    let mut tracker = tracker();
+    for message in 0..16 {
+        let flood = (0..4096).map(|i| started(&format!("{message}-{i}"))).collect();
+        apply(&mut tracker, &batch(message + 1, flood, vec![]));
+    }
+    let refused = tracker.apply(&batch(17, vec![started("one-more")], vec![]), 1);
+    assert!(matches!(refused, Err(ServiceError::ResourceExhausted { .. })));
+    assert_eq!(tracker.live_requests(), MOST_LIVE);
+}
+
+#[test]
+fn a_live_request_takes_little_memory() {
+    assert!(size_of::<LiveRequest>() <= 2048, "{} bytes", size_of::<LiveRequest>());
+}
+
+#[test]
+fn live_requests_are_listed_in_order_page_by_page() {
+    let mut tracker = tracker();
+    apply(&mut tracker, &batch(1, ["c", "a", "b"].map(started).to_vec(), vec![]));
+    let mut other = batch(1, vec![started("a")], vec![]);
+    other.run.worker_id = WorkerId::try_from("v".to_owned()).unwrap();
+    tracker.apply(&other, 2).unwrap();
+    let name =
+        |state: &eoscast_proto::domain::RequestState| format!("{}/{}", state.worker_id, state.started.request_id);
+    let mut seen = vec![];
+    let mut after = None;
+    loop {
+        let page = tracker.requests(None, after.as_ref(), 1);
+        let Some(state) = page.last() else { break };
+        seen.push(name(state));
+        after = Some((state.worker_id.clone(), state.started.request_id.clone()));
+    }
+    assert_eq!(seen, ["v/a", "w/a", "w/b", "w/c"]);
+    let of_w: Vec<_> =
+        tracker.requests(Some(&batch(1, vec![], vec![]).run.worker_id), None, 9).iter().map(name).collect();
+    assert_eq!(of_w, ["w/a", "w/b", "w/c"]);
+    assert!(matches!(tracker.request(None, &id("a")), Err(ServiceError::FailedPrecondition(_))));
+}
+
+#[test]
+fn live_features_equal_those_replayed_from_the_log_bit_for_bit() {
+    let mut tracker = tracker();
+    let mut replayed: BTreeMap<RequestId, FeatureState> = BTreeMap::new();
+    for sequence_number in 1..=150u64 {
+        let step = sequence_number as u32;
+        let arrivals = if step == 1 { vec![started("a"), started("b")] } else { vec![] };
+        // Every seventh step of b is lost on the way.
+        let mut events = vec![event("a", step)];
+        events.extend((!step.is_multiple_of(7)).then(|| event("b", step)));
+        let applied = apply(&mut tracker, &batch(sequence_number, arrivals, events));
+        for line in applied.lines.steps {
+            let text = serde_json::to_string(&line).unwrap();
+            let line: StepLine = serde_json::from_str(&text).unwrap();
+            let state =
+                replayed.entry(line.request_id.clone()).or_insert_with(|| FeatureState::new(line.arrival(), line.step));
+            let row = state.observe(line.step, &line.signals().unwrap());
+            let live = tracker.workers.values().next().unwrap().live[&line.request_id].row();
+            assert_eq!(row.values.map(f32::to_bits), live.values.map(f32::to_bits), "step {step}");
+        }
+    }
+}

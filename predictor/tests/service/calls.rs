@@ -1,0 +1,183 @@
+use std::time::Duration;
+
+use eoscast_proto::predictor::v1 as pb;
+use tonic::Code;
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_client::HealthClient;
+
+use crate::predictor::{Predictor, StepStream};
+use crate::workload::{event, finished, message, started};
+
+async fn with_live(predictor: &Predictor, worker_id: &str, request_ids: &[&str]) -> StepStream {
+    let mut stream = predictor.stream().await;
+    let arrivals = request_ids.iter().map(|id| started(id)).collect();
+    stream.send(pb::StreamStepsRequest { started: arrivals, ..message(worker_id, 1) }).await;
+    stream.acknowledged(1).await;
+    stream
+}
+
+fn of(request_id: &str, worker_id: &str) -> pb::GetEstimateRequest {
+    pb::GetEstimateRequest { request_id: request_id.into(), worker_id: worker_id.into() }
+}
+
+#[tokio::test]
+async fn the_estimate_of_a_live_request_can_be_asked_for() {
+    let data = tempfile::tempdir().unwrap();
+    let predictor = Predictor::start(data.path(), &["--metrics", "off"]);
+    let mut one = with_live(&predictor, "one", &["a", "b"]).await;
+    let _two = with_live(&predictor, "two", &["a"]).await;
+    one.send(pb::StreamStepsRequest { events: vec![event("b", 1)], ..message("one", 2) }).await;
+    one.acknowledged(2).await;
+    let mut client = predictor.client().await;
+    let state = client.get_estimate(of("b", "")).await.unwrap().into_inner().request.unwrap();
+    assert_eq!((state.worker_id.as_str(), state.output_length, state.max_tokens), ("one", 1, 200));
+    assert_eq!(state.estimate.as_ref(), one.estimates.last());
+    assert!(state.eos_probability > 0.0);
+    assert_eq!(client.get_estimate(of("a", "")).await.unwrap_err().code(), Code::FailedPrecondition);
+    assert!(client.get_estimate(of("a", "two")).await.is_ok());
+    assert_eq!(client.get_estimate(of("z", "")).await.unwrap_err().code(), Code::NotFound);
+    assert_eq!(client.get_estimate(of("", "")).await.unwrap_err().code(), Code::InvalidArgument);
+}
+
+#[tokio::test]
+async fn live_requests_are_listed_page_by_page() {
+    let data = tempfile::tempdir().unwrap();
+    let predictor = Predictor::start(data.path(), &["--metrics", "off"]);
+    let _stream = with_live(&predictor, "w", &["c", "a", "b"]).await;
+    let mut client = predictor.client().await;
+    let mut seen = vec![];
+    let mut page_token = String::new();
+    loop {
+        let ask = pb::ListRequestsRequest { page_size: 2, page_token, ..Default::default() };
+        let page = client.list_requests(ask).await.unwrap().into_inner();
+        seen.extend(page.requests.into_iter().map(|request| request.request_id));
+        page_token = page.next_page_token;
+        if page_token.is_empty() {
+            break;
+        }
+    }
+    assert_eq!(seen, ["a", "b", "c"]);
+    for bad in [
+        pb::ListRequestsRequest { page_size: 1001, ..Default::default() },
+        pb::ListRequestsRequest { page_token: "nonsense".into(), ..Default::default() },
+    ] {
+        assert_eq!(client.list_requests(bad).await.unwrap_err().code(), Code::InvalidArgument);
+    }
+}
+
+#[tokio::test]
+async fn a_watcher_sees_what_is_live_then_what_changes_then_what_ends() {
+    let data = tempfile::tempdir().unwrap();
+    let predictor = Predictor::start(data.path(), &["--metrics", "off"]);
+    let stream = with_live(&predictor, "w", &["a", "b"]).await;
+    let interval = Some(prost_types::Duration { seconds: 0, nanos: 20_000_000 });
+    let ask = pb::WatchRequestsRequest { interval, ..Default::default() };
+    let mut watch = predictor.client().await.watch_requests(ask).await.unwrap().into_inner();
+    let ids = |seen: &pb::WatchRequestsResponse| -> Vec<String> {
+        seen.requests.iter().map(|request| request.request_id.clone()).collect()
+    };
+    assert_eq!(ids(&watch.message().await.unwrap().unwrap()), ["a", "b"]);
+    stream.send(pb::StreamStepsRequest { events: vec![event("b", 1)], ..message("w", 2) }).await;
+    assert_eq!(ids(&watch.message().await.unwrap().unwrap()), ["b"]);
+    let end = finished("a", 1, pb::FinishReason::Stop);
+    stream.send(pb::StreamStepsRequest { events: vec![end], ..message("w", 3) }).await;
+    assert_eq!(watch.message().await.unwrap().unwrap().finished[0].request_id, "a");
+
+    let hasty = Some(prost_types::Duration { seconds: 0, nanos: 1_000 });
+    let ask = pb::WatchRequestsRequest { interval: hasty, ..Default::default() };
+    let refused = predictor.client().await.watch_requests(ask).await;
+    assert_eq!(refused.unwrap_err().code(), Code::InvalidArgument);
+}
+
+#[tokio::test]
+async fn a_model_is_swapped_under_a_live_stream() {
+    let data = tempfile::tempdir().unwrap();
+    let artifact = data.path().join("short.json");
+    std::fs::write(
+        &artifact,
+        r#"{"format":"eoscast-artifact/1","kind":"prior","feature_version":1,"trained_for":"m","window":50,
+            "outcomes":[[3,false],[3,false],[4,false],[4,false],[5,false],[3,false],[4,false],[3,false]]}"#,
+    )
+    .unwrap();
+    let predictor = Predictor::start(data.path(), &["--metrics", "off"]);
+    let mut stream = with_live(&predictor, "w", &["a"]).await;
+    let before = stream.estimates[0].mean;
+    let mut client = predictor.client().await;
+    let ask = pb::ReloadModelRequest { artifact: artifact.to_str().unwrap().into() };
+    let version = client.reload_model(ask).await.unwrap().into_inner().model_version;
+    stream.send(pb::StreamStepsRequest { events: vec![event("a", 1)], ..message("w", 2) }).await;
+    stream.acknowledged(2).await;
+    let after = stream.estimates.last().unwrap();
+    assert_eq!(after.model_version, version);
+    assert!(after.mean < before / 2.0, "{} against {before}", after.mean);
+    let model = client.get_model(pb::GetModelRequest {}).await.unwrap().into_inner();
+    assert_eq!((model.model_version, model.prior_window, model.feature_names.len()), (version, 50, 36));
+
+    for bad in ["", "/nowhere", data.path().to_str().unwrap()] {
+        let status = client.reload_model(pb::ReloadModelRequest { artifact: bad.into() }).await.unwrap_err();
+        assert_eq!(status.code(), Code::InvalidArgument, "{bad}");
+        assert!(status.message().starts_with("artifact:"), "{status}");
+    }
+}
+
+#[tokio::test]
+async fn health_and_both_reflections_answer() {
+    let data = tempfile::tempdir().unwrap();
+    let predictor = Predictor::start(data.path(), &["--metrics", "off"]);
+    let channel = predictor.channel().await;
+    let mut health = HealthClient::new(channel.clone());
+    for service in ["", "eoscast.predictor.v1.PredictorService", "eoscast.predictor.v1.EventLog"] {
+        let status = health.check(HealthCheckRequest { service: service.into() }).await.unwrap().into_inner().status;
+        assert_eq!(status, 1, "{service}");
+    }
+    use tonic_reflection::pb::{v1, v1alpha};
+    let request = v1::ServerReflectionRequest {
+        host: String::new(),
+        message_request: Some(v1::server_reflection_request::MessageRequest::ListServices(String::new())),
+    };
+    let mut client = v1::server_reflection_client::ServerReflectionClient::new(channel.clone());
+    let answer = client.server_reflection_info(tokio_stream::once(request)).await.unwrap().into_inner().message().await;
+    let services = format!("{answer:?}");
+    assert!(services.contains("eoscast.predictor.v1.PredictorService") && !services.contains("WorkerService"));
+    let request = v1alpha::ServerReflectionRequest {
+        host: String::new(),
+        message_request: Some(v1alpha::server_reflection_request::MessageRequest::ListServices(String::new())),
+    };
+    let mut client = v1alpha::server_reflection_client::ServerReflectionClient::new(channel);
+    let answer = client.server_reflection_info(tokio_stream::once(request)).await.unwrap().into_inner().message().await;
+    assert!(format!("{answer:?}").contains("eoscast.predictor.v1.PredictorService"));
+}
+
+#[tokio::test]
+async fn metrics_count_what_was_received() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let data = tempfile::tempdir().unwrap();
+    // A port that was free a moment ago.
+    let addr = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let predictor = Predictor::start(data.path(), &["--metrics", &addr]);
+    let mut stream = with_live(&predictor, "w", &["a"]).await;
+    let events = vec![finished("a", 1, pb::FinishReason::Stop), event("stranger", 1)];
+    stream.send(pb::StreamStepsRequest { events, ..message("w", 2) }).await;
+    stream.acknowledged(2).await;
+    let get = async |path: &str| {
+        let mut connection = tokio::net::TcpStream::connect(&addr).await.unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        connection.write_all(request.as_bytes()).await.unwrap();
+        let mut page = String::new();
+        connection.read_to_string(&mut page).await.unwrap();
+        page
+    };
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let page = get("/metrics").await;
+    for line in [
+        "eoscast_predictor_events_total 2",
+        "eoscast_predictor_log_lines_total 1",
+        "eoscast_predictor_log_state 1",
+        "eoscast_predictor_outcomes_total{reason=\"stop\"} 1",
+        "eoscast_predictor_irregularities_total{kind=\"unknown_request\"} 1",
+        "eoscast_predictor_estimate_seconds_count",
+    ] {
+        assert!(page.contains(line), "{line} is not in\n{page}");
+    }
+    assert!(get("/health").await.contains(r#""event_log":"ok""#));
+}

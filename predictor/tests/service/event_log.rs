@@ -1,0 +1,158 @@
+use std::path::Path;
+use std::process::Command;
+
+use eoscast_proto::predictor::v1 as pb;
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_client::HealthClient;
+
+use crate::predictor::{Predictor, binary, lines};
+use crate::workload::{event, message, started};
+
+/// Serves one request's first step with these environment variables, in an empty folder.
+async fn one_step(folder: &Path, variables: &[(&str, &str)]) -> bool {
+    let mut command = binary();
+    command.args(["serve", "--metrics", "off"]).current_dir(folder).envs(variables.iter().copied());
+    let predictor = Predictor::spawn(command);
+    let mut stream = predictor.stream().await;
+    let first = pb::StreamStepsRequest { started: vec![started("a")], events: vec![event("a", 1)], ..message("w", 1) };
+    stream.send(first).await;
+    stream.acknowledged(1).await.logged
+}
+
+#[tokio::test]
+async fn by_default_the_log_lies_under_the_working_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    assert!(one_step(folder.path(), &[]).await);
+    assert_eq!(lines(&folder.path().join("data/predictor"), "steps-").len(), 1);
+}
+
+#[tokio::test]
+async fn logging_can_be_switched_off_by_the_environment() {
+    for off in ["false", "0", "no"] {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(!one_step(folder.path(), &[("EOSCAST_ENABLE_EOS_PROB_LOGGING", off)]).await);
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "{off} leaves no file");
+    }
+}
+
+#[tokio::test]
+async fn the_environment_names_a_file_or_a_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    assert!(one_step(folder.path(), &[("EOSCAST_EOS_PROB_LOG_FILE", "logs/eos.jsonl")]).await);
+    assert_eq!(std::fs::read_to_string(folder.path().join("logs/eos.jsonl")).unwrap().lines().count(), 1);
+    assert!(folder.path().join("logs/eos.starts.jsonl").is_file());
+    assert!(one_step(folder.path(), &[("EOSCAST_EOS_PROB_LOG_FILE", "other/")]).await);
+    assert_eq!(lines(&folder.path().join("other"), "steps-").len(), 1);
+}
+
+#[test]
+fn a_path_that_cannot_be_written_is_an_error_at_start_that_says_what_to_change() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("file"), "").unwrap();
+    for path in ["/proc/nowhere/eos.jsonl", "/proc/nowhere/", folder.path().join("file/below/").to_str().unwrap()] {
+        let output = binary()
+            .args(["serve", "--metrics", "off", "--listen", "127.0.0.1:0", "--log-file", path])
+            .output()
+            .unwrap();
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{error}");
+        assert!(error.contains(path) && error.contains("EOSCAST_EOS_PROB_LOG_FILE"), "{error}");
+    }
+}
+
+#[test]
+fn a_bad_flag_or_artifact_is_an_error_that_names_it() {
+    for (args, expected) in [
+        (["--fsync", "often"], "--fsync"),
+        (["--listen", "nowhere"], "--listen"),
+        (["--segment-age", "soon"], "--segment-age"),
+        (["--artifact", "/nowhere.json"], "/nowhere.json"),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let output =
+            binary().args(["serve", "--metrics", "off"]).args(args).current_dir(folder.path()).output().unwrap();
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.code() == Some(2) && error.contains(expected), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn damaged_lines_are_reported_at_start_and_skipped() {
+    let data = tempfile::tempdir().unwrap();
+    let garbage = b"\xff\xfe\n{\"request_id\":\n{}\n[[[[\n";
+    for series in ["starts", "steps", "requests"] {
+        std::fs::write(data.path().join(format!("{series}-0000000000000000.jsonl")), garbage).unwrap();
+    }
+    let mut command = binary();
+    command.args(["serve", "--metrics", "off", "--data-dir"]).arg(data.path()).args(["--listen", "127.0.0.1:0"]);
+    let mut child = command.stderr(std::process::Stdio::piped()).spawn().unwrap();
+    let mut reader = std::io::BufReader::new(child.stderr.take().unwrap());
+    let mut log = String::new();
+    while !log.contains("listening") {
+        assert!(std::io::BufRead::read_line(&mut reader, &mut log).unwrap() > 0, "{log}");
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(log.contains("steps-0000000000000000.jsonl:2:") && log.contains("damaged=12"), "{log}");
+}
+
+/// Files may not grow beyond 64 KiB until the limit is lifted: to the predictor, a full disk.
+#[tokio::test]
+async fn a_full_disk_stops_the_logging_and_not_the_serving() {
+    let data = tempfile::tempdir().unwrap();
+    let mut command = Command::new("sh");
+    let script = "trap '' XFSZ; ulimit -S -f 128; exec \"$0\" \"$@\"";
+    command.args(["-c", script, env!("CARGO_BIN_EXE_eoscast-predictor"), "serve", "--metrics", "off", "--data-dir"]);
+    command.arg(data.path());
+    let predictor = Predictor::spawn(command);
+    let mut stream = predictor.stream().await;
+    stream.send(pb::StreamStepsRequest { started: vec![started("a")], ..message("w", 1) }).await;
+    let mut step = 0;
+    let refused = loop {
+        step += 1;
+        stream
+            .send(pb::StreamStepsRequest { events: vec![event("a", step)], ..message("w", 1 + u64::from(step)) })
+            .await;
+        let response = stream.acknowledged(1 + u64::from(step)).await;
+        if !response.logged {
+            break step;
+        }
+        assert!(step < 1_000, "the disk never filled");
+    };
+    assert!(predictor.wait_for_log("event log failed").contains("ERROR"));
+    let logged = lines(data.path(), "steps-");
+    assert_eq!(logged.len() as u32, refused - 1, "every acknowledged step is in the log, and no part of another");
+
+    let mut health = HealthClient::new(predictor.channel().await);
+    let mut status = async |service: &str| {
+        health.check(HealthCheckRequest { service: service.into() }).await.unwrap().into_inner().status
+    };
+    assert_eq!(status("eoscast.predictor.v1.EventLog").await, 2);
+    assert_eq!(status("eoscast.predictor.v1.PredictorService").await, 1);
+    stream
+        .send(pb::StreamStepsRequest { events: vec![event("a", step + 1)], ..message("w", 2 + u64::from(step)) })
+        .await;
+    stream.acknowledged(2 + u64::from(step)).await;
+    assert_eq!(stream.estimates.last().unwrap().step, step + 1, "estimates go on");
+
+    // Room again: after at most 10 s the log goes on, and replay tells that steps are missing instead of guessing.
+    let lifted = Command::new("prlimit").args(["--pid", &predictor.pid(), "--fsize=unlimited"]).status().unwrap();
+    assert!(lifted.success());
+    step += 1;
+    loop {
+        step += 1;
+        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+        stream
+            .send(pb::StreamStepsRequest { events: vec![event("a", step)], ..message("w", 1 + u64::from(step)) })
+            .await;
+        if stream.acknowledged(1 + u64::from(step)).await.logged {
+            break;
+        }
+        assert!(step < refused + 100, "logging never came back");
+    }
+    assert!(predictor.terminate());
+    let replay = binary().arg("replay").arg(data.path()).arg("--json").output().unwrap();
+    let report: serde_json::Value = serde_json::from_slice(&replay.stdout).unwrap();
+    assert_eq!((&report["different"], report["identical"].as_u64()), (&0.into(), Some(u64::from(refused))), "{report}");
+    assert_eq!(report["not_recomputable"]["earlier steps of the request are not in the log"], 1, "{report}");
+}

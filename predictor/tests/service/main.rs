@@ -1,0 +1,19 @@
+//! The predictor as a process, seen by raw clients.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "clippy.toml allows them in test functions only, not in what these share"
+)]
+
+mod calls;
+mod durability;
+mod event_log;
+mod predictor;
+mod pressure;
+mod replay;
+mod speed;
+mod streams;
+mod workload;

@@ -1,0 +1,43 @@
+use std::time::Duration;
+
+use crate::predictor::{Predictor, lines};
+use crate::workload::{event, message, started};
+
+/// h2 closes a connection that lets too many small frames lie unread; the shared window settings keep that from happening.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn three_hundred_thousand_tiny_messages_survive_readers_that_stall() {
+    const MESSAGES: u64 = 300_000;
+    /// The others carry nothing, which makes them as small as messages get.
+    const STEP_EVERY: u64 = 10;
+    const STALL: Duration = Duration::from_secs(1);
+    let data = tempfile::tempdir().unwrap();
+    let predictor = Predictor::start(data.path(), &["--metrics", "off", "--fsync", "never"]);
+    let mut stream = predictor.stream_of(1).await;
+    let sender = stream.sender.clone();
+    let sending = tokio::spawn(async move {
+        for sequence_number in 1..=MESSAGES {
+            let mut message = message("w", sequence_number);
+            let step = (sequence_number % 1_000 / STEP_EVERY) as u32;
+            if sequence_number.is_multiple_of(STEP_EVERY) {
+                let request_id = format!("r{}", sequence_number / 1_000);
+                message.started.extend((step == 0).then(|| started(&request_id)));
+                message.events.push(event(&request_id, step + 1));
+            }
+            assert!(sender.send(message).await.is_ok(), "the stream broke at {sequence_number}");
+            // Lets the connection put it into a frame of its own, as it would between the steps of an engine.
+            tokio::task::yield_now().await;
+        }
+    });
+    for stalled_at in [1, 20_000, 100_000, 200_000] {
+        stream.acknowledged(stalled_at).await;
+        predictor.signal("STOP");
+        tokio::time::sleep(STALL).await;
+        predictor.signal("CONT");
+        // Nor does the worker read for a while.
+        tokio::time::sleep(STALL).await;
+    }
+    stream.acknowledged(MESSAGES).await;
+    sending.await.unwrap();
+    assert!(predictor.terminate());
+    assert_eq!(lines(data.path(), "steps-").len() as u64, MESSAGES / STEP_EVERY - 99);
+}

@@ -1,0 +1,102 @@
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::predictor::{Predictor, binary, files, lines};
+use crate::workload::Engine;
+
+fn replay(log: &Path, args: &[&str]) -> (Option<i32>, Value) {
+    let output = binary().arg("replay").arg(log).arg("--json").args(args).output().unwrap();
+    let report = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"));
+    (output.status.code(), report)
+}
+
+/// Two workers at once, with a restart in between.
+async fn live_log(folder: &Path, args: &[&str]) {
+    for workers in [["w1", "w2"], ["w3", "w4"]] {
+        let predictor = Predictor::start(folder, args);
+        let mut running = vec![];
+        for worker in workers {
+            let mut stream = predictor.stream().await;
+            running.push(tokio::spawn(async move {
+                let messages: Vec<_> = Engine::new(worker, 16, 80).collect();
+                let last = messages.len() as u64;
+                for message in messages {
+                    assert!(stream.send(message).await);
+                }
+                stream.acknowledged(last).await;
+            }));
+        }
+        for worker in running {
+            worker.await.unwrap();
+        }
+        assert!(predictor.terminate());
+    }
+}
+
+#[tokio::test]
+async fn every_estimate_of_a_live_log_comes_out_again_bit_for_bit() {
+    for model in ["prior", "threshold"] {
+        let data = tempfile::tempdir().unwrap();
+        live_log(data.path(), &["--metrics", "off", "--model", model, "--segment-bytes", "1000000"]).await;
+        let (code, report) = replay(data.path(), &[]);
+        assert_eq!(
+            (code, &report["different"], &report["not_recomputable"]),
+            (Some(0), &0.into(), &serde_json::json!({}))
+        );
+        assert_eq!(report["estimates"], report["identical"]);
+        assert!(report["estimates"].as_u64() > Some(20_000), "{report}");
+        assert_eq!(lines(data.path(), "requests-").len(), 320);
+    }
+}
+
+#[tokio::test]
+async fn an_altered_estimate_is_found_and_missing_history_is_told() {
+    let data = tempfile::tempdir().unwrap();
+    live_log(data.path(), &["--metrics", "off"]).await;
+    let steps = &files(data.path(), "steps-")[0];
+    let text = std::fs::read_to_string(steps).unwrap();
+    let mut altered: Vec<String> = text.lines().map(str::to_owned).collect();
+    let at = (1000..).find(|i| altered[*i].contains("\"is_finished\":false")).unwrap();
+    let mut line: Value = serde_json::from_str(&altered[at]).unwrap();
+    line["estimate"]["mean"] = Value::from(line["estimate"]["mean"].as_f64().unwrap() + 0.5);
+    altered[at] = line.to_string();
+    std::fs::write(steps, altered.join("\n") + "\n").unwrap();
+    let (code, report) = replay(data.path(), &[]);
+    assert_eq!((code, &report["different"]), (Some(1), &1.into()));
+    let expected = format!("{}:{}", steps.display(), at + 1);
+    assert_eq!(report["first_differences"][0]["at"], expected);
+
+    // Without outcomes only what was said before the first of them can be made again.
+    std::fs::write(steps, text).unwrap();
+    std::fs::write(&files(data.path(), "requests-")[0], "").unwrap();
+    let (code, report) = replay(data.path(), &[]);
+    assert_eq!((code, &report["different"]), (Some(0), &0.into()));
+    let reason = "outcomes that the model had seen are not in the log";
+    assert!(report["not_recomputable"][reason].as_u64() > Some(10_000), "{report}");
+}
+
+#[tokio::test]
+async fn a_log_made_with_an_artifact_needs_it_to_be_replayed() {
+    let data = tempfile::tempdir().unwrap();
+    let artifact = data.path().join("artifact.json");
+    let outcomes = vec![(40, false); 30];
+    let file = serde_json::json!({"format": "eoscast-artifact/1", "kind": "prior", "feature_version": 1,
+        "trained_for": "smollm2-135m", "window": 100, "outcomes": outcomes});
+    std::fs::write(&artifact, file.to_string()).unwrap();
+    let artifact = artifact.to_str().unwrap();
+    let log = data.path().join("log");
+    live_log(&log, &["--metrics", "off", "--artifact", artifact]).await;
+    let (code, report) = replay(&log, &["--artifact", artifact]);
+    assert_eq!((code, &report["identical"]), (Some(0), &report["estimates"]), "{report}");
+    let (_, report) = replay(&log, &[]);
+    assert_eq!(report["identical"], 0);
+}
+
+#[test]
+fn replaying_nothing_is_an_error_that_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = binary().arg("replay").arg(folder.path()).output().unwrap();
+    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.code() == Some(2) && error.contains("has no event log"), "{error}");
+}
