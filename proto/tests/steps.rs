@@ -1,4 +1,5 @@
 //! Step batches and estimates survive the wire, and every field that can be wrong is refused by name.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use eoscast_proto::domain::{
     EngineLoad, FinishReason, LengthEstimate, LengthPrior, RequestEnded, RequestStarted, StepBatch, StepEvent,

@@ -256,6 +256,14 @@ async fn a_full_queue_and_a_name_in_use_are_refused_at_once() {
 }
 
 #[tokio::test]
+async fn an_id_is_free_again_as_soon_as_its_reply_has_ended() {
+    let (engine, _thread) = ROOMY.start(says(2, "x"));
+    for _ in 0..2000 {
+        collect(engine.submit(request("a", "hi", 5)).unwrap()).await.unwrap();
+    }
+}
+
+#[tokio::test]
 async fn a_step_that_fails_fails_its_requests_and_no_others() {
     let (engine, _thread) = ROOMY.start_runner(|spec| {
         let mut runner = ScriptedRunner::new(spec, says(2, "hello"));

@@ -1,4 +1,5 @@
 //! The demo: both services, a dozen prompts at once, a live forecast of each reply, and how good it was.
+#![allow(clippy::print_stdout, reason = "what it prints is what it is for")]
 
 use std::io::IsTerminal;
 use std::path::PathBuf;

@@ -1,5 +1,6 @@
 //! Real processes on ephemeral ports, the real model, real clients, injected faults.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+#![allow(clippy::print_stdout, reason = "some print what they measured")]
 
 mod bad_input;
 mod faults;

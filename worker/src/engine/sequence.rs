@@ -44,8 +44,7 @@ pub(crate) struct Sequence {
     first_token: Option<Instant>,
     preemptions: u32,
     queue_slot: Option<OwnedSemaphorePermit>,
-    /// Frees the request id when the sequence goes.
-    _live: LiveId,
+    live: LiveId,
 }
 
 /// Why a reply ended, and by what.
@@ -66,7 +65,7 @@ impl Sequence {
             first_token: None,
             preemptions: 0,
             queue_slot: Some(queue_slot),
-            _live: live,
+            live,
         }
     }
 
@@ -119,7 +118,8 @@ impl Sequence {
             signals: sample.signals,
             finish_reason: ending.as_ref().map(|(reason, _)| *reason),
         };
-        self.send(ReplyEvent::Chunk(self.chunk(text, sample, estimate, vocabulary)));
+        // A closed channel means that the client is gone, which the next step sees.
+        let _ = self.reply.send(Ok(ReplyEvent::Chunk(self.chunk(text, sample, estimate, vocabulary))));
         Some((event, ending))
     }
 
@@ -163,11 +163,11 @@ impl Sequence {
         }
     }
 
-    /// Tells the client that the reply ended as it may.
-    pub(crate) fn complete(&self, ending: Ending, first_estimate: Option<LengthEstimate>, now: Instant) {
+    /// Tells the client that the reply ended. Its id is free by then.
+    pub(crate) fn complete(self, ending: Ending, first_estimate: Option<LengthEstimate>, now: Instant) {
         let since = |at: Option<Instant>| at.map_or_else(Default::default, |at| at - self.submitted);
         let (finish_reason, matched_stop) = ending;
-        self.send(ReplyEvent::Complete(Complete {
+        let complete = Complete {
             request_id: self.id().clone(),
             finish_reason,
             matched_stop,
@@ -180,17 +180,19 @@ impl Sequence {
             total: now - self.submitted,
             first_estimate,
             seed: self.sampler.seed(),
-        }));
+        };
+        self.end(Ok(ReplyEvent::Complete(complete)));
     }
 
-    /// Tells the client that the reply failed.
-    pub(crate) fn fail(&self, error: ServiceError) {
-        // A closed channel means that the client is gone, which the next step sees.
-        let _ = self.reply.send(Err(error));
+    /// Tells the client that the reply failed. Its id is free by then.
+    pub(crate) fn fail(self, error: ServiceError) {
+        self.end(Err(error));
     }
 
-    fn send(&self, event: ReplyEvent) {
-        let _ = self.reply.send(Ok(event));
+    fn end(self, last: Result<ReplyEvent, ServiceError>) {
+        drop(self.live);
+        // The client may be gone.
+        let _ = self.reply.send(last);
     }
 
     /// Seconds from submission to the first token, and to now.
