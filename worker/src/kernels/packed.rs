@@ -122,9 +122,9 @@ fn multiply_group<S: Simd, B: PackedBlock>(s: S, blocks: &[B], x: RowGroup<'_>, 
             totals[row] = s.fma(dots, s.splat(scales[row]), totals[row]);
         }
     }
-    for row in 0..rows {
-        let mut total = totals[row];
-        for outlier in &x.outliers[row] {
+    for (row, (&total, outliers)) in totals.iter().zip(x.outliers).enumerate() {
+        let mut total = total;
+        for outlier in outliers {
             let column = blocks[outlier.column / BLOCK].column(s, outlier.column % BLOCK);
             total = s.fma(column, s.splat(outlier.x), total);
         }

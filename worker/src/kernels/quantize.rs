@@ -8,8 +8,9 @@ use super::simd::{Kernel, LANES, Simd, dispatch};
 /// Rows that a matrix kernel takes at a time.
 pub(crate) const GROUP: usize = 16;
 
-/// Outliers of a row: those of the largest magnitudes.
-pub(crate) const OUTLIERS: usize = 4;
+/// Outliers of a row: the largest magnitudes. On SmolLM2-135M two halve the error of log-probabilities and cost a product of 576
+/// columns 5 % of its time; four cost 10 % and lower the error by another seventh.
+pub(crate) const OUTLIERS: usize = 2;
 
 /// An activation kept out of its block, where a zero takes its place.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -109,9 +110,9 @@ fn take_outliers<S: Simd>(s: S, row: &mut [[f32; BLOCK]], peaks: &mut [f32]) -> 
     let mut outliers = [Outlier::default(); OUTLIERS];
     for outlier in &mut outliers {
         let (mut largest, mut block) = (0.0, 0);
-        for at in 0..peaks.len() {
-            if peaks[at] > largest {
-                (largest, block) = (peaks[at], at);
+        for (at, &peak) in peaks.iter().enumerate() {
+            if peak > largest {
+                (largest, block) = (peak, at);
             }
         }
         if let Some(k) = row[block].iter().position(|x| x.abs() == largest) {
