@@ -122,9 +122,9 @@ fn multiply_group<S: Simd, B: PackedBlock>(s: S, blocks: &[B], x: RowGroup<'_>, 
             totals[row] = s.fma(dots, s.splat(scales[row]), totals[row]);
         }
     }
-    for (row, (&total, outliers)) in totals.iter().zip(x.outliers).enumerate() {
+    for (row, &total) in totals.iter().enumerate() {
         let mut total = total;
-        for outlier in outliers {
+        for outlier in &x.outliers[row] {
             let column = blocks[outlier.column / BLOCK].column(s, outlier.column % BLOCK);
             total = s.fma(column, s.splat(outlier.x), total);
         }
