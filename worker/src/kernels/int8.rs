@@ -35,6 +35,10 @@ pub(crate) trait Int8: Copy {
     fn dot_nibbles(self, weights: Self::Nibbles, x: &[i8; BLOCK]) -> Self::Sums;
     /// Sum over the block of weight (-128..=127) times activation (-127..=127).
     fn dot_bytes(self, weights: &PackedBytes, x: &[i8; BLOCK]) -> Self::Sums;
+    /// Element `k` (0..32) of each row.
+    fn nibble_column(self, weights: &PackedNibbles, k: usize) -> Self::Sums;
+    /// Element `k` (0..32) of each row.
+    fn byte_column(self, weights: &PackedBytes, k: usize) -> Self::Sums;
 }
 
 impl Int8 for Plain {
@@ -63,12 +67,26 @@ impl Int8 for Plain {
             (0..BLOCK).map(product).sum::<i32>() as f32
         })
     }
+
+    fn nibble_column(self, weights: &PackedNibbles, k: usize) -> Self::Sums {
+        std::array::from_fn(|row| {
+            let (chunk, byte, shift) = nibble_at(row, k);
+            f32::from(weights[chunk][byte] >> shift & 15)
+        })
+    }
+
+    fn byte_column(self, weights: &PackedBytes, k: usize) -> Self::Sums {
+        std::array::from_fn(|row| {
+            let (chunk, byte) = byte_at(row, k);
+            f32::from(weights[chunk][byte])
+        })
+    }
 }
 
 #[cfg(target_arch = "x86_64")]
 mod avx2 {
     use super::super::simd::avx2::Avx2;
-    use super::{BLOCK, Int8, PackedBytes, PackedNibbles};
+    use super::{BLOCK, Int8, PackedBytes, PackedNibbles, byte_at, nibble_at};
     use std::arch::x86_64::*;
 
     /// Four activations in each 32-bit lane.
@@ -130,6 +148,28 @@ mod avx2 {
                 _mm256_cvtepi32_ps(sums)
             }
         }
+
+        #[inline(always)]
+        fn nibble_column(self, weights: &PackedNibbles, k: usize) -> Self::Sums {
+            let (chunk, byte, shift) = nibble_at(0, k);
+            // SAFETY: AVX2 is there; the array holds the 32 bytes that are read, unaligned.
+            unsafe {
+                let bytes = _mm256_loadu_si256(weights[chunk].as_ptr().cast());
+                let shifted = _mm256_srl_epi32(bytes, _mm_cvtsi32_si128(8 * byte as i32 + shift as i32));
+                _mm256_cvtepi32_ps(_mm256_and_si256(shifted, _mm256_set1_epi32(15)))
+            }
+        }
+
+        #[inline(always)]
+        fn byte_column(self, weights: &PackedBytes, k: usize) -> Self::Sums {
+            let (chunk, byte) = byte_at(0, k);
+            // SAFETY: AVX2 is there; the array holds the 32 bytes that are read, unaligned.
+            unsafe {
+                let bytes = _mm256_loadu_si256(weights[chunk].as_ptr().cast());
+                let shifted = _mm256_sll_epi32(bytes, _mm_cvtsi32_si128(24 - 8 * byte as i32));
+                _mm256_cvtepi32_ps(_mm256_srai_epi32::<24>(shifted))
+            }
+        }
     }
 }
 
@@ -149,14 +189,26 @@ mod tests {
         }
     }
 
+    struct Columns<'a>(&'a PackedNibbles, &'a PackedBytes, usize);
+    impl Kernel for Columns<'_> {
+        type Output = [[f32; LANES]; 2];
+        #[inline(always)]
+        fn run<S: Simd>(self, s: S) -> Self::Output {
+            [s.lanes(s.nibble_column(self.0, self.2)), s.lanes(s.byte_column(self.1, self.2))]
+        }
+    }
+
     proptest! {
         #[test]
-        fn vector_sums_are_exact(
+        fn vector_sums_and_columns_are_exact(
             nibbles in prop::array::uniform4(prop::array::uniform32(any::<u8>())),
             bytes in prop::array::uniform8(prop::array::uniform32(any::<i8>())),
             x in prop::array::uniform32(-127i8..=127),
         ) {
             prop_assert_eq!(dispatch(Dots(&nibbles, &bytes, &x)), Dots(&nibbles, &bytes, &x).run(Plain));
+            for k in 0..BLOCK {
+                prop_assert_eq!(dispatch(Columns(&nibbles, &bytes, k)), Columns(&nibbles, &bytes, k).run(Plain));
+            }
         }
     }
 

@@ -193,6 +193,7 @@ impl CustomOp1 for Op {
 
 #[cfg(test)]
 mod tests {
+    use super::super::quantize::OUTLIERS;
     use super::super::testing::normals;
     use super::*;
     use proptest::prelude::*;
@@ -242,6 +243,29 @@ mod tests {
                 let got = Linear::new(weight(), compute)?.forward(&x)?;
                 let error = (got - &want)?.abs()?.flatten_all()?.max(0)?.to_scalar::<f32>()?;
                 prop_assert!(f64::from(error) < tolerance * norm, "{:?}: {}", compute, error);
+            }
+        }
+
+        #[test]
+        fn a_few_large_activations_cost_the_others_no_precision(
+            out_features in 1usize..20, blocks in 1usize..9, format in 0..3usize, seed in any::<u64>(),
+            large in prop::collection::vec((any::<prop::sample::Index>(), 1e2f32..1e4), 0..=OUTLIERS),
+        ) {
+            let in_features = 32 * blocks;
+            let mut x = normals(in_features, seed ^ 1);
+            let smallest_scale = x.iter().fold(0.0, |largest: f32, x| largest.max(x.abs())) / 127.0;
+            for (at, value) in large {
+                x[at.index(in_features)] = value;
+            }
+            let weight = || quantized(out_features, in_features, FORMATS[format], seed);
+            let rows = weight().dequantize(&Device::Cpu)?.to_vec2::<f32>()?;
+            let got = Linear::new(weight(), Compute::Quantized)?.forward(&rows_of(&x, in_features))?;
+            for (row, got) in rows.iter().zip(got.flatten_all()?.to_vec1::<f32>()?) {
+                let products = row.iter().zip(&x).map(|(&w, &x)| f64::from(w) * f64::from(x));
+                let (exact, size) = products.fold((0.0, 0.0), |(sum, size), p| (sum + p, size + p.abs()));
+                let weights = row.iter().map(|&w| f64::from(w.abs())).sum::<f64>();
+                let tolerance = 0.5001 * f64::from(smallest_scale) * weights + 2e-6 * size;
+                prop_assert!((f64::from(got) - exact).abs() < tolerance, "{got} for {exact}");
             }
         }
 

@@ -20,10 +20,12 @@ pub(crate) trait PackedBlock: Copy + Default + Sync {
     fn set_row(&mut self, row: usize, file: &[u8]);
     /// Weights of row `row`.
     fn row(&self, row: usize) -> [f32; BLOCK];
-    /// Implementations are `#[inline(always)]`, as of [`PackedBlock::dot`].
+    /// Implementations are `#[inline(always)]`, as of the methods below.
     fn unpack<S: Simd>(&self, simd: S) -> Self::Unpacked<S>;
     /// Eight dot products with a block of activations, before the activations' scale.
     fn dot<S: Simd>(&self, simd: S, unpacked: Self::Unpacked<S>, x: &[i8; BLOCK], sum: f32) -> S::F32;
+    /// Weight `k` (0..32) of each row.
+    fn column<S: Simd>(&self, simd: S, k: usize) -> S::F32;
 }
 
 /// Little-endian half at `at` of a file block, as stored and as a number.
@@ -105,7 +107,7 @@ impl<B: PackedBlock> Matrix for Packed<B> {
     }
 }
 
-/// One multiply-add per block and row, in the order of the blocks, however many rows there are.
+/// Per row one multiply-add for each block, in their order, then one for each outlier, however many rows there are.
 #[inline(always)]
 fn multiply_group<S: Simd, B: PackedBlock>(s: S, blocks: &[B], x: RowGroup<'_>, rows: usize, to: Target<'_>) {
     let mut totals = [s.splat(0.0); GROUP];
@@ -120,7 +122,12 @@ fn multiply_group<S: Simd, B: PackedBlock>(s: S, blocks: &[B], x: RowGroup<'_>, 
             totals[row] = s.fma(dots, s.splat(scales[row]), totals[row]);
         }
     }
-    for (row, total) in totals.iter().enumerate() {
-        to.out.write(s, to.row + row, to.column, *total);
+    for (row, &total) in totals.iter().enumerate() {
+        let mut total = total;
+        for outlier in &x.outliers[row] {
+            let column = blocks[outlier.column / BLOCK].column(s, outlier.column % BLOCK);
+            total = s.fma(column, s.splat(outlier.x), total);
+        }
+        to.out.write(s, to.row + row, to.column, total);
     }
 }

@@ -51,6 +51,11 @@ impl PackedBlock for Q4_0 {
     fn dot<S: Simd>(&self, s: S, (d, q): Self::Unpacked<S>, x: &[i8; BLOCK], sum: f32) -> S::F32 {
         s.mul(d, s.sub(s.dot_nibbles(q, x), s.splat(8.0 * sum)))
     }
+
+    #[inline(always)]
+    fn column<S: Simd>(&self, s: S, k: usize) -> S::F32 {
+        s.mul(s.load_f16(&self.d), s.sub(s.nibble_column(&self.q, k), s.splat(8.0)))
+    }
 }
 
 /// Eight rows of a Q4_1 block.
@@ -85,5 +90,10 @@ impl PackedBlock for Q4_1 {
     #[inline(always)]
     fn dot<S: Simd>(&self, s: S, (d, m, q): Self::Unpacked<S>, x: &[i8; BLOCK], sum: f32) -> S::F32 {
         s.fma(d, s.dot_nibbles(q, x), s.mul(m, s.splat(sum)))
+    }
+
+    #[inline(always)]
+    fn column<S: Simd>(&self, s: S, k: usize) -> S::F32 {
+        s.fma(s.load_f16(&self.d), s.nibble_column(&self.q, k), s.load_f16(&self.m))
     }
 }

@@ -41,4 +41,9 @@ impl PackedBlock for Q8_0 {
     fn dot<S: Simd>(&self, s: S, d: S::F32, x: &[i8; BLOCK], _sum: f32) -> S::F32 {
         s.mul(d, s.dot_bytes(&self.q, x))
     }
+
+    #[inline(always)]
+    fn column<S: Simd>(&self, s: S, k: usize) -> S::F32 {
+        s.mul(s.load_f16(&self.d), s.byte_column(&self.q, k))
+    }
 }
