@@ -27,7 +27,7 @@ fn the_spec_says_what_the_file_holds() {
     let spec = model.runner.spec();
     assert_eq!((spec.architecture.as_str(), spec.quantization.as_str()), ("llama", "Q4_1"));
     assert_eq!((spec.vocab_size, spec.context_length), (262, 128));
-    assert_eq!(spec.eos_token_ids, [0, 2]);
+    assert_eq!(spec.eos_token_ids, [2, 0]);
     let layer = 2 * 64 * 64 + 2 * 32 * 64 + 3 * 64 * 96 + 2 * 64;
     assert_eq!(spec.parameters, 262 * 64 + 2 * layer + 64);
 }

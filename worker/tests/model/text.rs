@@ -43,7 +43,7 @@ fn a_plain_prompt_starts_with_bos_only_if_the_file_says_so() {
 #[test]
 fn the_eos_set_is_the_files_own_id_and_the_well_known_texts() {
     let tokenizer = tokenizer();
-    assert_eq!(tokenizer.eos_token_ids(), [0, 2]);
+    assert_eq!(tokenizer.eos_token_ids(), [2, 0]);
     assert_eq!(tokenizer.id_of("<|im_end|>"), Some(2));
     assert!(tokenizer.is_special(1) && tokenizer.token_bytes(1).is_empty());
 }
@@ -127,5 +127,5 @@ fn smollm2_encodes_a_chat_as_published() {
         198, 1, 4093, 198, 1780, 314, 260, 3575, 282, 4649, 47, 2, 198, 1, 520, 9531, 198,
     ];
     assert_eq!(model.tokenizer.encode(&text).unwrap(), ids);
-    assert_eq!(model.tokenizer.eos_token_ids(), [0, 2]);
+    assert_eq!(model.tokenizer.eos_token_ids(), [2, 0]);
 }
