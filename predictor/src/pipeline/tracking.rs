@@ -45,6 +45,13 @@ impl Stream {
         })
     }
 
+    fn send_due_prior(&mut self, tracker: &Tracker, now: Instant) {
+        if let Some(prior) = self.due_prior(tracker, now) {
+            // The caller may have gone; its close is then on the way.
+            let _ = self.answers.send(Ok(Answer { estimates: vec![], prior: Some(prior) }));
+        }
+    }
+
     /// Refuses a message that does not belong to what the stream has sent so far.
     fn check_run(&mut self, batch: &StepBatch) -> Result<(), ServiceError> {
         let run = self.run.get_or_insert_with(|| batch.run.clone());
@@ -80,8 +87,10 @@ impl Tracking {
         loop {
             match commands.recv_timeout(next_tick.saturating_duration_since(Instant::now())) {
                 Ok(Command::Open { stream, answers, progress }) => {
-                    let stream_state = Stream { run: None, answers, progress, weight: 0, prior_sent: None };
-                    self.streams.insert(stream, stream_state);
+                    let mut state = Stream { run: None, answers, progress, weight: 0, prior_sent: None };
+                    // At once, so that the worker has something to fall back on in its first step.
+                    state.send_due_prior(&self.tracker, Instant::now());
+                    self.streams.insert(stream, state);
                     self.metrics.streams.set(self.streams.len() as i64);
                 }
                 Ok(Command::Steps { stream, batch, received }) => self.steps(stream, &batch, received),
@@ -142,10 +151,8 @@ impl Tracking {
         let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let lines = self.tracker.expire(now, self.orphan_timeout, since_1970.as_micros() as f64 / 1e6);
         self.write(Job { lines, receipt: None });
-        for stream in self.streams.values_mut().filter(|stream| stream.run.is_some()) {
-            if let Some(prior) = stream.due_prior(&self.tracker, now) {
-                let _ = stream.answers.send(Ok(Answer { estimates: vec![], prior: Some(prior) }));
-            }
+        for stream in self.streams.values_mut() {
+            stream.send_due_prior(&self.tracker, now);
         }
         self.metrics.live_requests.set(self.tracker.live_requests() as i64);
     }
