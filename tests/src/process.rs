@@ -91,7 +91,27 @@ impl Process {
     /// # Errors
     /// When the process cannot be signalled.
     pub fn terminate(&self) -> anyhow::Result<()> {
-        let status = Command::new("kill").arg(self.child.id().to_string()).status()?;
+        self.signal("TERM")
+    }
+
+    /// SIGSTOP: the process stays, and does nothing.
+    ///
+    /// # Errors
+    /// When the process cannot be signalled.
+    pub fn stall(&self) -> anyhow::Result<()> {
+        self.signal("STOP")
+    }
+
+    /// SIGCONT.
+    ///
+    /// # Errors
+    /// When the process cannot be signalled.
+    pub fn resume(&self) -> anyhow::Result<()> {
+        self.signal("CONT")
+    }
+
+    fn signal(&self, name: &str) -> anyhow::Result<()> {
+        let status = Command::new("kill").args(["-s", name, &self.child.id().to_string()]).status()?;
         ensure!(status.success(), "kill ended with {status}");
         Ok(())
     }

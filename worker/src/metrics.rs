@@ -36,6 +36,7 @@ pub struct Metrics {
     inter_token_latency: Histogram,
     e2e_latency: Histogram,
     steps_by_basis: Family<Basis, Counter>,
+    step_seconds: Family<InPhase, Counter<f64, AtomicU64>>,
     predictor_connected: Gauge,
     predictor_sequence_number: Gauge,
     predictor_acknowledged: Gauge,
@@ -61,6 +62,45 @@ struct Finished {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Basis {
     basis: ForecastBasis,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct InPhase {
+    phase: Phase,
+}
+
+/// Parts of an engine step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Phase {
+    /// Commands, deadlines, and the plan.
+    Schedule,
+    /// The forward pass.
+    Forward,
+    /// Sampling, text, replies.
+    Sample,
+    /// Telling predictor and metrics.
+    Events,
+}
+
+impl Phase {
+    /// All of them, in their order within a step.
+    pub const ALL: [Self; 4] = [Self::Schedule, Self::Forward, Self::Sample, Self::Events];
+
+    /// As metrics spell it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Schedule => "schedule",
+            Self::Forward => "forward",
+            Self::Sample => "sample",
+            Self::Events => "events",
+        }
+    }
+}
+
+impl EncodeLabelValue for Phase {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), std::fmt::Error> {
+        EncodeLabelValue::encode(&self.as_str(), encoder)
+    }
 }
 
 impl EncodeLabelValue for ForecastBasis {
@@ -99,6 +139,7 @@ impl Metrics {
             inter_token_latency: token_seconds(),
             e2e_latency: seconds(),
             steps_by_basis: Family::default(),
+            step_seconds: Family::default(),
             predictor_connected: Gauge::default(),
             predictor_sequence_number: Gauge::default(),
             predictor_acknowledged: Gauge::default(),
@@ -127,6 +168,7 @@ impl Metrics {
             "Steps scheduled, by the weakest basis of their forecasts",
             self.steps_by_basis.clone(),
         );
+        registry.register("step_seconds", "Time of the engine thread, by phase", self.step_seconds.clone());
         registry.register(
             "predictor_connected",
             "Whether a stream to the predictor is open",
@@ -172,6 +214,16 @@ impl Metrics {
             self.steps_by_basis.get_or_create(&Basis { basis }).inc();
             self.lock().basis = Some(basis);
         }
+    }
+
+    /// A phase of a step took so long.
+    pub fn on_phase(&self, phase: Phase, took: Duration) {
+        self.step_seconds.get_or_create(&InPhase { phase }).inc_by(took.as_secs_f64());
+    }
+
+    /// Seconds that a phase has taken since the start.
+    pub fn phase_seconds(&self, phase: Phase) -> f64 {
+        self.step_seconds.get_or_create(&InPhase { phase }).get()
     }
 
     /// A token was generated, so long after the one before.

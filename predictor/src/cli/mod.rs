@@ -45,3 +45,21 @@ impl Cli {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn every_flag_of_every_command_has_an_environment_variable() {
+        let cli = Cli::command();
+        for command in cli.get_subcommands().chain([&cli]) {
+            for flag in command.get_opts() {
+                let variable = flag.get_env().and_then(|name| name.to_str()).unwrap_or_default();
+                assert!(variable.starts_with("EOSCAST_"), "{} --{}", command.get_name(), flag.get_id());
+            }
+        }
+    }
+}

@@ -20,7 +20,7 @@ pub(super) struct ReplayArgs {
     artifact: Option<PathBuf>,
 
     /// Print the report as one JSON object.
-    #[arg(long)]
+    #[arg(long, env = "EOSCAST_JSON")]
     json: bool,
 }
 

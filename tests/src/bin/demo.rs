@@ -30,10 +30,10 @@ struct Args {
     #[arg(long, env = "EOSCAST_MODEL", default_value = "smollm2-135m")]
     model: String,
     /// Most tokens of a reply.
-    #[arg(long, default_value_t = 256)]
+    #[arg(long, env = "EOSCAST_MAX_TOKENS", default_value_t = 256)]
     max_tokens: u32,
     /// Where the predictor writes its JSONL.
-    #[arg(long, default_value = "data/demo")]
+    #[arg(long, env = "EOSCAST_DATA_DIR", default_value = "data/demo")]
     data: PathBuf,
 }
 

@@ -61,6 +61,28 @@ async fn a_killed_predictor_fails_no_request_and_loses_no_acknowledged_event() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_stalled_predictor_delays_no_reply_and_gets_every_step_when_it_goes_on() {
+    let pair = Pair::start(&PairOptions::worker(&["--estimate-max-age", "4"])).unwrap();
+    generate(pair.worker_client().await.unwrap(), chat("before", PROMPTS[0].1, 1, 16)).await.unwrap();
+    pair.predictor.stall().unwrap();
+    let mut running = JoinSet::new();
+    for i in 0..4 {
+        let mut request = chat(&format!("r{i}"), PROMPTS[8 + i % 4].1, i as u64, 200);
+        request.sampling_params.as_mut().unwrap().ignore_eos = true;
+        let client = pair.worker_client().await.unwrap();
+        running.spawn(async move { generate(client, request).await.map(|reply| reply.tokens.len()) });
+    }
+    let lengths: Vec<usize> = running.join_all().await.into_iter().map(Result::unwrap).collect();
+    assert_eq!(lengths, [200; 4], "all replies ended while the predictor did nothing");
+    assert_eq!(link(&pair).await.basis(), pb::ForecastBasis::Prior);
+    pair.predictor.resume().unwrap();
+    all_acknowledged(&pair).await;
+    assert_eq!(link(&pair).await.dropped_steps, 0);
+    let lines = log::steps(pair.data()).unwrap();
+    assert_eq!(lines.iter().filter(|line| line["request_id"] != "before").count(), 800);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_worker_without_a_predictor_serves_and_says_that_it_assumes_the_worst_case() {
     let mut worker = start_worker("http://127.0.0.1:9", &[]).unwrap();
     let mut client = WorkerServiceClient::new(connect(worker.address("addr").unwrap()).await.unwrap());

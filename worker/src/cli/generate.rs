@@ -30,28 +30,28 @@ pub(super) struct GenerateArgs {
     /// What to say to the model.
     prompt: String,
     /// System message of the chat.
-    #[arg(long)]
+    #[arg(long, env = "EOSCAST_SYSTEM")]
     system: Option<String>,
     /// Continue the prompt as it is, without the chat template.
-    #[arg(long, conflicts_with = "system")]
+    #[arg(long, env = "EOSCAST_RAW", conflicts_with = "system")]
     raw: bool,
     /// Most tokens of the reply.
-    #[arg(long, default_value_t = 512)]
+    #[arg(long, env = "EOSCAST_MAX_TOKENS", default_value_t = 512)]
     max_tokens: u32,
     /// 0 is greedy.
-    #[arg(long, default_value_t = 0.7)]
+    #[arg(long, env = "EOSCAST_TEMPERATURE", default_value_t = 0.7)]
     temperature: f32,
     /// Smallest set of tokens with at least this probability.
-    #[arg(long, default_value_t = 1.0)]
+    #[arg(long, env = "EOSCAST_TOP_P", default_value_t = 1.0)]
     top_p: f32,
     /// Same seed, same reply.
-    #[arg(long)]
+    #[arg(long, env = "EOSCAST_SEED")]
     seed: Option<u64>,
     /// URL of a predictor for the forecast; without one the bar shows max-tokens alone.
     #[arg(long, env = "EOSCAST_PREDICTOR", default_value = "http://127.0.0.1:50052", value_name = "URL|none")]
     predictor: String,
     /// Print one JSON object instead of text and bar.
-    #[arg(long)]
+    #[arg(long, env = "EOSCAST_JSON")]
     json: bool,
     #[command(flatten)]
     model: ModelArgs,

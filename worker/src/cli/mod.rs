@@ -1,5 +1,6 @@
 //! The worker's command line.
 
+mod bench;
 mod engine_args;
 mod generate;
 mod model_args;
@@ -38,6 +39,8 @@ enum Command {
     Generate(Box<generate::GenerateArgs>),
     /// Print the model's log-probabilities of given replies.
     Score(score::ScoreArgs),
+    /// Measure tokens per second and where the time of a step goes.
+    Bench(Box<bench::BenchArgs>),
 }
 
 /// Runs the chosen command.
@@ -50,6 +53,7 @@ pub fn run(cli: &Cli) -> anyhow::Result<()> {
         Command::Serve(args) => serve::run(args),
         Command::Generate(args) => generate::run(args),
         Command::Score(args) => score::run(args),
+        Command::Bench(args) => bench::run(args),
     }
 }
 
@@ -64,5 +68,23 @@ fn init_logging(format: LogFormat) {
     match format {
         LogFormat::Text => logs.init(),
         LogFormat::Json => logs.json().init(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn every_flag_of_every_command_has_an_environment_variable() {
+        let cli = Cli::command();
+        for command in cli.get_subcommands().chain([&cli]) {
+            for flag in command.get_opts() {
+                let variable = flag.get_env().and_then(|name| name.to_str()).unwrap_or_default();
+                assert!(variable.starts_with("EOSCAST_"), "{} --{}", command.get_name(), flag.get_id());
+            }
+        }
     }
 }

@@ -14,7 +14,7 @@ use super::handle::Command;
 use super::sequence::{Ending, Sequence, Submission};
 use crate::link::PredictorLink;
 use crate::link::outbox::StepReport;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Phase};
 use crate::runner::{LogitRows, ModelRunner, RunnerError, SequenceSlice};
 use crate::text::Vocabulary;
 
@@ -84,11 +84,16 @@ impl Engine {
     /// Steps while there is work, sleeps while there is none.
     pub(crate) fn run(mut self) {
         while self.receive() {
+            let mut clock = PhaseClock::start();
             self.cull();
             let plan = self.schedule();
+            clock.end(Phase::Schedule, &self.metrics);
             let executed = self.execute(&plan);
+            clock.end(Phase::Forward, &self.metrics);
             self.apply(&plan, executed);
+            clock.end(Phase::Sample, &self.metrics);
             self.publish();
+            clock.end(Phase::Events, &self.metrics);
         }
     }
 
@@ -300,6 +305,21 @@ impl Engine {
         };
         self.metrics.on_load(load);
         load
+    }
+}
+
+/// Measures the phases of a step, one after the other.
+struct PhaseClock(Instant);
+
+impl PhaseClock {
+    fn start() -> Self {
+        Self(Instant::now())
+    }
+
+    fn end(&mut self, phase: Phase, metrics: &Metrics) {
+        let now = Instant::now();
+        metrics.on_phase(phase, now - self.0);
+        self.0 = now;
     }
 }
 

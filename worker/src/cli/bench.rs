@@ -1,0 +1,236 @@
+//! `bench`: how fast the engine decodes and prefills, and where the time of a step goes.
+
+use std::io::Write;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, ensure};
+use clap::Args;
+use eoscast_proto::domain::{Complete, ReplyEvent, RequestId, SamplingParams, WorkerRun};
+use serde::Serialize;
+use tokio::task::JoinSet;
+use tokio_stream::StreamExt;
+use tokio_util::sync::CancellationToken;
+
+use super::engine_args::EngineArgs;
+use super::model_args::{CacheArgs, ModelArgs, progress_bar};
+use crate::engine::{self, EngineHandle, PreparedRequest, Reply};
+use crate::link::PredictorLink;
+use crate::metrics::{Metrics, Phase};
+use crate::runner::ModelRunner;
+
+/// How long the start waits for a predictor.
+const CONNECT_DEADLINE: Duration = Duration::from_secs(2);
+
+/// Options of `bench`.
+#[derive(Debug, Args)]
+pub(super) struct BenchArgs {
+    /// Numbers of streams at once, one run each.
+    #[arg(long, env = "EOSCAST_CONCURRENCY", value_delimiter = ',', default_value = "1,8,16,32")]
+    concurrency: Vec<usize>,
+    /// Tokens of each prompt; random ones, so that nothing can be reused.
+    #[arg(long, env = "EOSCAST_PROMPT_TOKENS", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..))]
+    prompt_tokens: u32,
+    /// Tokens of each reply; none ends early.
+    #[arg(long, env = "EOSCAST_OUTPUT_TOKENS", default_value_t = 64, value_parser = clap::value_parser!(u32).range(2..))]
+    output_tokens: u32,
+    /// Times each run is repeated; the median is reported.
+    #[arg(long, env = "EOSCAST_REPEATS", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+    repeats: u32,
+    /// URL of a predictor that gets the step events, or none.
+    #[arg(long, env = "EOSCAST_PREDICTOR", default_value = "none", value_name = "URL|none")]
+    predictor: String,
+    /// Print one JSON object instead of a table.
+    #[arg(long, env = "EOSCAST_JSON")]
+    json: bool,
+    #[command(flatten)]
+    model: ModelArgs,
+    #[command(flatten)]
+    cache: CacheArgs,
+    #[command(flatten)]
+    engine: EngineArgs,
+}
+
+#[derive(Debug, Serialize)]
+struct Report {
+    runs: Vec<Run>,
+    /// Resident memory of the process at the end.
+    rss_bytes: u64,
+}
+
+/// One concurrency; rates are medians over the repeats.
+#[derive(Debug, Clone, Serialize)]
+struct Run {
+    concurrency: usize,
+    decode_tokens_per_s: f64,
+    /// Slowest and fastest repeat.
+    decode_range: [f64; 2],
+    prefill_tokens_per_s: f64,
+    /// Shares of the engine thread's time.
+    breakdown: std::collections::BTreeMap<&'static str, f64>,
+}
+
+/// Runs the benchmark.
+pub(super) fn run(args: &BenchArgs) -> anyhow::Result<()> {
+    tokio::runtime::Runtime::new()?.block_on(bench(args))
+}
+
+async fn bench(args: &BenchArgs) -> anyhow::Result<()> {
+    let model = args.model.load(args.cache.kv_tokens, args.cache.block_size.into())?;
+    let spec = model.runner.spec().clone();
+    let longest = args.prompt_tokens + args.output_tokens;
+    ensure!(
+        longest as usize <= spec.context_length.min(spec.num_blocks * spec.block_size),
+        "--prompt-tokens and --output-tokens: {longest} exceed the context of {} or the KV budget",
+        spec.context_length
+    );
+    let run = WorkerRun {
+        worker_id: format!("bench-{}", std::process::id()).try_into()?,
+        epoch: SystemTime::now().duration_since(UNIX_EPOCH).context("the clock is before 1970")?.as_micros() as u64,
+    };
+    let link = PredictorLink::new((args.predictor != "none").then(|| args.predictor.clone()), run);
+    let stop_link = CancellationToken::new();
+    let link_task = link.spawn(stop_link.clone()).context("--predictor is not a URL")?;
+    if args.predictor != "none" {
+        ensure!(link.connected_within(CONNECT_DEADLINE).await, "--predictor: nothing answers at {}", args.predictor);
+    }
+    let config = args.engine.config(&spec);
+    let metrics = Arc::new(Metrics::new());
+    let (engine, thread) =
+        engine::handle::spawn(Box::new(model.runner), Arc::new(model.tokenizer), config, link, Arc::clone(&metrics))?;
+
+    let bar = progress_bar("measuring");
+    bar.set_length(args.concurrency.len() as u64 * (1 + u64::from(args.repeats)));
+    let mut runs = Vec::new();
+    for &concurrency in &args.concurrency {
+        ensure!(concurrency >= 1, "--concurrency: must be at least 1");
+        let mut repeats = Vec::new();
+        // The first pass warms caches and page tables.
+        for repeat in 0..=args.repeats {
+            let seed = u64::from(repeat) << 32;
+            let measured = measure(&engine, &metrics, args, concurrency, spec.vocab_size as u64, seed).await?;
+            if repeat > 0 {
+                repeats.push(measured);
+            }
+            bar.inc(1);
+        }
+        runs.push(median(repeats));
+    }
+    bar.finish_and_clear();
+    engine.drain(Instant::now());
+    thread.ended().await?;
+    stop_link.cancel();
+    if let Some(task) = link_task {
+        task.await?;
+    }
+    let report = Report { runs, rss_bytes: rss_bytes().unwrap_or(0) };
+    let mut out = std::io::stdout().lock();
+    if args.json {
+        writeln!(out, "{}", serde_json::to_string(&report)?)?;
+    } else {
+        write!(out, "{}", table(&report))?;
+    }
+    Ok(())
+}
+
+async fn measure(
+    engine: &EngineHandle,
+    metrics: &Metrics,
+    args: &BenchArgs,
+    concurrency: usize,
+    vocab_size: u64,
+    seed: u64,
+) -> anyhow::Result<Run> {
+    let before = Phase::ALL.map(|phase| metrics.phase_seconds(phase));
+    let begin = Instant::now();
+    let mut replies = JoinSet::new();
+    for i in 0..concurrency {
+        let reply = engine.submit(request(args, seed + i as u64, vocab_size)?)?;
+        replies.spawn(arrivals(reply));
+    }
+    let mut arrived = Vec::new();
+    while let Some(times) = replies.join_next().await {
+        arrived.push(times??);
+    }
+    // Decoding is measured while every stream decodes.
+    let last_first = arrived.iter().map(|times| times[0]).max().unwrap_or(begin);
+    let first_last = arrived.iter().map(|times| times[times.len() - 1]).min().unwrap_or(begin);
+    let decoded = arrived.iter().flatten().filter(|at| **at > last_first && **at <= first_last).count();
+    let spent: Vec<f64> =
+        Phase::ALL.iter().zip(before).map(|(phase, before)| metrics.phase_seconds(*phase) - before).collect();
+    let total: f64 = spent.iter().sum();
+    let rate = decoded as f64 / (first_last - last_first).as_secs_f64();
+    Ok(Run {
+        concurrency,
+        decode_tokens_per_s: rate,
+        decode_range: [rate, rate],
+        prefill_tokens_per_s: (concurrency * args.prompt_tokens as usize) as f64 / (last_first - begin).as_secs_f64(),
+        breakdown: Phase::ALL.iter().zip(spent).map(|(phase, seconds)| (phase.as_str(), seconds / total)).collect(),
+    })
+}
+
+fn request(args: &BenchArgs, seed: u64, vocab_size: u64) -> anyhow::Result<PreparedRequest> {
+    // A multiplicative congruential step spreads consecutive seeds over the vocabulary.
+    let token = |i: u64| ((seed * 1_000_003 + i).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 16) % vocab_size;
+    Ok(PreparedRequest {
+        request_id: RequestId::try_from(format!("bench-{seed}-{}", args.prompt_tokens))?,
+        // Below the vocabulary's size, which is a u32's.
+        prompt: (0..u64::from(args.prompt_tokens)).map(|i| token(i) as u32).collect(),
+        sampling: SamplingParams { ignore_eos: true, ..Default::default() },
+        max_tokens: args.output_tokens,
+        seed,
+        priority: 0,
+        task: None,
+        deadline: None,
+        include_eos_logprob: false,
+        include_estimate: false,
+    })
+}
+
+/// When each token of a reply arrived.
+async fn arrivals(mut reply: Reply) -> anyhow::Result<Vec<Instant>> {
+    let mut times = Vec::new();
+    while let Some(event) = reply.next().await {
+        match event? {
+            ReplyEvent::Chunk(_) => times.push(Instant::now()),
+            ReplyEvent::Complete(Complete { completion_tokens, .. }) => {
+                ensure!(times.len() == completion_tokens as usize, "a reply lost tokens");
+            }
+        }
+    }
+    Ok(times)
+}
+
+/// The repeat with the median decode rate, and the range of all.
+fn median(mut repeats: Vec<Run>) -> Run {
+    repeats.sort_by(|a, b| a.decode_tokens_per_s.total_cmp(&b.decode_tokens_per_s));
+    let range = [repeats[0].decode_tokens_per_s, repeats[repeats.len() - 1].decode_tokens_per_s];
+    Run { decode_range: range, ..repeats.swap_remove(repeats.len() / 2) }
+}
+
+fn rss_bytes() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find(|line| line.starts_with("VmRSS:"))?;
+    line.split_whitespace().nth(1)?.parse::<u64>().ok().map(|kib| kib * 1024)
+}
+
+fn table(report: &Report) -> String {
+    let mut text = format!("{:>7} {:>14} {:>17} {:>15}", "streams", "decode tok/s", "(range)", "prefill tok/s");
+    for phase in Phase::ALL {
+        text += &format!(" {:>9}", phase.as_str());
+    }
+    text.push('\n');
+    for run in &report.runs {
+        let [low, high] = run.decode_range;
+        let range = format!("({low:.0}-{high:.0})");
+        text += &format!(
+            "{:>7} {:>14.0} {range:>17} {:>15.0}",
+            run.concurrency, run.decode_tokens_per_s, run.prefill_tokens_per_s
+        );
+        for phase in Phase::ALL {
+            text += &format!(" {:>8.1}%", run.breakdown[phase.as_str()] * 100.0);
+        }
+        text.push('\n');
+    }
+    text + &format!("resident memory {:.0} MB\n", report.rss_bytes as f64 / 1e6)
+}
