@@ -6,14 +6,13 @@ use crate::predictor::{Predictor, lines};
 use crate::workload::{event, finished, message, started};
 
 #[tokio::test]
-async fn steps_are_answered_with_estimates_then_logged_and_acknowledged() {
+async fn a_stream_begins_with_the_prior_then_steps_are_answered_logged_and_acknowledged() {
     let data = tempfile::tempdir().unwrap();
     let predictor = Predictor::start(data.path(), &["--metrics", "off"]);
     let mut stream = predictor.stream().await;
+    assert_eq!(stream.next().await.unwrap().unwrap().prior.unwrap().outcomes, 0);
     stream.send(pb::StreamStepsRequest { started: vec![started("a")], ..message("w", 1) }).await;
-    let first = stream.next().await.unwrap().unwrap();
-    assert_eq!(first.estimates[0].step, 0);
-    assert_eq!(first.prior.unwrap().outcomes, 0);
+    assert_eq!(stream.next().await.unwrap().unwrap().estimates[0].step, 0);
     stream.send(pb::StreamStepsRequest { events: vec![event("a", 1)], ..message("w", 2) }).await;
     let end = finished("a", 2, pb::FinishReason::Stop);
     stream.send(pb::StreamStepsRequest { events: vec![end], ..message("w", 3) }).await;

@@ -132,7 +132,7 @@ struct View {
 impl View {
     fn new(screen: &MultiProgress, i: usize, task: &str) -> Self {
         // The template is a constant; one that does not parse would only cost the looks.
-        let style = ProgressStyle::with_template("{prefix} [{bar:24}] {pos:>3} tokens, {msg}")
+        let style = ProgressStyle::with_template("{prefix} [{bar:24}] {pos:>3} tokens, {wide_msg}")
             .unwrap_or_else(|_| ProgressStyle::default_bar())
             .progress_chars("=> ");
         let name = format!("[{i:02}] {task:<11}");

@@ -48,7 +48,9 @@ enum Command {
 /// # Errors
 /// What the command reports.
 pub fn run(cli: &Cli) -> anyhow::Result<()> {
-    init_logging(cli.log_format);
+    // A command that ends by itself shows its own progress.
+    let quiet = !matches!(cli.command, Command::Serve(_));
+    init_logging(cli.log_format, if quiet { "warn" } else { "info" });
     match &cli.command {
         Command::Serve(args) => serve::run(args),
         Command::Generate(args) => generate::run(args),
@@ -57,9 +59,9 @@ pub fn run(cli: &Cli) -> anyhow::Result<()> {
     }
 }
 
-fn init_logging(format: LogFormat) {
+fn init_logging(format: LogFormat, default_level: &str) {
     use tracing_subscriber::EnvFilter;
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default_level));
     let logs = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

@@ -100,13 +100,14 @@ impl Sequence {
     /// Draws the next token from its logits and shows what it brings. `None` if the logits are no distribution.
     pub(crate) fn advance(
         &mut self,
-        logits: &mut [f32],
+        logits: &[f32],
+        scratch: &mut Vec<f32>,
         vocabulary: &dyn Vocabulary,
         estimate: Option<LengthEstimate>,
         now: Instant,
     ) -> Option<(StepEvent, Option<Ending>)> {
         let step = self.generated() + 1;
-        let sample = self.sampler.sample(logits, step)?;
+        let sample = self.sampler.sample(logits, scratch, step)?;
         self.tokens.push(sample.token_id);
         self.first_token.get_or_insert(now);
         self.last_token = Some(now);

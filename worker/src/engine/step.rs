@@ -48,6 +48,8 @@ pub(crate) struct Engine {
     /// Time zero of the scheduler's clock.
     epoch: Instant,
     logits: Vec<f32>,
+    /// Of the sampler.
+    scratch: Vec<f32>,
     report: StepReport,
 }
 
@@ -75,6 +77,7 @@ impl Engine {
             metrics,
             epoch: Instant::now(),
             logits: Vec::new(),
+            scratch: Vec::new(),
             report: StepReport::default(),
         };
         engine.publish_load();
@@ -229,8 +232,7 @@ impl Engine {
             return;
         }
         let now = Instant::now();
-        let mut logits = std::mem::take(&mut self.logits);
-        let mut rows = logits.chunks_exact_mut(self.runner.spec().vocab_size);
+        let mut rows = self.logits.chunks_exact(self.runner.spec().vocab_size);
         let mut outcome = StepOutcome::default();
         let mut endings: Vec<(RequestKey, Ending)> = Vec::new();
         let mut broken: Vec<RequestKey> = Vec::new();
@@ -245,7 +247,8 @@ impl Engine {
                     .include_estimate
                     .then(|| self.link.estimates().latest(sequence.id()).cloned())
                     .flatten();
-                let Some((event, ending)) = sequence.advance(row, &*self.vocabulary, estimate, now) else {
+                let Some((event, ending)) = sequence.advance(row, &mut self.scratch, &*self.vocabulary, estimate, now)
+                else {
                     broken.push(work.key);
                     continue;
                 };
@@ -264,7 +267,6 @@ impl Engine {
             error!(request = key, "the model gave logits that are no distribution");
             self.cut(key, Some(ServiceError::Internal("the model gave logits that are no distribution".into())));
         }
-        self.logits = logits;
     }
 
     /// Says good-bye to the client and forgets the request.

@@ -17,6 +17,7 @@ mod activation;
 mod attention;
 mod attention_tile;
 mod dense;
+mod draw;
 mod int8;
 mod kv;
 mod linear;
@@ -37,6 +38,7 @@ mod testing;
 
 pub use activation::swiglu;
 pub use attention::{AttentionSpan, paged_attention};
+pub use draw::Weights;
 pub use kv::{KvType, PagedKv};
 pub use linear::{Compute, Linear};
 pub use norm::{add_rms_norm, rms_norm};

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use eoscast_proto::domain::{SamplingParams, StepSignals};
 
-use crate::kernels::{LogitStats, rank_of, row_stats};
+use crate::kernels::{LogitStats, Weights, rank_of, row_stats};
 
 /// How one request samples, and what of its past the penalties need.
 #[derive(Debug, Clone)]
@@ -56,10 +56,10 @@ impl Sampler {
         is_eos || self.params.stop_token_ids.contains(&token_id)
     }
 
-    /// Draws token number `step` (1 is the first) of the reply from raw `logits`, which are overwritten, and remembers it.
+    /// Draws token number `step` (1 is the first) of the reply from raw `logits` and remembers it. `scratch` is overwritten.
     ///
     /// `None` if the logits are no distribution: one is NaN, or none is finite.
-    pub fn sample(&mut self, logits: &mut [f32], step: u32) -> Option<Sample> {
+    pub fn sample(&mut self, logits: &[f32], scratch: &mut Vec<f32>, step: u32) -> Option<Sample> {
         let stats = row_stats(logits);
         if !stats.log_sum_exp.is_finite() {
             return None;
@@ -69,16 +69,17 @@ impl Sampler {
         let eos_rank = rank_of(logits, best_eos) + 1;
         let top = self.params.logprobs.map_or_else(Vec::new, |n| likeliest(logits, n as usize, &stats));
 
-        let unpenalised_argmax = !self.penalises() && !self.masks(step);
-        let (token_id, token_logit, eos_logprob_sampled) = if self.params.temperature == 0.0 && unpenalised_argmax {
-            (stats.argmax, stats.max_logit, self.certainty_of_end(stats.argmax))
+        let as_it_is = !self.penalises() && !self.masks(step);
+        let (token_id, eos_logprob_sampled) = if self.params.temperature == 0.0 && as_it_is {
+            (stats.argmax, self.certainty_of_end(stats.argmax))
         } else {
-            let raw = self.penalises().then(|| logits.to_vec());
-            self.penalise(logits);
-            self.mask(logits, step);
-            let (token_id, eos_logprob_sampled) = self.draw(logits, step);
-            // A mask leaves the logits of tokens that can be drawn as they were.
-            (token_id, raw.as_deref().unwrap_or(logits)[token_id as usize], eos_logprob_sampled)
+            scratch.clear();
+            scratch.extend_from_slice(logits);
+            self.penalise(scratch);
+            self.mask(scratch, step);
+            let max =
+                if as_it_is { stats.max_logit } else { scratch.iter().copied().fold(f32::NEG_INFINITY, f32::max) };
+            self.draw(scratch, max, step)
         };
         if self.penalises() {
             *self.reply_counts.entry(token_id).or_default() += 1;
@@ -86,7 +87,7 @@ impl Sampler {
         let signals = StepSignals {
             eos_logprob,
             eos_logprob_sampled,
-            token_logprob: (token_logit - stats.log_sum_exp).min(0.0),
+            token_logprob: (logits[token_id as usize] - stats.log_sum_exp).min(0.0),
             entropy: stats.entropy.max(0.0),
             top_logprob: (stats.max_logit - stats.log_sum_exp).min(0.0),
             eos_rank,
@@ -134,21 +135,25 @@ impl Sampler {
         }
     }
 
-    /// Draws a token; beside it the log-probability with which this draw would have ended the reply.
-    fn draw(&self, logits: &[f32], step: u32) -> (u32, f32) {
+    /// Draws a token from logits of which `max` is the largest, and overwrites them; beside it the log-probability with which
+    /// this draw would have ended the reply.
+    fn draw(&self, logits: &mut [f32], max: f32, step: u32) -> (u32, f32) {
         let p = &self.params;
-        let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
         if p.temperature == 0.0 {
             let id = logits.iter().position(|logit| *logit == max).unwrap_or(0) as u32;
             return (id, self.certainty_of_end(id));
         }
-        let weight = |logit: f32| f64::from((logit - max) / p.temperature).exp();
+        let share = uniform(self.seed, step);
+        let logprob = |probability: f64| (probability.ln() as f32).min(0.0);
         if p.top_k == 0 && p.top_p == 1.0 && p.min_p == 0.0 {
-            let all = logits.iter().enumerate().map(|(id, logit)| (id as u32, weight(*logit)));
-            return self.pick(all, step);
+            let weights = Weights::new(logits, max, p.temperature);
+            return (weights.at_share(share), logprob(weights.share_of(&self.eos_token_ids)));
         }
-        let kept = self.truncate(logits, max);
-        self.pick(kept.into_iter().map(|(logit, id)| (id, weight(logit))), step)
+        let (mut kept, ids): (Vec<f32>, Vec<u32>) = self.truncate(logits, max).into_iter().unzip();
+        let is_eos = |(_, id): &(u32, &u32)| self.eos_token_ids.contains(id);
+        let eos: Vec<u32> = (0u32..).zip(&ids).filter(is_eos).map(|(place, _)| place).collect();
+        let weights = Weights::new(&mut kept, max, p.temperature);
+        (ids[weights.at_share(share) as usize], logprob(weights.share_of(&eos)))
     }
 
     /// The tokens that min-p, top-k and top-p leave, in that order.
@@ -165,24 +170,6 @@ impl Sampler {
             candidates = nucleus(candidates, p.top_p, |logit| f64::from((logit - max) / p.temperature).exp());
         }
         candidates
-    }
-
-    /// Inverse transform sampling over `weights`, in their order.
-    fn pick(&self, weights: impl Iterator<Item = (u32, f64)> + Clone, step: u32) -> (u32, f32) {
-        let total: f64 = weights.clone().map(|(_, weight)| weight).sum();
-        let target = uniform(self.seed, step) * total;
-        let (mut below, mut eos, mut picked) = (0.0, 0.0, None);
-        for (id, weight) in weights {
-            below += weight;
-            if picked.is_none() && below > target {
-                picked = Some(id);
-            }
-            if self.eos_token_ids.contains(&id) {
-                eos += weight;
-            }
-        }
-        // Rounding can leave the target at the total only if all weights but the first vanish; token 0 never hides that.
-        (picked.unwrap_or(0), ((eos / total).ln() as f32).min(0.0))
     }
 
     fn certainty_of_end(&self, token_id: u32) -> f32 {

@@ -7,16 +7,12 @@ fn sampler(params: SamplingParams) -> Sampler {
     Sampler::new(params, 7, Arc::from([0, EOS]), &[])
 }
 
-fn logits(values: &[f32]) -> Vec<f32> {
-    values.to_vec()
-}
-
 /// Frequencies of the tokens over many places of one reply's random stream.
 fn frequencies(params: &SamplingParams, row: &[f32]) -> Vec<f64> {
     let draws = 40_000;
     let mut counts = vec![0.0; row.len()];
     for step in 1..=draws {
-        counts[sampler(params.clone()).sample(&mut row.to_vec(), step).unwrap().token_id as usize] +=
+        counts[sampler(params.clone()).sample(row, &mut Vec::new(), step).unwrap().token_id as usize] +=
             1.0 / f64::from(draws);
     }
     counts
@@ -61,9 +57,9 @@ fn truncation_keeps_the_likeliest_tokens_and_their_proportions() {
 #[test]
 fn greedy_takes_the_top_token_and_the_hazard_is_certain() {
     let params = SamplingParams { temperature: 0.0, ..Default::default() };
-    let sample = sampler(params.clone()).sample(&mut logits(&[0.0, 5.0, 1.0]), 1).unwrap();
+    let sample = sampler(params.clone()).sample(&[0.0, 5.0, 1.0], &mut Vec::new(), 1).unwrap();
     assert_eq!((sample.token_id, sample.signals.eos_logprob_sampled), (1, f32::NEG_INFINITY));
-    let sample = sampler(params).sample(&mut logits(&[0.0, 1.0, 5.0]), 1).unwrap();
+    let sample = sampler(params).sample(&[0.0, 1.0, 5.0], &mut Vec::new(), 1).unwrap();
     assert_eq!((sample.token_id, sample.signals.eos_logprob_sampled), (EOS, 0.0));
 }
 
@@ -71,7 +67,7 @@ fn greedy_takes_the_top_token_and_the_hazard_is_certain() {
 fn the_eos_probability_is_summed_over_the_eos_set_and_the_whole_vocabulary() {
     let row = [1.0, 0.5, 2.0, -1.0];
     let p = softmax(&row, 1.0);
-    let signals = sampler(SamplingParams::default()).sample(&mut logits(&row), 1).unwrap().signals;
+    let signals = sampler(SamplingParams::default()).sample(&row, &mut Vec::new(), 1).unwrap().signals;
     assert!((f64::from(signals.eos_logprob) - (p[0] + p[2]).ln()).abs() < 1e-5);
     assert!((f64::from(signals.entropy) + p.iter().map(|p| p * p.ln()).sum::<f64>()).abs() < 1e-5);
     assert!((f64::from(signals.top_logprob) - p[2].ln()).abs() < 1e-5);
@@ -80,14 +76,15 @@ fn the_eos_probability_is_summed_over_the_eos_set_and_the_whole_vocabulary() {
 
 #[test]
 fn at_temperature_one_the_hazard_is_the_eos_probability() {
-    let signals = sampler(SamplingParams::default()).sample(&mut logits(&[1.0, 0.5, 2.0, -1.0]), 1).unwrap().signals;
+    let signals =
+        sampler(SamplingParams::default()).sample(&[1.0, 0.5, 2.0, -1.0], &mut Vec::new(), 1).unwrap().signals;
     assert!((signals.eos_logprob - signals.eos_logprob_sampled).abs() < 1e-5);
 }
 
 #[test]
 fn the_raw_signals_do_not_see_masks_penalties_or_truncation() {
     let row = [1.0, 0.5, 2.0, 1.5];
-    let plain = sampler(SamplingParams::default()).sample(&mut logits(&row), 1).unwrap().signals;
+    let plain = sampler(SamplingParams::default()).sample(&row, &mut Vec::new(), 1).unwrap().signals;
     let params = SamplingParams {
         ignore_eos: true,
         repetition_penalty: 1.5,
@@ -97,7 +94,7 @@ fn the_raw_signals_do_not_see_masks_penalties_or_truncation() {
         ..Default::default()
     };
     let mut altered = Sampler::new(params, 7, Arc::from([0, EOS]), &[3]);
-    let sample = altered.sample(&mut logits(&row), 1).unwrap();
+    let sample = altered.sample(&row, &mut Vec::new(), 1).unwrap();
     assert_eq!(sample.signals.eos_logprob, plain.eos_logprob);
     assert_eq!(sample.signals.entropy, plain.entropy);
     assert_eq!(sample.signals.eos_logprob_sampled, f32::NEG_INFINITY);
@@ -109,7 +106,7 @@ fn min_tokens_keeps_eos_and_stop_tokens_out_until_then() {
     let params = SamplingParams { temperature: 0.0, min_tokens: 3, stop_token_ids: vec![3], ..Default::default() };
     let mut sampler = sampler(params);
     let row = [0.0, 1.0, 5.0, 4.0];
-    let tokens: Vec<u32> = (1..=3).map(|step| sampler.sample(&mut logits(&row), step).unwrap().token_id).collect();
+    let tokens: Vec<u32> = (1..=3).map(|step| sampler.sample(&row, &mut Vec::new(), step).unwrap().token_id).collect();
     assert_eq!(tokens, [1, 1, EOS]);
 }
 
@@ -118,14 +115,17 @@ fn penalties_count_the_reply_and_repetition_also_the_prompt() {
     let row = [0.0, 2.0, -1.0, 1.9];
     let greedy = SamplingParams { temperature: 0.0, ..Default::default() };
     let repetition = SamplingParams { repetition_penalty: 2.0, ..greedy.clone() };
-    assert_eq!(Sampler::new(repetition, 7, Arc::from([EOS]), &[1]).sample(&mut logits(&row), 1).unwrap().token_id, 3);
+    assert_eq!(
+        Sampler::new(repetition, 7, Arc::from([EOS]), &[1]).sample(&row, &mut Vec::new(), 1).unwrap().token_id,
+        3
+    );
     let presence = SamplingParams { presence_penalty: 0.2, ..greedy.clone() };
     let mut sampler = Sampler::new(presence, 7, Arc::from([EOS]), &[1]);
-    assert_eq!((1..=2).map(|s| sampler.sample(&mut logits(&row), s).unwrap().token_id).collect::<Vec<_>>(), [1, 3]);
+    assert_eq!((1..=2).map(|s| sampler.sample(&row, &mut Vec::new(), s).unwrap().token_id).collect::<Vec<_>>(), [1, 3]);
     let frequency = SamplingParams { frequency_penalty: 0.06, ..greedy };
     let mut sampler = Sampler::new(frequency, 7, Arc::from([EOS]), &[]);
     assert_eq!(
-        (1..=4).map(|s| sampler.sample(&mut logits(&row), s).unwrap().token_id).collect::<Vec<_>>(),
+        (1..=4).map(|s| sampler.sample(&row, &mut Vec::new(), s).unwrap().token_id).collect::<Vec<_>>(),
         [1, 1, 3, 1]
     );
 }
@@ -134,7 +134,7 @@ fn penalties_count_the_reply_and_repetition_also_the_prompt() {
 fn the_likeliest_tokens_come_in_falling_order_with_raw_log_probabilities() {
     let params = SamplingParams { logprobs: Some(2), ignore_eos: true, ..Default::default() };
     let row = [0.0, 1.0, 3.0, 2.0];
-    let top = sampler(params).sample(&mut logits(&row), 1).unwrap().top;
+    let top = sampler(params).sample(&row, &mut Vec::new(), 1).unwrap().top;
     let p = softmax(&row, 1.0);
     assert_eq!(top.iter().map(|(id, _)| *id).collect::<Vec<_>>(), [2, 3]);
     assert!((f64::from(top[1].1) - p[3].ln()).abs() < 1e-5);
@@ -143,7 +143,7 @@ fn the_likeliest_tokens_come_in_falling_order_with_raw_log_probabilities() {
 #[test]
 fn logits_that_are_no_distribution_give_no_token() {
     for row in [[0.0, f32::NAN, 1.0], [f32::NEG_INFINITY; 3], [0.0, f32::INFINITY, 1.0]] {
-        assert_eq!(sampler(SamplingParams::default()).sample(&mut logits(&row), 1), None);
+        assert_eq!(sampler(SamplingParams::default()).sample(&row, &mut Vec::new(), 1), None);
     }
 }
 
@@ -153,9 +153,9 @@ proptest! {
         let draw = |steps_before: u32| {
             let mut sampler = Sampler::new(SamplingParams::default(), seed, Arc::from([0]), &[]);
             for s in 1..=steps_before {
-                sampler.sample(&mut row.clone(), s).unwrap();
+                sampler.sample(&row, &mut Vec::new(), s).unwrap();
             }
-            sampler.sample(&mut row.clone(), step).unwrap().token_id
+            sampler.sample(&row, &mut Vec::new(), step).unwrap().token_id
         };
         prop_assert_eq!(draw(0), draw(3));
     }
