@@ -37,7 +37,7 @@ impl Engine {
     }
 
     fn tell_hashes(&mut self, key: RequestKey) {
-        let further: Vec<_> = self.hasher.further(self.scheduler.block_hashes(key), &self.tokens[&key]).collect();
+        let further = self.hasher.further(self.scheduler.block_hashes(key), &self.tokens[&key]);
         self.scheduler.extend_hashes(key, further);
     }
 

@@ -158,7 +158,7 @@ impl Scenario {
         if self.prefix_cache {
             let known = scheduler.view(key).unwrap().known();
             let tokens: Vec<u32> = (0..known).map(|position| self.token(key, position)).collect();
-            let further: Vec<_> = hasher.further(scheduler.block_hashes(key), &tokens).collect();
+            let further = hasher.further(scheduler.block_hashes(key), &tokens);
             scheduler.extend_hashes(key, further);
         }
     }
