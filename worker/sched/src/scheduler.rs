@@ -327,7 +327,8 @@ impl Scheduler {
         }
         self.rank_waiting(forecast);
         let running = self.running_outlooks(self.gate.uses_forecast(), forecast);
-        self.gate.reset(&running);
+        let tables: Vec<&[u32]> = self.running.iter().map(|key| self.live[key].table.ids()).collect();
+        self.gate.reset(&running, &tables);
         while self.running.len() < max_running && budget > 0 {
             let Some(key) = self.waiting.first() else {
                 break;
