@@ -29,6 +29,8 @@ pub struct Metrics {
     waiting: Gauge,
     kv_usage: Gauge<f64, AtomicU64>,
     preemptions: Counter,
+    prefix_cache_queries: Counter,
+    prefix_cache_hits: Counter,
     prompt_tokens: Counter,
     generation_tokens: Counter,
     finished: Family<Finished, Counter>,
@@ -132,6 +134,8 @@ impl Metrics {
             waiting: Gauge::default(),
             kv_usage: Gauge::default(),
             preemptions: Counter::default(),
+            prefix_cache_queries: Counter::default(),
+            prefix_cache_hits: Counter::default(),
             prompt_tokens: Counter::default(),
             generation_tokens: Counter::default(),
             finished: Family::default(),
@@ -157,6 +161,16 @@ impl Metrics {
         registry.register("num_requests_waiting", "Requests in the queue", self.waiting.clone());
         registry.register("kv_cache_usage_perc", "Fraction of the KV budget in use", self.kv_usage.clone());
         registry.register("num_preemptions", "Preemptions since the start", self.preemptions.clone());
+        registry.register(
+            "prefix_cache_queries",
+            "Tokens in full blocks looked for in the prefix cache on admission",
+            self.prefix_cache_queries.clone(),
+        );
+        registry.register(
+            "prefix_cache_hits",
+            "Tokens found in the prefix cache on admission, and so not computed",
+            self.prefix_cache_hits.clone(),
+        );
         registry.register("prompt_tokens", "Prompt tokens of finished requests", self.prompt_tokens.clone());
         registry.register("generation_tokens", "Tokens generated", self.generation_tokens.clone());
         registry.register("request_finished", "Requests finished, by reason", self.finished.clone());
@@ -259,6 +273,12 @@ impl Metrics {
                 state.samples.pop_front();
             }
         }
+    }
+
+    /// Tokens looked for and found in the prefix cache, since the start.
+    pub fn on_prefix_cache(&self, queries: u64, hits: u64) {
+        raise(&self.prefix_cache_queries, queries);
+        raise(&self.prefix_cache_hits, hits);
     }
 
     /// Tokens generated since the start.

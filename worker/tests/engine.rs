@@ -16,6 +16,7 @@ use eoscast_worker::metrics::Metrics;
 use eoscast_worker::runner::scripted::peaked_logits;
 use eoscast_worker::runner::{ModelSpec, ScriptedRunner};
 use eoscast_worker::text::Vocabulary;
+use proptest::prelude::*;
 use tokio_stream::StreamExt;
 
 const VOCAB: usize = 128;
@@ -35,9 +36,11 @@ struct Setup {
     policy: &'static str,
     max_waiting: usize,
     max_running: u32,
+    prefix_cache: bool,
 }
 
-const ROOMY: Setup = Setup { num_blocks: 1024, policy: "fcfs+aggressive+lifo", max_waiting: 64, max_running: 16 };
+const ROOMY: Setup =
+    Setup { num_blocks: 1024, policy: "fcfs+aggressive+lifo", max_waiting: 64, max_running: 16, prefix_cache: true };
 
 impl Setup {
     fn start(&self, script: impl FnMut(&[u32]) -> Vec<f32> + Send + 'static) -> (EngineHandle, EngineThread) {
@@ -66,6 +69,7 @@ impl Setup {
             policy: self.policy.parse().unwrap(),
             max_waiting: self.max_waiting,
             estimate_max_age: 8,
+            prefix_cache: self.prefix_cache,
         };
         let run = WorkerRun { worker_id: "w".to_owned().try_into().unwrap(), epoch: 1 };
         let vocabulary = Arc::new(Ascii((0..VOCAB as u8).collect()));
@@ -202,6 +206,111 @@ async fn replies_are_the_same_alone_together_and_with_preemption() {
         }
         assert_eq!(engine.metrics().load().0.preemptions > 0, must_preempt);
     }
+}
+
+#[tokio::test]
+async fn a_second_request_computes_only_what_the_first_did_not() {
+    let preamble = "You are a terse assistant. ".repeat(38)[..1000].to_owned();
+    let mut replies = Vec::new();
+    for prefix_cache in [false, true] {
+        let (engine, _thread) = Setup { prefix_cache, ..ROOMY }.start(babbles);
+        for question in ["Why?", "When?"] {
+            let outcome =
+                collect(engine.submit(request("a", &(preamble.clone() + question), 40)).unwrap()).await.unwrap();
+            replies.push((outcome.tokens, outcome.complete.cached_prompt_tokens));
+        }
+        let metrics = engine.metrics().encode(engine.link()).unwrap();
+        let hits = if prefix_cache { "eoscast_prefix_cache_hits_total 1000\n" } else { "hits_total 0\n" };
+        assert!(metrics.contains(hits), "{metrics}");
+    }
+    let [(why, 0), (when, 0), (cached_why, 0), (cached_when, 1000)] = &replies[..] else { panic!("{replies:?}") };
+    assert_eq!((why, when), (cached_why, cached_when));
+}
+
+/// A request of a run in which several share what they begin with.
+#[derive(Clone, Debug)]
+struct Chat {
+    preamble: usize,
+    preamble_tokens: usize,
+    question: String,
+    max_tokens: u32,
+    /// The client leaves after so many tokens.
+    patience: usize,
+}
+
+fn chat() -> impl Strategy<Value = Chat> {
+    let patience = prop_oneof![4 => Just(usize::MAX), 1 => 0usize..20];
+    (0usize..3, 0usize..60, "[a-c]{1,12}", 1u32..60, patience).prop_map(
+        |(preamble, preamble_tokens, question, max_tokens, patience)| Chat {
+            preamble,
+            preamble_tokens,
+            question,
+            max_tokens,
+            patience,
+        },
+    )
+}
+
+/// The tokens of each reply, as far as its client listened, and the preemptions and cached tokens of all.
+async fn converse(setup: &Setup, chats: &[Chat]) -> (Vec<Vec<u32>>, u64, u32) {
+    let (engine, _thread) = setup.start(babbles);
+    let replies: Vec<Reply> = (0..)
+        .zip(chats)
+        .map(|(i, chat)| {
+            let preamble = ["x", "yy", "xyz"][chat.preamble].repeat(60);
+            let prompt = format!("{}{}", &preamble[..chat.preamble_tokens], chat.question);
+            let mut request = request(&format!("r{i}"), &prompt, chat.max_tokens);
+            // The same question gets the same answer, so that replies are shared too.
+            request.seed = 1;
+            engine.submit(request).unwrap()
+        })
+        .collect();
+    let (mut tokens, mut cached) = (Vec::new(), 0);
+    for (mut reply, chat) in replies.into_iter().zip(chats) {
+        let mut heard = Vec::new();
+        while heard.len() < chat.patience {
+            match reply.next().await.unwrap().unwrap() {
+                ReplyEvent::Chunk(chunk) => heard.extend(chunk.token_ids),
+                ReplyEvent::Complete(complete) => {
+                    cached += complete.cached_prompt_tokens;
+                    break;
+                }
+            }
+        }
+        tokens.push(heard);
+    }
+    (tokens, engine.metrics().load().0.preemptions, cached)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn replies_are_the_same_with_and_without_a_prefix_cache(
+        chats in prop::collection::vec(chat(), 1..24),
+        num_blocks in 40usize..120,
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let setup = Setup { num_blocks, ..ROOMY };
+        runtime.block_on(async {
+            let alone = converse(&Setup { prefix_cache: false, max_running: 1, ..ROOMY }, &chats).await.0;
+            for policy in ["fcfs+aggressive+lifo", "srpt"] {
+                prop_assert_eq!(&converse(&Setup { policy, ..setup }, &chats).await.0, &alone);
+            }
+            Ok(())
+        })?;
+    }
+}
+
+#[tokio::test]
+async fn a_preempted_request_comes_back_to_the_same_reply_through_the_prefix_cache() {
+    let chat =
+        |preamble| Chat { preamble, preamble_tokens: 40, question: "abc".into(), max_tokens: 60, patience: usize::MAX };
+    let chats: Vec<Chat> = (0..24).map(|i| chat(i % 3)).collect();
+    let alone = converse(&Setup { prefix_cache: false, max_running: 1, ..ROOMY }, &chats).await.0;
+    let (tokens, preemptions, cached) = converse(&Setup { num_blocks: 40, ..ROOMY }, &chats).await;
+    assert_eq!(tokens, alone);
+    assert!(preemptions > 0 && cached > 0, "{preemptions} preemptions, {cached} tokens cached");
 }
 
 #[tokio::test]

@@ -56,6 +56,7 @@ impl From<Complete> for pb::Complete {
                 prompt_tokens: complete.prompt_tokens,
                 completion_tokens: complete.completion_tokens,
                 preemptions: complete.preemptions,
+                cached_prompt_tokens: complete.cached_prompt_tokens,
             }),
             timings: Some(pb::Timings {
                 queue: duration(complete.queue),

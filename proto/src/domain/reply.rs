@@ -59,6 +59,8 @@ pub struct Complete {
     pub matched_stop: Option<MatchedStop>,
     /// Tokens of the prompt.
     pub prompt_tokens: u32,
+    /// Those of them that the prefix cache had.
+    pub cached_prompt_tokens: u32,
     /// Tokens generated.
     pub completion_tokens: u32,
     /// Times the request lost its KV blocks.

@@ -10,7 +10,8 @@
 //! - `view`: what a rule sees of a request; `plan`: what the engine gets, and what it gives back
 //! - `policy`: a named policy = `order` + `admit` + `victim`, one file per rule
 //! - `forecast`: a distribution over remaining length; [`peak`]: the future peak of KV use
-//! - `blocks`: ids and counts of KV blocks; `queue`: the waiting requests in rank order
+//! - `blocks`: ids and counts of KV blocks; `prefix`: the hashes by which full ones are found again
+//! - `queue`: the waiting requests in rank order
 
 mod admit;
 mod blocks;
@@ -20,6 +21,7 @@ mod order;
 pub mod peak;
 mod plan;
 mod policy;
+mod prefix;
 mod queue;
 mod scheduler;
 mod victim;
@@ -31,6 +33,7 @@ pub use forecast::{Forecast, LEVELS};
 pub use order::Order;
 pub use plan::{StepOutcome, StepPlan, Work, WorkDone};
 pub use policy::{Policy, PolicyError};
+pub use prefix::{BlockHash, PrefixHasher};
 pub use scheduler::{AddError, Scheduler, Stats};
 pub use victim::Victim;
 pub use view::{Request, RequestKey, RequestView};

@@ -10,6 +10,7 @@ use crate::config::{ConfigError, SchedulerConfig};
 use crate::forecast::Forecast;
 use crate::plan::{StepOutcome, StepPlan, Work};
 use crate::policy::Policy;
+use crate::prefix::BlockHash;
 use crate::queue::{Rank, WaitingQueue};
 use crate::view::{Outlook, Request, RequestKey, RequestView};
 
@@ -25,6 +26,10 @@ type ForecastFn<'a> = dyn FnMut(&RequestView) -> Option<Forecast> + 'a;
 /// `max_batched_tokens`, then waiting requests are admitted to what is left. When the decodes' blocks run out, requests
 /// are preempted: their blocks are freed, their tokens kept, and they go to the head of the queue. A step that preempts
 /// admits nobody.
+///
+/// A full block whose content is told by [`extend_hashes`](Self::extend_hashes) may be found again by any request with
+/// the same prefix when it is admitted, from the step after the one that computed it until its memory is needed. What
+/// is found need not be computed, except for the last known token, which gives the logits.
 #[derive(Debug)]
 pub struct Scheduler {
     config: SchedulerConfig,
@@ -41,16 +46,28 @@ pub struct Scheduler {
     preemptions: u64,
     recomputed_tokens: u64,
     admissions: u64,
+    prefix_queries: u64,
+    prefix_hits: u64,
 }
 
 #[derive(Debug)]
 struct Sequence {
     view: RequestView,
     table: BlockTable,
+    /// Of its first full blocks of known tokens.
+    hashes: Vec<BlockHash>,
     /// Tokens of the work planned and not yet applied.
     planned: u32,
     /// Most tokens that were ever computed: below it work is done again.
     computed_before: u32,
+}
+
+impl Sequence {
+    /// The hashes of the blocks that it may find instead of computing: the last known token is never in them.
+    fn reusable(&self, block_size: u32) -> &[BlockHash] {
+        let blocks = ((self.view.known() - 1) / block_size) as usize;
+        &self.hashes[..blocks.min(self.hashes.len())]
+    }
 }
 
 /// Counts of the scheduler.
@@ -60,7 +77,7 @@ pub struct Stats {
     pub running: usize,
     /// Requests that wait, preempted ones among them.
     pub waiting: usize,
-    /// KV blocks in use.
+    /// KV blocks held by running requests; one that several share counts once.
     pub blocks_used: u32,
     /// KV blocks of the budget.
     pub blocks_total: u32,
@@ -70,6 +87,10 @@ pub struct Stats {
     pub recomputed_tokens_total: u64,
     /// Admissions since the start; a preempted request counts again.
     pub admitted_total: u64,
+    /// Tokens looked for in the prefix cache by admissions since the start, in full blocks.
+    pub prefix_queries_total: u64,
+    /// Those of them that were found, and so not computed.
+    pub prefix_hits_total: u64,
 }
 
 /// A request the scheduler cannot take.
@@ -126,6 +147,8 @@ impl Scheduler {
             preemptions: 0,
             recomputed_tokens: 0,
             admissions: 0,
+            prefix_queries: 0,
+            prefix_hits: 0,
         })
     }
 
@@ -146,10 +169,27 @@ impl Scheduler {
             return Err(AddError::NeverFits { tokens, kv_tokens });
         }
         let view = RequestView { request, generated: 0, computed: 0, preemptions: 0, first_admitted: None };
-        let sequence = Sequence { view, table: BlockTable::default(), planned: 0, computed_before: 0 };
+        let (table, hashes) = (BlockTable::default(), Vec::new());
+        let sequence = Sequence { view, table, hashes, planned: 0, computed_before: 0 };
         self.live.insert(request.key, sequence);
         self.arrived.push(request.key);
         Ok(())
+    }
+
+    /// Tells the hashes of further full blocks of a request's known tokens: they follow those in
+    /// [`block_hashes`](Self::block_hashes). To be called when it is added and when tokens were appended; a request
+    /// without hashes shares nothing. Hashes beyond the known tokens, and of requests that are not live, are passed
+    /// over.
+    pub fn extend_hashes(&mut self, key: RequestKey, further: impl IntoIterator<Item = BlockHash>) {
+        if let Some(Sequence { view, hashes, .. }) = self.live.get_mut(&key) {
+            let full_blocks = (view.known() / self.config.block_size) as usize;
+            hashes.extend(further.into_iter().take(full_blocks - hashes.len()));
+        }
+    }
+
+    /// The hashes of a request's first full blocks, as far as they were told.
+    pub fn block_hashes(&self, key: RequestKey) -> &[BlockHash] {
+        self.live.get(&key).map_or(&[], |sequence| &sequence.hashes)
     }
 
     /// Ends a request, waiting or running, and frees its blocks. Answers whether it was live.
@@ -176,7 +216,7 @@ impl Scheduler {
     pub fn apply(&mut self, outcome: &StepOutcome) {
         let mut some_ended = false;
         for done in &outcome.work {
-            let Some(Sequence { view, planned, computed_before, .. }) = self.live.get_mut(&done.key) else {
+            let Some(Sequence { view, table, hashes, planned, computed_before }) = self.live.get_mut(&done.key) else {
                 continue;
             };
             if *planned == 0 {
@@ -184,8 +224,13 @@ impl Scheduler {
             }
             view.generated = view.generated.saturating_add(done.appended).min(view.request.max_tokens);
             // The token sampled last is not computed yet.
+            let first_filled = (view.computed / self.config.block_size) as usize;
             view.computed = (view.computed + std::mem::take(planned)).min(view.known() - 1);
             *computed_before = view.computed.max(*computed_before);
+            let filled = (view.computed / self.config.block_size) as usize;
+            for (index, &hash) in hashes.iter().enumerate().take(filled).skip(first_filled) {
+                self.pool.publish(table, index, hash);
+            }
             if done.finished || view.generated == view.request.max_tokens {
                 some_ended |= self.end(done.key);
             }
@@ -215,6 +260,8 @@ impl Scheduler {
             preemptions_total: self.preemptions,
             recomputed_tokens_total: self.recomputed_tokens,
             admitted_total: self.admissions,
+            prefix_queries_total: self.prefix_queries,
+            prefix_hits_total: self.prefix_hits,
         }
     }
 
@@ -280,26 +327,44 @@ impl Scheduler {
         }
         self.rank_waiting(forecast);
         let running = self.running_outlooks(self.gate.uses_forecast(), forecast);
-        self.gate.reset(&running);
+        let tables: Vec<&[u32]> = self.running.iter().map(|key| self.live[key].table.ids()).collect();
+        self.gate.reset(&running, &tables);
         while self.running.len() < max_running && budget > 0 {
             let Some(key) = self.waiting.first() else {
                 break;
             };
-            let outlook = self.outlook(key, self.gate.uses_forecast(), forecast);
-            let step_blocks = self.config.blocks_for(outlook.view.pending().min(budget));
+            let mut outlook = self.outlook(key, self.gate.uses_forecast(), forecast);
+            let cached = self.pool.cached_prefix(self.sequence(key).reusable(self.config.block_size));
+            outlook.view.computed = cached.blocks * self.config.block_size;
+            let end = outlook.view.computed + outlook.view.pending().min(budget);
+            // Blocks that are held already cost nothing.
+            let step_blocks = self.config.blocks_for(end) - (cached.blocks - cached.idle);
             if !self.running.is_empty() && !self.gate.fits(&outlook, step_blocks, self.pool.free()) {
                 break;
             }
             self.gate.add(&outlook);
             self.waiting.remove(key);
-            self.running.push(key);
-            if let Some(Sequence { view, .. }) = self.live.get_mut(&key) {
-                view.first_admitted.get_or_insert(now);
-            }
-            self.admissions += 1;
+            self.start(key, now);
             plan.admitted.push(key);
             budget -= self.plan_work(key, budget, plan);
         }
+    }
+
+    /// Puts a request at the end of the running batch, with what the cache has of it.
+    fn start(&mut self, key: RequestKey, now: f64) {
+        let Some(sequence) = self.live.get_mut(&key) else {
+            return;
+        };
+        let block_size = self.config.block_size;
+        let reusable = sequence.reusable(block_size);
+        let found = self.pool.reuse(reusable);
+        self.prefix_queries += reusable.len() as u64 * u64::from(block_size);
+        self.prefix_hits += u64::from(found.len()) * u64::from(block_size);
+        self.admissions += 1;
+        self.running.push(key);
+        sequence.view.first_admitted.get_or_insert(now);
+        sequence.view.computed = found.len() * block_size;
+        sequence.table = found;
     }
 
     /// Ranks what arrived, and brings up to date the ranks whose turn it is.
@@ -335,7 +400,7 @@ impl Scheduler {
 
     /// Plans as many pending tokens of a request as `budget` and the free blocks allow; answers how many.
     fn plan_work(&mut self, key: RequestKey, budget: u32, plan: &mut StepPlan) -> u32 {
-        let Some(Sequence { view, table, planned, computed_before }) = self.live.get_mut(&key) else {
+        let Some(Sequence { view, table, planned, computed_before, .. }) = self.live.get_mut(&key) else {
             return 0;
         };
         let room = (table.len() + self.pool.free()) * self.config.block_size - view.computed;

@@ -33,7 +33,7 @@ proptest! {
         order in prop::sample::select(vec!["fcfs", "srpt-pred"]),
     ) {
         let report = scenario.run(&format!("{order}+conservative+longest-remaining"));
-        prop_assert_eq!(report.preemptions, 0);
+        prop_assert_eq!(report.stats.preemptions_total, 0);
     }
 
     #[test]
@@ -43,7 +43,7 @@ proptest! {
         level in prop::sample::select(vec![0.01, 0.5, 0.8, 0.99]),
     ) {
         let report = scenario.run(&format!("{order}+peak({level})+lifo"));
-        prop_assert_eq!(report.preemptions, 0);
+        prop_assert_eq!(report.stats.preemptions_total, 0);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Options of the engine.
 
-use clap::Args;
+use clap::{ArgAction, Args};
 use eoscast_sched::{Policy, SchedulerConfig};
 
 use crate::engine::EngineConfig;
@@ -24,6 +24,9 @@ pub(super) struct EngineArgs {
     /// Tokens after which an estimate is stale, so that the scheduler falls back to the prior, then to max_tokens.
     #[arg(long, env = "EOSCAST_ESTIMATE_MAX_AGE", default_value_t = 32, value_name = "TOKENS")]
     estimate_max_age: u32,
+    /// Whether requests with a common prefix share its KV blocks, and blocks that nobody uses are kept for the next.
+    #[arg(long, env = "EOSCAST_PREFIX_CACHE", default_value_t = true, action = ArgAction::Set, value_name = "BOOL")]
+    prefix_cache: bool,
 }
 
 impl EngineArgs {
@@ -40,6 +43,7 @@ impl EngineArgs {
             policy: self.policy,
             max_waiting: self.max_waiting,
             estimate_max_age: self.estimate_max_age,
+            prefix_cache: self.prefix_cache,
         }
     }
 }

@@ -141,6 +141,7 @@ async fn print_json(mut reply: Reply) -> anyhow::Result<()> {
                     "text": text,
                     "finish_reason": complete.finish_reason,
                     "prompt_tokens": complete.prompt_tokens,
+                    "cached_prompt_tokens": complete.cached_prompt_tokens,
                     "completion_tokens": complete.completion_tokens,
                     "seed": complete.seed,
                     "first_token_s": complete.first_token.as_secs_f64(),

@@ -43,6 +43,8 @@ pub(crate) struct Sequence {
     pub(crate) last_token: Option<Instant>,
     first_token: Option<Instant>,
     preemptions: u32,
+    /// Tokens that the prefix cache had on the first admission.
+    cached: Option<u32>,
     queue_slot: Option<OwnedSemaphorePermit>,
     live: LiveId,
 }
@@ -64,6 +66,7 @@ impl Sequence {
             last_token: None,
             first_token: None,
             preemptions: 0,
+            cached: None,
             queue_slot: Some(queue_slot),
             live,
         }
@@ -88,8 +91,10 @@ impl Sequence {
         self.request.deadline.is_some_and(|deadline| deadline <= now)
     }
 
-    pub(crate) fn on_admitted(&mut self, now: Instant) {
+    /// It is in the step that begins, with work from position `start` on.
+    pub(crate) fn on_scheduled(&mut self, now: Instant, start: u32) {
         self.admitted.get_or_insert(now);
+        self.cached.get_or_insert(start);
         self.queue_slot = None;
     }
 
@@ -174,6 +179,7 @@ impl Sequence {
             matched_stop,
             // Both are bounded by the context length.
             prompt_tokens: self.request.prompt.len() as u32,
+            cached_prompt_tokens: self.cached.unwrap_or(0),
             completion_tokens: self.generated(),
             preemptions: self.preemptions,
             queue: since(self.admitted),

@@ -1,12 +1,15 @@
 //! The loop: schedule, execute, apply.
 
 use std::collections::HashMap;
+use std::hash::RandomState;
 use std::sync::Arc;
 use std::time::Instant;
 
 use eoscast_proto::domain::{EngineLoad, FinishReason, RequestEnded, RequestId};
 use eoscast_proto::status::ServiceError;
-use eoscast_sched::{Policy, Request, RequestKey, Scheduler, SchedulerConfig, StepOutcome, StepPlan, WorkDone};
+use eoscast_sched::{
+    Policy, PrefixHasher, Request, RequestKey, Scheduler, SchedulerConfig, StepOutcome, StepPlan, WorkDone,
+};
 use tokio::sync::mpsc;
 use tracing::{error, info};
 
@@ -29,6 +32,8 @@ pub struct EngineConfig {
     pub max_waiting: usize,
     /// Tokens after which an estimate is stale.
     pub estimate_max_age: u32,
+    /// Whether requests with a common prefix share its KV blocks.
+    pub prefix_cache: bool,
 }
 
 /// The engine thread's state.
@@ -41,6 +46,8 @@ pub(crate) struct Engine {
     keys: HashMap<RequestId, RequestKey>,
     next_key: RequestKey,
     estimate_max_age: u32,
+    /// None: the prefix cache is off.
+    prefix_hasher: Option<PrefixHasher>,
     commands: mpsc::UnboundedReceiver<Command>,
     drain_until: Option<Instant>,
     link: PredictorLink,
@@ -71,6 +78,9 @@ impl Engine {
             keys: HashMap::new(),
             next_key: 0,
             estimate_max_age: config.estimate_max_age,
+            prefix_hasher: config
+                .prefix_cache
+                .then(|| PrefixHasher::new(config.scheduler.block_size, [RandomState::new(), RandomState::new()])),
             commands,
             drain_until: None,
             link,
@@ -147,12 +157,21 @@ impl Engine {
             Ok(()) => {
                 self.keys.insert(sequence.id().clone(), key);
                 self.sequences.insert(key, sequence);
+                self.tell_hashes(key);
             }
             Err(refused) => {
                 error!(request_id = %sequence.id(), %refused, "a prepared request was refused");
                 self.report.ended.push(ended(&sequence, FinishReason::Error));
                 sequence.fail(ServiceError::Internal(refused.to_string()));
             }
+        }
+    }
+
+    /// Tells the scheduler what blocks the request's tokens have filled, so that others can share them.
+    fn tell_hashes(&mut self, key: RequestKey) {
+        if let (Some(hasher), Some(sequence)) = (&self.prefix_hasher, self.sequences.get(&key)) {
+            let further = hasher.further(self.scheduler.block_hashes(key), &sequence.tokens);
+            self.scheduler.extend_hashes(key, further);
         }
     }
 
@@ -193,9 +212,9 @@ impl Engine {
         let basis = in_step.map(|sequence| estimates.basis(sequence.id(), sequence.generated(), max_age)).max();
         drop(estimates);
         self.metrics.on_scheduled(basis);
-        for key in &plan.admitted {
-            if let Some(sequence) = self.sequences.get_mut(key) {
-                sequence.on_admitted(now);
+        for work in &plan.work {
+            if let Some(sequence) = self.sequences.get_mut(&work.key) {
+                sequence.on_scheduled(now, work.start);
             }
         }
         for key in &plan.preempted {
@@ -263,6 +282,9 @@ impl Engine {
         for (key, ending) in endings {
             self.close(key, ending, None);
         }
+        for work in plan.work.iter().filter(|work| work.samples) {
+            self.tell_hashes(work.key);
+        }
         for key in broken {
             error!(request = key, "the model gave logits that are no distribution");
             self.cut(key, Some(ServiceError::Internal("the model gave logits that are no distribution".into())));
@@ -306,6 +328,7 @@ impl Engine {
             generated_tokens: self.metrics.generated_tokens(),
         };
         self.metrics.on_load(load);
+        self.metrics.on_prefix_cache(stats.prefix_queries_total, stats.prefix_hits_total);
         load
     }
 }

@@ -4,6 +4,7 @@
 
 mod file;
 mod forward;
+mod prefix_cache;
 mod score;
 mod text;
 mod tiny;

@@ -1,5 +1,6 @@
 //! Prompt and `max_tokens` of the whole batch are reserved up front, so that nobody is ever preempted.
 
+use super::sharing::charged_before;
 use crate::config::SchedulerConfig;
 use crate::view::Outlook;
 
@@ -14,8 +15,10 @@ impl Reservation {
         Self { config, reserved_blocks: 0 }
     }
 
-    pub(super) fn reset(&mut self, running: &[Outlook]) {
-        self.reserved_blocks = running.iter().map(|outlook| self.blocks(outlook)).sum();
+    pub(super) fn reset(&mut self, running: &[Outlook], tables: &[&[u32]]) {
+        let apart: u32 = running.iter().map(|outlook| self.blocks(outlook)).sum();
+        let shared: u32 = charged_before(tables.iter().copied(), self.config.num_blocks).sum();
+        self.reserved_blocks = apart - shared;
     }
 
     pub(super) fn fits(&self, candidate: &Outlook) -> bool {
@@ -43,9 +46,21 @@ mod tests {
         let config = SchedulerConfig { block_size: 16, num_blocks: 20, max_running: 8, max_batched_tokens: 64 };
         let mut reservation = Reservation::new(config);
         let outlook = Outlook::new(view(1), None);
-        reservation.reset(&[outlook]);
+        reservation.reset(&[outlook], &[&[0]]);
         assert!(reservation.fits(&outlook));
         reservation.add(&outlook);
         assert!(!reservation.fits(&outlook));
+    }
+
+    #[test]
+    fn what_running_requests_share_is_reserved_once() {
+        let config = SchedulerConfig { block_size: 4, num_blocks: 82, max_running: 8, max_batched_tokens: 64 };
+        let mut reservation = Reservation::new(config);
+        let outlook = Outlook::new(view(1), None);
+        // 28 blocks each.
+        for (tables, fits) in [([&[0, 1, 2], &[3, 4, 5]], false), ([&[0, 1, 2], &[0, 1, 5]], true)] {
+            reservation.reset(&[outlook; 2], &tables.map(|table| &table[..]));
+            assert_eq!(reservation.fits(&outlook), fits, "{tables:?}");
+        }
     }
 }

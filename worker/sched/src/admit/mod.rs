@@ -3,10 +3,14 @@
 //! The queue is served from its head: the first that does not fit ends the step's admissions, so that a large request
 //! is not passed over for ever. With nothing running the first is always admitted; alone it fits, or it would not have
 //! been added.
+//!
+//! A block that running requests share is charged once. A request to be admitted is charged for all of its blocks, and
+//! for what it shares only from the next step on as a running one.
 
 mod aggressive;
 mod conservative;
 mod peak;
+mod sharing;
 
 use std::fmt;
 
@@ -82,12 +86,12 @@ impl Gate {
         }
     }
 
-    /// Starts a step with the running batch, in running order.
-    pub(crate) fn reset(&mut self, running: &[Outlook]) {
+    /// Starts a step with the running batch and the block tables of its requests, in running order.
+    pub(crate) fn reset(&mut self, running: &[Outlook], tables: &[&[u32]]) {
         match self {
             Self::Aggressive => {}
-            Self::Conservative(reservation) => reservation.reset(running),
-            Self::Peak(peak) => peak.reset(running),
+            Self::Conservative(reservation) => reservation.reset(running, tables),
+            Self::Peak(peak) => peak.reset(running, tables),
         }
     }
 

@@ -5,7 +5,13 @@
 //! is in prefill are not decoding yet; so of each step at least `max_batched_tokens - requests ahead` tokens go to the
 //! prefill of a request and of those ahead of it. That bounds the delay. It is counted as that many more tokens to
 //! generate, which is never too little: with true remaining lengths nobody is preempted.
+//!
+//! Of the requests that share a block the one that ends last is charged for it, as the block is held until then. A
+//! block less in each of its steps is a block's tokens less held: in `ceil((held + j - 1) / B)` both come to the same.
 
+use std::cmp::Reverse;
+
+use super::sharing::charged_before;
 use crate::config::SchedulerConfig;
 use crate::peak::{Footprint, PeakProfile};
 use crate::view::{Outlook, RequestView};
@@ -18,7 +24,7 @@ pub(super) const LEVEL: f32 = 0.6;
 #[derive(Debug)]
 pub(crate) struct FuturePeak {
     level: f32,
-    num_blocks: u32,
+    config: SchedulerConfig,
     profile: PeakProfile,
     prefill: PrefillQueue,
 }
@@ -27,21 +33,30 @@ impl FuturePeak {
     pub(super) fn new(level: f32, config: SchedulerConfig) -> Self {
         Self {
             level,
-            num_blocks: config.num_blocks,
+            config,
             profile: PeakProfile::new(config.block_size),
             prefill: PrefillQueue::new(config.max_batched_tokens),
         }
     }
 
-    pub(super) fn reset(&mut self, running: &[Outlook]) {
-        let mut prefill = PrefillQueue::new(self.prefill.max_batched_tokens);
-        self.profile.reset(running.iter().map(|outlook| footprint(outlook, self.level, &mut prefill)));
-        self.prefill = prefill;
+    pub(super) fn reset(&mut self, running: &[Outlook], tables: &[&[u32]]) {
+        let SchedulerConfig { block_size, num_blocks, max_batched_tokens, .. } = self.config;
+        self.prefill = PrefillQueue::new(max_batched_tokens);
+        let footprints = running.iter().map(|outlook| footprint(outlook, self.level, &mut self.prefill));
+        let mut batch: Vec<(Footprint, &[u32])> = footprints.zip(tables.iter().copied()).collect();
+        batch.sort_by_key(|(footprint, _)| Reverse(footprint.steps));
+        let shared = charged_before(batch.iter().map(|&(_, table)| table), num_blocks);
+        // A shared block is full, and the token computed next is in none: `held` stays above 0.
+        let charged = batch
+            .iter()
+            .zip(shared)
+            .map(|(&(Footprint { held, steps }, _), blocks)| Footprint { held: held - blocks * block_size, steps });
+        self.profile.reset(charged);
     }
 
     pub(super) fn fits(&self, candidate: &Outlook) -> bool {
         let new = footprint(candidate, self.level, &mut self.prefill.clone());
-        self.profile.peak_with(new) <= u64::from(self.num_blocks)
+        self.profile.peak_with(new) <= u64::from(self.config.num_blocks)
     }
 
     pub(super) fn add(&mut self, admitted: &Outlook) {
@@ -102,8 +117,24 @@ mod tests {
         // Step 5: 44 + 14 when the first ends; step 20: 29.
         for (num_blocks, fits) in [(58, true), (57, false)] {
             let mut peak = FuturePeak::new(0.5, config(num_blocks));
-            peak.reset(&[decoding(30, 5)]);
+            peak.reset(&[decoding(30, 5)], &[&[]]);
             assert_eq!(peak.fits(&newcomer), fits, "{num_blocks}");
+        }
+    }
+
+    #[test]
+    fn a_shared_block_is_held_until_the_last_of_its_requests_ends() {
+        let newcomer = Outlook::new(view(2), Some(Forecast::certain(20)));
+        // Step 3: 42 + 42 + 12 tokens when the first ends; step 20: 59 + 29. Of these 10 are shared, and in step 20 one
+        // request alone holds them.
+        for (num_blocks, shares, fits) in [(96, false, true), (95, false, false), (88, true, true), (87, true, false)] {
+            let mut peak = FuturePeak::new(0.5, config(num_blocks));
+            let table: Vec<u32> = (0..10).collect();
+            let other: Vec<u32> = if shares { table.clone() } else { (10..20).collect() };
+            for (first, second) in [(3, 20), (20, 3)] {
+                peak.reset(&[decoding(30, first), decoding(30, second)], &[&table, &other]);
+                assert_eq!(peak.fits(&newcomer), fits, "{num_blocks} {shares}");
+            }
         }
     }
 
@@ -112,7 +143,7 @@ mod tests {
         let uniform = Forecast { mean: 50.0, quantiles: LEVELS.map(|level| 100.0 * level) };
         let newcomer = Outlook::new(view(2), Some(uniform));
         let mut peak = FuturePeak::new(0.5, config(80));
-        peak.reset(&[]);
+        peak.reset(&[], &[]);
         assert!(peak.fits(&newcomer));
         peak = FuturePeak::new(0.9, config(80));
         assert!(!peak.fits(&newcomer));
@@ -121,7 +152,7 @@ mod tests {
     #[test]
     fn an_admitted_request_counts_for_the_next() {
         let mut peak = FuturePeak::new(0.5, config(50));
-        peak.reset(&[]);
+        peak.reset(&[], &[]);
         let newcomer = Outlook::new(view(2), Some(Forecast::certain(20)));
         assert!(peak.fits(&newcomer));
         peak.add(&newcomer);

@@ -1,9 +1,11 @@
 //! A pretended engine around the scheduler that checks every plan.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{BuildHasherDefault, DefaultHasher};
 
 use eoscast_sched::{
-    Forecast, Policy, Request, RequestKey, RequestView, Scheduler, SchedulerConfig, StepOutcome, StepPlan, WorkDone,
+    Forecast, Policy, PrefixHasher, Request, RequestKey, RequestView, Scheduler, SchedulerConfig, Stats, StepOutcome,
+    StepPlan, WorkDone,
 };
 use proptest::prelude::*;
 
@@ -19,6 +21,9 @@ pub(crate) struct Job {
     pub(crate) length: u32,
     pub(crate) priority: i32,
     pub(crate) abort_step: Option<u32>,
+    /// Its first tokens, prompt or not, are those of every job with `family`, as far as both go.
+    pub(crate) common_tokens: u32,
+    pub(crate) family: u32,
 }
 
 /// Where forecasts come from.
@@ -35,6 +40,8 @@ pub(crate) struct Scenario {
     pub(crate) config: SchedulerConfig,
     pub(crate) jobs: Vec<Job>,
     pub(crate) forecaster: Forecaster,
+    /// Whether the scheduler is told what the blocks hold.
+    pub(crate) prefix_cache: bool,
 }
 
 /// What a scenario came to.
@@ -43,7 +50,7 @@ pub(crate) struct Report {
     pub(crate) plans: Vec<StepPlan>,
     /// Keys in the order of first admission.
     pub(crate) first_admissions: Vec<RequestKey>,
-    pub(crate) preemptions: u64,
+    pub(crate) stats: Stats,
 }
 
 fn mix(mut x: u64) -> u64 {
@@ -85,13 +92,17 @@ impl Scenario {
         let mut scheduler = Scheduler::new(self.config, policy).unwrap();
         let mut running = BTreeSet::new();
         let mut live = BTreeMap::new();
-        let mut report = Report { plans: Vec::new(), first_admissions: Vec::new(), preemptions: 0 };
+        let mut report = Report { plans: Vec::new(), first_admissions: Vec::new(), stats: Stats::default() };
+        let half = BuildHasherDefault::<DefaultHasher>::default();
+        let hasher = PrefixHasher::new(self.config.block_size, [half.clone(), half]);
+        let mut memory = vec![None; (self.config.num_blocks * self.config.block_size) as usize];
         let mut step = 0;
         while step == 0 || !live.is_empty() || self.jobs.iter().any(|job| job.arrival_step >= step) {
             assert!(step <= self.step_limit(), "no end after {step} steps");
             for (key, job) in (0..).zip(&self.jobs) {
                 if job.arrival_step == step {
                     scheduler.add(job.request(key)).unwrap();
+                    self.tell_hashes(&mut scheduler, key, &hasher);
                     live.insert(key, *job);
                 }
                 if job.abort_step == Some(step) {
@@ -113,6 +124,7 @@ impl Scenario {
                 }
             }
             self.check(&scheduler, &plan, &live, &running, &decoding);
+            self.compute(&scheduler, &plan, &mut memory);
 
             let done = plan.work.iter().map(|work| {
                 let generated = scheduler.view(work.key).unwrap().generated + u32::from(work.samples);
@@ -121,16 +133,71 @@ impl Scenario {
             });
             let outcome = StepOutcome { work: done.collect() };
             scheduler.apply(&outcome);
-            for done in outcome.work.iter().filter(|done| done.finished) {
-                live.remove(&done.key);
-                running.remove(&done.key);
+            for done in &outcome.work {
+                if done.finished {
+                    live.remove(&done.key);
+                    running.remove(&done.key);
+                } else {
+                    self.tell_hashes(&mut scheduler, done.key, &hasher);
+                }
             }
             report.plans.push(plan);
             step += 1;
         }
-        report.preemptions = scheduler.stats().preemptions_total;
-        assert_eq!(scheduler.stats().blocks_used, 0, "blocks leaked");
+        report.stats = scheduler.stats();
+        assert_eq!(report.stats.blocks_used, 0, "blocks leaked");
         report
+    }
+
+    fn tell_hashes<S: std::hash::BuildHasher>(
+        &self,
+        scheduler: &mut Scheduler,
+        key: RequestKey,
+        hasher: &PrefixHasher<S>,
+    ) {
+        if self.prefix_cache {
+            let known = scheduler.view(key).unwrap().known();
+            let tokens: Vec<u32> = (0..known).map(|position| self.token(key, position)).collect();
+            let further = hasher.further(scheduler.block_hashes(key), &tokens);
+            scheduler.extend_hashes(key, further);
+        }
+    }
+
+    /// A token that no other position has, nor another job, unless it is common to its family.
+    fn token(&self, key: RequestKey, position: u32) -> u32 {
+        let job = self.jobs[key as usize];
+        let origin = if position < job.common_tokens { job.family } else { 1000 + key as u32 };
+        origin << 8 | position
+    }
+
+    /// Writes the entries of a plan, and checks that those before them are there, as a forward pass reads them. An entry
+    /// is the token of its position, which stands for all before it too.
+    fn compute(&self, scheduler: &Scheduler, plan: &StepPlan, memory: &mut [Option<u32>]) {
+        let block_size = self.config.block_size;
+        let mut written = BTreeSet::new();
+        let slot = |table: &[u32], position: u32| {
+            (table[(position / block_size) as usize] * block_size + position % block_size) as usize
+        };
+        let check = |memory: &[Option<u32>], key, end| {
+            let table = scheduler.block_table(key);
+            for position in 0..end {
+                let entry = memory[slot(table, position)];
+                assert_eq!(entry, Some(self.token(key, position)), "request {key} at {position}");
+            }
+        };
+        for work in &plan.work {
+            check(memory, work.key, work.start);
+        }
+        for work in &plan.work {
+            let table = scheduler.block_table(work.key);
+            for position in work.start..work.start + work.tokens {
+                assert!(written.insert(slot(table, position)), "a slot written twice in a step");
+                memory[slot(table, position)] = Some(self.token(work.key, position));
+            }
+        }
+        for work in &plan.work {
+            check(memory, work.key, work.start + work.tokens);
+        }
     }
 
     fn check(
@@ -162,12 +229,21 @@ impl Scenario {
             assert!(worked.contains(key), "{key} runs and has no work");
         }
 
-        let mut blocks: Vec<u32> = running.iter().flat_map(|&key| scheduler.block_table(key)).copied().collect();
-        assert_eq!(blocks.len(), stats.blocks_used as usize, "blocks held by nobody that runs");
-        blocks.sort_unstable();
-        blocks.dedup();
-        assert_eq!(blocks.len(), stats.blocks_used as usize, "a block owned twice");
-        assert!(blocks.last().is_none_or(|&id| id < config.num_blocks));
+        let mut holders: BTreeMap<u32, Vec<RequestKey>> = BTreeMap::new();
+        for &key in running {
+            for &id in scheduler.block_table(key) {
+                holders.entry(id).or_default().push(key);
+            }
+        }
+        assert_eq!(holders.len(), stats.blocks_used as usize, "blocks held by nobody that runs");
+        assert!(holders.last_key_value().is_none_or(|(&id, _)| id < config.num_blocks));
+        for (id, keys) in holders.iter().filter(|(_, keys)| keys.len() > 1) {
+            for &key in keys {
+                let index = scheduler.block_table(key).iter().position(|other| other == id).unwrap() as u32;
+                let computed = scheduler.view(key).unwrap().computed;
+                assert!((index + 1) * config.block_size <= computed, "block {id} is shared and not full");
+            }
+        }
     }
 }
 
@@ -198,24 +274,23 @@ fn config() -> impl Strategy<Value = SchedulerConfig> {
 
 fn job() -> impl Strategy<Value = Job> {
     let abort_step = prop::option::weighted(0.15, 0u32..120);
-    (0u32..60, 1u32..=40, 1u32..=40, 1u32..=40, -1i32..=1, abort_step).prop_map(
-        |(arrival_step, prompt_tokens, max_tokens, length, priority, abort_step)| Job {
+    (0u32..60, 1u32..=40, 1u32..=40, 1u32..=40, -1i32..=1, abort_step, 0u32..=60, 0u32..3).prop_map(
+        |(arrival_step, prompt_tokens, max_tokens, length, priority, abort_step, common_tokens, family)| Job {
             arrival_step,
             prompt_tokens,
             max_tokens,
             length: length.min(max_tokens),
             priority,
             abort_step,
+            common_tokens,
+            family,
         },
     )
 }
 
 pub(crate) fn scenario(forecaster: impl Strategy<Value = Forecaster>) -> impl Strategy<Value = Scenario> {
-    (config(), prop::collection::vec(job(), 1..24), forecaster).prop_map(|(config, jobs, forecaster)| Scenario {
-        config,
-        jobs,
-        forecaster,
-    })
+    (config(), prop::collection::vec(job(), 1..24), forecaster, any::<bool>())
+        .prop_map(|(config, jobs, forecaster, prefix_cache)| Scenario { config, jobs, forecaster, prefix_cache })
 }
 
 pub(crate) fn any_forecaster() -> impl Strategy<Value = Forecaster> {
