@@ -10,7 +10,7 @@
 //! - [`kernels`]: CPU kernels as candle custom ops, each beside its plain-ops twin
 //! - [`text`]: tokenizer and chat template, both from the model file
 //! - [`scoring`]: log-probabilities of given replies
-//! - [`metrics`]: what is counted
+//! - [`metrics`]: what is counted; [`tensor_error`]: what the tensor library says when it fails
 
 pub mod cli;
 pub mod engine;
@@ -23,4 +23,5 @@ pub mod rpc;
 pub mod runner;
 pub mod scoring;
 pub mod server;
+pub mod tensor_error;
 pub mod text;

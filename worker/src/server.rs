@@ -51,6 +51,17 @@ pub async fn run(
     let (engine, engine_thread) =
         engine::handle::spawn(Box::new(runner), tokenizer, config.engine, link.clone(), metrics)?;
 
+    let (model, kv_tokens) = (engine.model().name.clone(), engine.model().num_blocks * engine.model().block_size);
+    info!(
+        addr = %grpc.local_addr()?,
+        http = %http.local_addr()?,
+        worker = %config.info.run.worker_id,
+        model,
+        policy = %config.info.engine.policy,
+        kv_tokens,
+        "listening"
+    );
+
     // The link outlives the engine, the listeners outlive both.
     let (stop_link, stop_listeners) = (CancellationToken::new(), CancellationToken::new());
     let link_task = link.spawn(stop_link.clone()).context("--predictor is not a URI such as http://127.0.0.1:50052")?;

@@ -8,7 +8,6 @@ use clap::Args;
 use eoscast_proto::domain::{WorkerId, WorkerRun};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-use tracing::info;
 
 use super::engine_args::EngineArgs;
 use super::model_args::{CacheArgs, ModelArgs};
@@ -61,15 +60,6 @@ async fn serve(args: &ServeArgs) -> anyhow::Result<()> {
     };
     let model = args.model.load(args.cache.kv_tokens, args.cache.block_size.into())?;
     let engine = args.engine.config(model.runner.spec());
-    info!(
-        addr = %grpc.local_addr()?,
-        http = %http.local_addr()?,
-        worker = %run.worker_id,
-        model = model.runner.spec().name,
-        policy = %engine.policy,
-        kv_tokens = model.runner.spec().num_blocks * model.runner.spec().block_size,
-        "listening"
-    );
     let config = ServerConfig {
         predictor: (args.predictor != "none").then(|| args.predictor.clone()),
         info: ServerInfo { run, started_at, engine },

@@ -115,7 +115,7 @@ mod tests {
             let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
             let exact: Vec<f64> = logits.iter().map(|&x| f64::from((x - max) / temperature).exp()).collect();
             let total: f64 = exact.iter().sum();
-            let mut row = logits.clone();
+            let mut row = logits;
             let weights = Weights::new(&mut row, max, temperature);
             let drawn = weights.at_share(share) as usize;
             let below: f64 = exact[..drawn].iter().sum::<f64>() / total;

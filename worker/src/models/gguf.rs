@@ -11,6 +11,7 @@ use candle_core::{Device, Tensor};
 use thiserror::Error;
 
 use super::gguf_header;
+use crate::tensor_error::TensorError;
 
 /// Why a GGUF file cannot be used.
 #[derive(Debug, Error)]
@@ -49,12 +50,12 @@ pub enum GgufError {
         found: Vec<usize>,
     },
     /// A tensor whose data are truncated or of an unsupported type.
-    #[error("tensor `{name}` cannot be read: {source}")]
+    #[error("tensor `{name}` cannot be read: {problem}")]
     Tensor {
         /// The tensor.
         name: String,
         /// What the tensor library says.
-        source: Box<candle_core::Error>,
+        problem: TensorError,
     },
 }
 
@@ -110,7 +111,7 @@ impl GgufFile {
             });
         }
         info.read(&mut self.reader, self.content.tensor_data_offset, &Device::Cpu)
-            .map_err(|source| tensor_error(name, source))
+            .map_err(|error| tensor_error(name, error))
     }
 
     /// Reads a vector of `length` f32 values, e.g. a norm's weights.
@@ -119,7 +120,7 @@ impl GgufFile {
     /// As [`Self::tensor`].
     pub fn vector(&mut self, name: &str, length: usize) -> Result<Tensor, GgufError> {
         let tensor = self.tensor(name, &[length])?;
-        tensor.dequantize(&Device::Cpu).map_err(|source| tensor_error(name, source))
+        tensor.dequantize(&Device::Cpu).map_err(|error| tensor_error(name, error))
     }
 
     /// Number of weights in the file.
@@ -146,8 +147,8 @@ impl GgufFile {
     }
 }
 
-fn tensor_error(name: &str, source: candle_core::Error) -> GgufError {
-    GgufError::Tensor { name: name.to_owned(), source: Box::new(source) }
+fn tensor_error(name: &str, error: candle_core::Error) -> GgufError {
+    GgufError::Tensor { name: name.to_owned(), problem: error.into() }
 }
 
 /// candle writes `Q4K` where GGUF writes `Q4_K`.

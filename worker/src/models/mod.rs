@@ -12,6 +12,7 @@ use thiserror::Error;
 
 use crate::kernels::{AttentionSpan, Compute, PagedKv};
 use crate::runner::{CandleRunner, ModelSpec};
+use crate::tensor_error::TensorError;
 use crate::text::{ChatTemplate, ChatTemplateError, Tokenizer, TokenizerError};
 use gguf::{GgufError, GgufFile};
 
@@ -43,12 +44,12 @@ pub enum ModelError {
         known: String,
     },
     /// The file is unusable.
-    #[error("model file {}: {source}", path.display())]
+    #[error("model file {}: {problem}", path.display())]
     File {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
-        source: FileError,
+        problem: FileError,
     },
     /// A load option out of range.
     #[error("{0}")]
@@ -75,7 +76,13 @@ pub enum FileError {
     UnsupportedFeature(String),
     /// The tensor library failed.
     #[error("weights cannot be prepared: {0}")]
-    Tensor(#[from] candle_core::Error),
+    Tensor(TensorError),
+}
+
+impl From<candle_core::Error> for FileError {
+    fn from(error: candle_core::Error) -> Self {
+        Self::Tensor(error.into())
+    }
 }
 
 /// The rows of one forward pass: sequences one after the other.
@@ -159,7 +166,7 @@ pub fn load(options: &LoadOptions, progress: &mut dyn FnMut(usize, usize)) -> Re
         )));
     }
     let parts = load_file(&options.path, options.compute, progress)
-        .map_err(|source| ModelError::File { path: options.path.clone(), source })?;
+        .map_err(|problem| ModelError::File { path: options.path.clone(), problem })?;
     let spec = ModelSpec {
         name: options.name.clone(),
         architecture: parts.architecture,
@@ -171,7 +178,8 @@ pub fn load(options: &LoadOptions, progress: &mut dyn FnMut(usize, usize)) -> Re
         block_size: options.block_size,
         num_blocks,
     };
-    let runner = CandleRunner::new(spec, parts.model).map_err(|error| ModelError::InvalidOption(error.to_string()))?;
+    let runner = CandleRunner::new(spec, parts.model)
+        .map_err(|error| ModelError::InvalidOption(TensorError::from(error).to_string()))?;
     Ok(LoadedModel { runner, tokenizer: parts.tokenizer, chat_template: parts.chat_template })
 }
 

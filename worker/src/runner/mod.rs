@@ -9,6 +9,8 @@ pub use scripted::ScriptedRunner;
 
 use thiserror::Error;
 
+use crate::tensor_error::TensorError;
+
 /// What the engine must know of a loaded model.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ModelSpec {
@@ -64,7 +66,13 @@ pub enum RunnerError {
     InvalidBatch(String),
     /// The tensor library failed.
     #[error("forward pass failed: {0}")]
-    Tensor(#[from] candle_core::Error),
+    Tensor(TensorError),
+}
+
+impl From<candle_core::Error> for RunnerError {
+    fn from(error: candle_core::Error) -> Self {
+        Self::Tensor(error.into())
+    }
 }
 
 /// Runs a model over ragged batches. Owns the KV cache memory; block ids come from the scheduler.

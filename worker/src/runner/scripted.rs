@@ -100,7 +100,7 @@ impl ModelRunner for ScriptedRunner {
         logits.clear();
         check_batch(&self.spec, batch)?;
         if self.failing_call == Some(call) {
-            return Err(RunnerError::Tensor(candle_core::Error::Msg(format!("call {call} fails by script"))));
+            return Err(candle_core::Error::Msg(format!("call {call} fails by script")).into());
         }
         for slice in batch {
             let (mut tokens, mut history) = self.cached_tokens(slice)?;
