@@ -1,26 +1,20 @@
 //! `bench`: how fast the engine decodes and prefills, and where the time of a step goes.
 
 use std::io::Write;
-use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 
-use anyhow::{Context, ensure};
+use anyhow::ensure;
 use clap::Args;
-use eoscast_proto::domain::{Complete, ReplyEvent, RequestId, SamplingParams, WorkerRun};
+use eoscast_proto::domain::{Complete, ReplyEvent, RequestId, SamplingParams};
 use serde::Serialize;
 use tokio::task::JoinSet;
 use tokio_stream::StreamExt;
-use tokio_util::sync::CancellationToken;
 
 use super::engine_args::EngineArgs;
-use super::model_args::{CacheArgs, ModelArgs, progress_bar};
-use crate::engine::{self, EngineHandle, PreparedRequest, Reply};
-use crate::link::PredictorLink;
-use crate::metrics::{Metrics, Phase};
-use crate::runner::ModelRunner;
-
-/// How long the start waits for a predictor.
-const CONNECT_DEADLINE: Duration = Duration::from_secs(2);
+use super::local_engine::LocalEngine;
+use super::model_args::progress_bar;
+use crate::engine::{EngineHandle, PreparedRequest, Reply};
+use crate::metrics::Phase;
 
 /// Options of `bench`.
 #[derive(Debug, Args)]
@@ -43,10 +37,6 @@ pub(super) struct BenchArgs {
     /// Print one JSON object instead of a table.
     #[arg(long, env = "EOSCAST_JSON")]
     json: bool,
-    #[command(flatten)]
-    model: ModelArgs,
-    #[command(flatten)]
-    cache: CacheArgs,
     #[command(flatten)]
     engine: EngineArgs,
 }
@@ -76,29 +66,15 @@ pub(super) fn run(args: &BenchArgs) -> anyhow::Result<()> {
 }
 
 async fn bench(args: &BenchArgs) -> anyhow::Result<()> {
-    let model = args.model.load(args.cache.kv_tokens, args.cache.block_size.into())?;
-    let spec = model.runner.spec().clone();
+    let local = LocalEngine::start("bench", &args.engine, &args.predictor).await?;
+    let spec = local.engine.model().clone();
     let longest = args.prompt_tokens + args.output_tokens;
     ensure!(
         longest as usize <= spec.context_length.min(spec.num_blocks * spec.block_size),
         "--prompt-tokens and --output-tokens: {longest} exceed the context of {} or the KV budget",
         spec.context_length
     );
-    let run = WorkerRun {
-        worker_id: format!("bench-{}", std::process::id()).try_into()?,
-        epoch: SystemTime::now().duration_since(UNIX_EPOCH).context("the clock is before 1970")?.as_micros() as u64,
-    };
-    let link = PredictorLink::new((args.predictor != "none").then(|| args.predictor.clone()), run);
-    let stop_link = CancellationToken::new();
-    let link_task = link.spawn(stop_link.clone()).context("--predictor is not a URL")?;
-    if args.predictor != "none" {
-        ensure!(link.connected_within(CONNECT_DEADLINE).await, "--predictor: nothing answers at {}", args.predictor);
-    }
-    let config = args.engine.config(&spec);
-    let metrics = Arc::new(Metrics::new());
-    let (engine, thread) =
-        engine::handle::spawn(Box::new(model.runner), Arc::new(model.tokenizer), config, link, Arc::clone(&metrics))?;
-
+    ensure!(local.has_predictor || args.predictor == "none", "--predictor: nothing answers at {}", args.predictor);
     let bar = progress_bar("measuring");
     bar.set_length(args.concurrency.len() as u64 * (1 + u64::from(args.repeats)));
     let mut runs = Vec::new();
@@ -108,7 +84,7 @@ async fn bench(args: &BenchArgs) -> anyhow::Result<()> {
         // The first pass warms caches and page tables.
         for repeat in 0..=args.repeats {
             let seed = u64::from(repeat) << 32;
-            let measured = measure(&engine, &metrics, args, concurrency, spec.vocab_size as u64, seed).await?;
+            let measured = measure(&local.engine, args, concurrency, seed).await?;
             if repeat > 0 {
                 repeats.push(measured);
             }
@@ -117,12 +93,7 @@ async fn bench(args: &BenchArgs) -> anyhow::Result<()> {
         runs.push(median(repeats));
     }
     bar.finish_and_clear();
-    engine.drain(Instant::now());
-    thread.ended().await?;
-    stop_link.cancel();
-    if let Some(task) = link_task {
-        task.await?;
-    }
+    local.stop().await?;
     let report = Report { runs, rss_bytes: rss_bytes().unwrap_or(0) };
     let mut out = std::io::stdout().lock();
     if args.json {
@@ -133,14 +104,8 @@ async fn bench(args: &BenchArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn measure(
-    engine: &EngineHandle,
-    metrics: &Metrics,
-    args: &BenchArgs,
-    concurrency: usize,
-    vocab_size: u64,
-    seed: u64,
-) -> anyhow::Result<Run> {
+async fn measure(engine: &EngineHandle, args: &BenchArgs, concurrency: usize, seed: u64) -> anyhow::Result<Run> {
+    let (metrics, vocab_size) = (engine.metrics(), engine.model().vocab_size as u64);
     let before = Phase::ALL.map(|phase| metrics.phase_seconds(phase));
     let begin = Instant::now();
     let mut replies = JoinSet::new();

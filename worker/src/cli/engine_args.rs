@@ -1,14 +1,24 @@
-//! Options of the engine.
+//! Options of the engine, its model among them.
 
 use clap::{ArgAction, Args};
 use eoscast_sched::{Policy, SchedulerConfig};
 
+use super::model_args::ModelArgs;
 use crate::engine::EngineConfig;
+use crate::models::LoadedModel;
 use crate::runner::ModelSpec;
 
-/// Limits and policy of the engine.
+/// Model, limits and policy of the engine.
 #[derive(Debug, Clone, Args)]
 pub(super) struct EngineArgs {
+    #[command(flatten)]
+    model: ModelArgs,
+    /// KV budget in tokens, prompts and replies of all running requests together.
+    #[arg(long, env = "EOSCAST_KV_TOKENS", default_value_t = 32_768)]
+    kv_tokens: usize,
+    /// Tokens per KV block, a multiple of 16.
+    #[arg(long, env = "EOSCAST_BLOCK_SIZE", default_value_t = 16, value_parser = block_size)]
+    block_size: u16,
     /// Scheduling policy as order+admission+victim, e.g. fcfs+aggressive+lifo (vLLM's) or srpt-pred+peak(0.9).
     #[arg(long, env = "EOSCAST_POLICY", default_value_t = Policy::default(), value_name = "NAME")]
     policy: Policy,
@@ -30,6 +40,11 @@ pub(super) struct EngineArgs {
 }
 
 impl EngineArgs {
+    /// Loads the model with its cache, showing a bar.
+    pub(super) fn load(&self) -> anyhow::Result<LoadedModel> {
+        self.model.load(self.kv_tokens, self.block_size.into())
+    }
+
     /// The engine's configuration for a loaded model.
     pub(super) fn config(&self, model: &ModelSpec) -> EngineConfig {
         EngineConfig {
@@ -46,4 +61,13 @@ impl EngineArgs {
             prefix_cache: self.prefix_cache,
         }
     }
+}
+
+/// The attention kernel reads keys in strips of 16.
+fn block_size(text: &str) -> Result<u16, String> {
+    let size: u16 = text.parse().map_err(|_| "not a number up to 65535".to_owned())?;
+    if size == 0 || !size.is_multiple_of(16) || size > 1024 {
+        return Err("must be a multiple of 16, at most 1024".to_owned());
+    }
+    Ok(size)
 }

@@ -1,28 +1,19 @@
 //! `generate`: one reply in this process, with its forecast as a bar.
 
 use std::io::{IsTerminal, Write};
-use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, ensure};
+use anyhow::ensure;
 use clap::Args;
 use eoscast_proto::domain::{
-    ChatMessage, Chunk, Complete, GenerateSpec, Input, LengthEstimate, ReplyEvent, SamplingParams, WorkerRun,
+    ChatMessage, Chunk, Complete, GenerateSpec, Input, LengthEstimate, ReplyEvent, SamplingParams,
 };
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 use tokio_stream::StreamExt;
-use tokio_util::sync::CancellationToken;
 
 use super::engine_args::EngineArgs;
-use super::model_args::{CacheArgs, ModelArgs};
-use crate::engine::{self, Reply, RequestPreparer};
-use crate::link::PredictorLink;
-use crate::metrics::Metrics;
-use crate::runner::ModelRunner;
-
-/// How long the start waits for a predictor.
-const CONNECT_DEADLINE: Duration = Duration::from_millis(500);
+use super::local_engine::LocalEngine;
+use crate::engine::Reply;
 
 /// Options of `generate`.
 #[derive(Debug, Args)]
@@ -54,10 +45,6 @@ pub(super) struct GenerateArgs {
     #[arg(long, env = "EOSCAST_JSON")]
     json: bool,
     #[command(flatten)]
-    model: ModelArgs,
-    #[command(flatten)]
-    cache: CacheArgs,
-    #[command(flatten)]
     engine: EngineArgs,
 }
 
@@ -67,34 +54,16 @@ pub(super) fn run(args: &GenerateArgs) -> anyhow::Result<()> {
 }
 
 async fn generate(args: &GenerateArgs) -> anyhow::Result<()> {
-    let model = args.model.load(args.cache.kv_tokens, args.cache.block_size.into())?;
-    let tokenizer = Arc::new(model.tokenizer);
-    let preparer = RequestPreparer::new(Arc::clone(&tokenizer), model.chat_template, model.runner.spec());
-    let request = preparer.prepare(args.spec()?, None)?;
-
-    let run = WorkerRun {
-        worker_id: format!("generate-{}", std::process::id()).try_into()?,
-        epoch: SystemTime::now().duration_since(UNIX_EPOCH).context("the clock is before 1970")?.as_micros() as u64,
-    };
-    let link = PredictorLink::new((args.predictor != "none").then(|| args.predictor.clone()), run);
-    let stop_link = CancellationToken::new();
-    let link_task = link.spawn(stop_link.clone()).context("--predictor is not a URL")?;
-    let has_predictor = link.connected_within(CONNECT_DEADLINE).await;
-    if !has_predictor && args.predictor != "none" && !args.json {
+    let spec = args.spec()?;
+    let local = LocalEngine::start("generate", &args.engine, &args.predictor).await?;
+    if !local.has_predictor && args.predictor != "none" && !args.json {
         eprintln!("no predictor at {}: no forecast (start one with `eoscast-predictor serve`)", args.predictor);
     }
-    let config = args.engine.config(model.runner.spec());
-    let (engine, thread) =
-        engine::handle::spawn(Box::new(model.runner), tokenizer, config, link, Arc::new(Metrics::new()))?;
+    let request = local.preparer.prepare(spec, None)?;
     let max_tokens = request.max_tokens;
-    let reply = engine.submit(request)?;
+    let reply = local.engine.submit(request)?;
     let shown = if args.json { print_json(reply).await } else { print_text(reply, max_tokens).await };
-    engine.drain(Instant::now());
-    thread.ended().await?;
-    stop_link.cancel();
-    if let Some(task) = link_task {
-        task.await?;
-    }
+    local.stop().await?;
     shown
 }
 

@@ -3,6 +3,7 @@
 mod bench;
 mod engine_args;
 mod generate;
+mod local_engine;
 mod model_args;
 mod score;
 mod serve;

@@ -24,17 +24,6 @@ pub(super) struct ModelArgs {
     threads: Option<NonZeroUsize>,
 }
 
-/// How the KV cache is divided.
-#[derive(Debug, Clone, Args)]
-pub(super) struct CacheArgs {
-    /// KV budget in tokens, prompts and replies of all running requests together.
-    #[arg(long, env = "EOSCAST_KV_TOKENS", default_value_t = 32_768)]
-    pub(super) kv_tokens: usize,
-    /// Tokens per KV block, a multiple of 16.
-    #[arg(long, env = "EOSCAST_BLOCK_SIZE", default_value_t = 16, value_parser = block_size)]
-    pub(super) block_size: u16,
-}
-
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
 enum ComputeArg {
     /// Dequantised weights, f32 arithmetic: the reference.
@@ -78,15 +67,6 @@ impl ModelArgs {
         let stem = path.file_stem().filter(|_| is_path).map(|stem| stem.to_string_lossy().into_owned());
         stem.unwrap_or_else(|| self.model.clone())
     }
-}
-
-/// The attention kernel reads keys in strips of 16.
-fn block_size(text: &str) -> Result<u16, String> {
-    let size: u16 = text.parse().map_err(|_| "not a number up to 65535".to_owned())?;
-    if size == 0 || !size.is_multiple_of(16) || size > 1024 {
-        return Err("must be a multiple of 16, at most 1024".to_owned());
-    }
-    Ok(size)
 }
 
 /// A bar on stderr for `what`; its length comes later.

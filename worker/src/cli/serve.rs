@@ -10,7 +10,6 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use super::engine_args::EngineArgs;
-use super::model_args::{CacheArgs, ModelArgs};
 use crate::rpc::ServerInfo;
 use crate::runner::ModelRunner;
 use crate::server::{self, ServerConfig};
@@ -34,10 +33,6 @@ pub(super) struct ServeArgs {
     #[arg(long, env = "EOSCAST_DRAIN_TIMEOUT", default_value_t = 30, value_name = "SECONDS")]
     drain_timeout: u64,
     #[command(flatten)]
-    model: ModelArgs,
-    #[command(flatten)]
-    cache: CacheArgs,
-    #[command(flatten)]
     engine: EngineArgs,
 }
 
@@ -58,7 +53,7 @@ async fn serve(args: &ServeArgs) -> anyhow::Result<()> {
         // Fits until the year 586,000.
         epoch: started_at.duration_since(UNIX_EPOCH).context("the clock is before 1970")?.as_micros() as u64,
     };
-    let model = args.model.load(args.cache.kv_tokens, args.cache.block_size.into())?;
+    let model = args.engine.load()?;
     let engine = args.engine.config(model.runner.spec());
     let config = ServerConfig {
         predictor: (args.predictor != "none").then(|| args.predictor.clone()),
