@@ -55,7 +55,6 @@ pub(super) async fn respond(app: App, headers: &HeaderMap, mut job: Job) -> Resu
         id: id.to_string(),
         created: now_seconds(),
         model: app.engine.model().name.clone(),
-        logprobs: job.sampling.logprobs.is_some(),
         forecast: job.options.forecast,
         preparer: Arc::clone(&app.preparer),
     };

@@ -1,8 +1,9 @@
 //! Log-probabilities as each endpoint writes them.
 
+use std::collections::BTreeMap;
+
 use eoscast_proto::domain::{RankedToken, TokenLogprob};
 use serde::Serialize;
-use serde_json::{Map, Value};
 
 use crate::text::Tokenizer;
 
@@ -18,7 +19,7 @@ pub(super) enum Logprobs {
         tokens: Vec<String>,
         token_logprobs: Vec<f32>,
         /// The likeliest tokens, the sampled one always among them.
-        top_logprobs: Vec<Map<String, Value>>,
+        top_logprobs: Vec<BTreeMap<String, f32>>,
         /// Characters of the reply before each token.
         text_offset: Vec<usize>,
     },
@@ -56,10 +57,10 @@ impl Logprobs {
             top_logprobs: logprobs
                 .iter()
                 .map(|entry| {
-                    let mut columns = Map::new();
+                    let mut columns = BTreeMap::new();
                     for token in entry.top.iter().chain([&entry.token]) {
                         // Tokens that are parts of characters can look alike: the likeliest stands for them.
-                        columns.entry(spell(token)).or_insert_with(|| finite(token.logprob).into());
+                        columns.entry(spell(token)).or_insert_with(|| finite(token.logprob));
                     }
                     columns
                 })

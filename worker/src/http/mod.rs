@@ -1,12 +1,12 @@
 //! HTTP: OpenAI's API over the same engine as gRPC, health and metrics.
 //!
 //! # Layout
-//! - [`completions`], [`chat`]: what each endpoint takes, as a [`generate::Job`]
-//! - [`fields`]: a JSON body taken apart field by field; [`sampling`]: the fields that both endpoints share
-//! - [`generate`]: a job through the engine, answered whole or as server-sent events
-//! - [`response`], [`logprobs`]: the shapes of answers
-//! - [`tokenize`]: text to tokens and back
-//! - [`error`]: failures in OpenAI's form
+//! - `completions`, `chat`: what each endpoint takes, as a job
+//! - `fields`: a JSON body taken apart field by field; `sampling`: the fields that both endpoints share
+//! - `generate`: a job through the engine, answered whole or as server-sent events
+//! - `response`, `logprobs`: the shapes of answers
+//! - `tokenize`: text to tokens and back
+//! - `error`: failures in OpenAI's form
 
 mod chat;
 mod completions;

@@ -24,8 +24,9 @@ pub(super) struct Piece {
     pub(super) text: String,
     /// Characters of the choice before this piece.
     pub(super) offset: usize,
+    /// On request.
     pub(super) logprobs: Vec<TokenLogprob>,
-    /// On request, once there is one.
+    /// On request, once there is one; not kept in a whole choice.
     pub(super) estimate: Option<LengthEstimate>,
     /// At the end of the choice.
     pub(super) complete: Option<Complete>,
@@ -39,9 +40,7 @@ pub(super) struct Envelope {
     /// Seconds since 1970.
     pub(super) created: u64,
     pub(super) model: String,
-    /// Log-probabilities were asked for.
-    pub(super) logprobs: bool,
-    /// Forecasts were asked for.
+    /// The first estimate was asked for.
     pub(super) forecast: bool,
     /// Spells the tokens.
     pub(super) preparer: Arc<RequestPreparer>,
@@ -196,14 +195,17 @@ impl Envelope {
 
     fn choice(&self, piece: Piece, content: impl Fn(String) -> Content) -> Choice {
         let tokenizer = self.preparer.tokenizer();
-        let logprobs = (self.logprobs && !piece.logprobs.is_empty()).then(|| match self.endpoint {
+        let logprobs = (!piece.logprobs.is_empty()).then(|| match self.endpoint {
             Endpoint::Completions => Logprobs::columns(&piece.logprobs, piece.offset, tokenizer),
             Endpoint::Chat => Logprobs::rows(&piece.logprobs, tokenizer),
         });
-        let x_forecast = self.forecast.then_some(()).and_then(|()| match (&piece.complete, piece.estimate) {
-            (Some(complete), _) => Some(Forecast::FirstEstimate(complete.first_estimate.as_ref().map(Estimate::from))),
-            (None, estimate) => estimate.as_ref().map(Estimate::from).map(Forecast::Estimate),
-        });
+        let x_forecast = match (&piece.complete, &piece.estimate) {
+            (Some(complete), _) if self.forecast => {
+                Some(Forecast::FirstEstimate(complete.first_estimate.as_ref().map(Estimate::from)))
+            }
+            (None, Some(estimate)) => Some(Forecast::Estimate(estimate.into())),
+            _ => None,
+        };
         Choice {
             index: piece.index,
             content: content(piece.text),
