@@ -2,7 +2,7 @@
 //!
 //! # Layout
 //! - [`cli`]: the commands
-//! - [`server`]: the serving process; [`rpc`]: gRPC; [`http`]: health and metrics
+//! - [`server`]: the serving process; [`rpc`]: gRPC; [`http`]: OpenAI's API, health and metrics
 //! - [`engine`]: the thread that turns requests into steps
 //! - [`link`]: the predictor: step events out, estimates in
 //! - [`runner`]: one forward pass over a ragged batch with a paged KV cache, and the sampler

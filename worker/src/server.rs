@@ -73,7 +73,7 @@ pub async fn run(
             .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
-    let service = WorkerServiceServer::new(WorkerRpc::new(engine.clone(), preparer, config.info))
+    let service = WorkerServiceServer::new(WorkerRpc::new(engine.clone(), Arc::clone(&preparer), config.info))
         .max_decoding_message_size(transport::MAX_MESSAGE_BYTES);
     let grpc_server = transport::server()
         .add_service(health_service)
@@ -82,7 +82,7 @@ pub async fn run(
         .add_service(reflection().build_v1alpha()?)
         .add_service(service)
         .serve_with_incoming_shutdown(TcpListenerStream::new(grpc), stop_listeners.clone().cancelled_owned());
-    let http_server = axum::serve(http, http::router(engine.clone()))
+    let http_server = axum::serve(http, http::router(engine.clone(), preparer))
         .with_graceful_shutdown(stop_listeners.clone().cancelled_owned());
 
     let stop = async {

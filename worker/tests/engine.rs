@@ -2,81 +2,18 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
-use std::sync::mpsc::{self, Receiver, Sender};
-use std::sync::{Arc, Mutex};
+mod support;
+
 use std::time::{Duration, Instant};
 
-use eoscast_proto::domain::{Complete, FinishReason, MatchedStop, ReplyEvent, RequestId, SamplingParams, WorkerRun};
+use eoscast_proto::domain::{Complete, FinishReason, MatchedStop, ReplyEvent, RequestId, SamplingParams};
 use eoscast_proto::status::ServiceError;
-use eoscast_sched::SchedulerConfig;
-use eoscast_worker::engine::handle::spawn;
-use eoscast_worker::engine::{EngineConfig, EngineHandle, EngineThread, PreparedRequest, Reply};
-use eoscast_worker::link::PredictorLink;
-use eoscast_worker::metrics::Metrics;
+use eoscast_worker::engine::{EngineHandle, PreparedRequest, Reply};
+use eoscast_worker::runner::ScriptedRunner;
 use eoscast_worker::runner::scripted::peaked_logits;
-use eoscast_worker::runner::{ModelSpec, ScriptedRunner};
-use eoscast_worker::text::Vocabulary;
 use proptest::prelude::*;
+use support::{EOS, ROOMY, Setup, VOCAB, says, stepwise, until};
 use tokio_stream::StreamExt;
-
-const VOCAB: usize = 128;
-const EOS: u32 = 0;
-
-/// Token n is the character with code n.
-struct Ascii(Vec<u8>);
-
-impl Vocabulary for Ascii {
-    fn token_bytes(&self, id: u32) -> &[u8] {
-        if id == EOS { &[] } else { &self.0[id as usize..=id as usize] }
-    }
-}
-
-struct Setup {
-    num_blocks: usize,
-    policy: &'static str,
-    max_waiting: usize,
-    max_running: u32,
-    prefix_cache: bool,
-}
-
-const ROOMY: Setup =
-    Setup { num_blocks: 1024, policy: "fcfs+aggressive+lifo", max_waiting: 64, max_running: 16, prefix_cache: true };
-
-impl Setup {
-    fn start(&self, script: impl FnMut(&[u32]) -> Vec<f32> + Send + 'static) -> (EngineHandle, EngineThread) {
-        self.start_runner(|spec| ScriptedRunner::new(spec, script))
-    }
-
-    fn start_runner(&self, runner: impl FnOnce(ModelSpec) -> ScriptedRunner) -> (EngineHandle, EngineThread) {
-        let spec = ModelSpec {
-            name: "scripted".into(),
-            architecture: "scripted".into(),
-            vocab_size: VOCAB,
-            context_length: 4096,
-            eos_token_ids: vec![EOS],
-            parameters: 0,
-            quantization: "none".into(),
-            block_size: 4,
-            num_blocks: self.num_blocks,
-        };
-        let config = EngineConfig {
-            scheduler: SchedulerConfig {
-                block_size: 4,
-                num_blocks: self.num_blocks as u32,
-                max_running: self.max_running,
-                max_batched_tokens: 32,
-            },
-            policy: self.policy.parse().unwrap(),
-            max_waiting: self.max_waiting,
-            estimate_max_age: 8,
-            prefix_cache: self.prefix_cache,
-        };
-        let run = WorkerRun { worker_id: "w".to_owned().try_into().unwrap(), epoch: 1 };
-        let vocabulary = Arc::new(Ascii((0..VOCAB as u8).collect()));
-        let link = PredictorLink::new(None, run);
-        spawn(Box::new(runner(spec)), vocabulary, config, link, Arc::new(Metrics::new())).unwrap()
-    }
-}
 
 fn request(id: &str, prompt: &str, max_tokens: u32) -> PreparedRequest {
     PreparedRequest {
@@ -114,14 +51,6 @@ async fn collect(mut reply: Reply) -> Result<Outcome, ServiceError> {
     panic!("the reply ended without a complete");
 }
 
-/// Says `reply` after any prompt of `prompt_length` tokens, then EOS.
-fn says(prompt_length: usize, reply: &'static str) -> impl FnMut(&[u32]) -> Vec<f32> + Send + 'static {
-    move |tokens| {
-        let next = reply.as_bytes().get(tokens.len() - prompt_length);
-        peaked_logits(VOCAB, next.map_or(EOS, |byte| u32::from(*byte)))
-    }
-}
-
 /// A flat enough distribution that depends on everything before, with an end in it.
 fn babbles(tokens: &[u32]) -> Vec<f32> {
     let mut state = tokens.iter().fold(11u64, |h, t| (h ^ u64::from(*t)).wrapping_mul(0x0100_0000_01b3));
@@ -133,26 +62,6 @@ fn babbles(tokens: &[u32]) -> Vec<f32> {
         .collect();
     logits[EOS as usize] = 1.0;
     logits
-}
-
-/// A script that waits for a permission before each row, and the sender of permissions.
-fn stepwise(
-    mut script: impl FnMut(&[u32]) -> Vec<f32> + Send + 'static,
-) -> (Sender<()>, impl FnMut(&[u32]) -> Vec<f32> + Send) {
-    let (allow, allowed): (Sender<()>, Receiver<()>) = mpsc::channel();
-    let allowed = Mutex::new(allowed);
-    (allow, move |tokens: &[u32]| {
-        let _ = allowed.lock().unwrap().recv();
-        script(tokens)
-    })
-}
-
-async fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while !holds() {
-        assert!(Instant::now() < deadline, "never came true: {what}");
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
 }
 
 #[tokio::test]

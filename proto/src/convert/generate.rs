@@ -1,7 +1,7 @@
 //! Client to worker: requests.
 
-use super::{optional_text, task};
-use crate::domain::{ChatMessage, GenerateSpec, Input, RequestId, SamplingParams};
+use super::optional_text;
+use crate::domain::{ChatMessage, GenerateSpec, Input, RequestId, SamplingParams, task_label};
 use crate::status::FieldViolation;
 use crate::worker::v1 as pb;
 use pb::generate_request::Input as WireInput;
@@ -19,7 +19,7 @@ impl TryFrom<pb::GenerateRequest> for GenerateSpec {
                 .try_into()
                 .map_err(|violation: FieldViolation| violation.scope("sampling_params"))?,
             priority: message.priority,
-            task: task(message.task)?,
+            task: task_label(message.task)?,
             include_eos_logprob: message.include_eos_logprob,
             include_estimate: message.include_estimate,
         })
@@ -42,12 +42,8 @@ fn input(input: Option<WireInput>) -> Result<Input, FieldViolation> {
             .messages
             .into_iter()
             .enumerate()
-            .map(|(i, pb::ChatMessage { role, content })| match role.as_str() {
-                "system" | "user" | "assistant" => Ok(ChatMessage { role, content }),
-                _ => Err(FieldViolation::new(
-                    format!("chat.messages[{i}].role"),
-                    format!("must be system, user or assistant, got {role:?}"),
-                )),
+            .map(|(i, pb::ChatMessage { role, content })| {
+                ChatMessage::new(role, content).map_err(|violation| violation.scope(format!("chat.messages[{i}]")))
             })
             .collect::<Result<_, _>>()
             .map(Input::Chat),

@@ -49,12 +49,3 @@ fn ascending<const N: usize>(field: &str, values: &[f32]) -> Result<[f32; N], Fi
 fn optional_text(text: String) -> Option<String> {
     (!text.is_empty()).then_some(text)
 }
-
-/// A task label of at most [`limits::TASK_CHARACTERS`](crate::domain::limits::TASK_CHARACTERS).
-fn task(label: String) -> Result<Option<String>, FieldViolation> {
-    let most = crate::domain::limits::TASK_CHARACTERS;
-    if label.chars().count() > most || label.chars().any(char::is_control) {
-        return Err(FieldViolation::new("task", format!("must be at most {most} characters, none of them control")));
-    }
-    Ok(optional_text(label))
-}

@@ -1,8 +1,9 @@
 //! Worker to predictor: step batches.
 
-use super::{finish_reason, finite, positive, task, within};
+use super::{finish_reason, finite, positive, within};
 use crate::domain::{
-    EngineLoad, RequestEnded, RequestId, RequestStarted, StepBatch, StepEvent, StepSignals, WorkerId, WorkerRun, limits,
+    EngineLoad, RequestEnded, RequestId, RequestStarted, StepBatch, StepEvent, StepSignals, WorkerId, WorkerRun,
+    limits, task_label,
 };
 use crate::predictor::v1 as pb;
 use crate::status::FieldViolation;
@@ -102,7 +103,7 @@ impl TryFrom<pb::RequestStarted> for RequestStarted {
             prompt_length: positive("prompt_length", message.prompt_length)?,
             max_tokens: positive("max_tokens", message.max_tokens)?,
             temperature: within("temperature", message.temperature, 0.0, limits::TEMPERATURE)?,
-            task: task(message.task)?,
+            task: task_label(message.task)?,
             output_length: message.output_length,
             ignore_eos: message.ignore_eos,
         })

@@ -61,6 +61,31 @@ pub struct ChatMessage {
     pub content: String,
 }
 
+impl ChatMessage {
+    /// A turn of a role that models know.
+    ///
+    /// # Errors
+    /// A violation of `role`.
+    pub fn new(role: String, content: String) -> Result<Self, FieldViolation> {
+        match role.as_str() {
+            "system" | "user" | "assistant" => Ok(Self { role, content }),
+            _ => Err(FieldViolation::new("role", format!("must be system, user or assistant, got {role:?}"))),
+        }
+    }
+}
+
+/// A label of the kind of work; an empty one is none.
+///
+/// # Errors
+/// A violation of `task`, if it has control characters or more than [`limits::TASK_CHARACTERS`].
+pub fn task_label(label: String) -> Result<Option<String>, FieldViolation> {
+    let most = limits::TASK_CHARACTERS;
+    if label.chars().count() > most || label.chars().any(char::is_control) {
+        return Err(FieldViolation::new("task", format!("must be at most {most} characters, none of them control")));
+    }
+    Ok((!label.is_empty()).then_some(label))
+}
+
 /// How tokens are chosen.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SamplingParams {

@@ -20,7 +20,7 @@ pub(super) struct ServeArgs {
     /// Address of the gRPC service; port 0 picks a free one.
     #[arg(long, env = "EOSCAST_LISTEN", default_value = "127.0.0.1:50051")]
     listen: SocketAddr,
-    /// Address of /health and /metrics; port 0 picks a free one.
+    /// Address of OpenAI's API (/v1), /health and /metrics; port 0 picks a free one.
     #[arg(long, env = "EOSCAST_HTTP", default_value = "127.0.0.1:8080")]
     http: SocketAddr,
     /// URL of the predictor, or none. The worker runs on when it cannot be reached.

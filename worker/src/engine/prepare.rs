@@ -57,6 +57,11 @@ impl RequestPreparer {
         }
     }
 
+    /// The tokenizer of the model.
+    pub fn tokenizer(&self) -> &Tokenizer {
+        &self.tokenizer
+    }
+
     /// Source of the model's chat template.
     pub fn chat_template_source(&self) -> Option<&str> {
         self.chat_template.as_ref().map(ChatTemplate::source)
@@ -68,7 +73,8 @@ impl RequestPreparer {
     /// `InvalidArgument` naming the field, if the prompt or `max_tokens` does not fit, an id is unknown, or the chat template
     /// refuses the messages.
     pub fn prepare(&self, spec: GenerateSpec, deadline: Option<Instant>) -> Result<PreparedRequest, ServiceError> {
-        let (field, prompt) = self.encode(&spec.input)?;
+        let field = field(&spec.input);
+        let prompt = self.encode(&spec.input)?;
         if let Some(id) = prompt.iter().find(|id| **id as usize >= self.vocab_size) {
             let most = self.vocab_size - 1;
             return Err(FieldViolation::new(field, format!("token {id} is not in the vocabulary (0 to {most})")).into());
@@ -98,33 +104,42 @@ impl RequestPreparer {
         })
     }
 
-    fn encode(&self, input: &Input) -> Result<(&'static str, Vec<u32>), ServiceError> {
+    /// The tokens of a prompt.
+    ///
+    /// # Errors
+    /// `InvalidArgument` naming the field, if the chat template refuses the messages or the model has none.
+    pub fn encode(&self, input: &Input) -> Result<Vec<u32>, ServiceError> {
         let internal = |error: &dyn std::fmt::Display| ServiceError::Internal(error.to_string());
-        Ok(match input {
-            Input::TokenIds(ids) => ("token_ids.ids", ids.clone()),
-            Input::Text(text) => ("text", self.tokenizer.encode_prompt(text).map_err(|error| internal(&error))?),
+        match input {
+            Input::TokenIds(ids) => Ok(ids.clone()),
+            Input::Text(text) => self.tokenizer.encode_prompt(text).map_err(|error| internal(&error)),
             Input::Chat(messages) => {
                 let template = self.chat_template.as_ref().ok_or_else(|| {
                     FieldViolation::new("chat", "the model has no chat template: send text or token_ids")
                 })?;
                 let text = template.render(messages, true).map_err(|error| match error {
                     ChatTemplateError::Rejected(_) | ChatTemplateError::TooMuchWork => {
-                        ServiceError::from(FieldViolation::new("chat.messages", error.to_string()))
+                        ServiceError::from(FieldViolation::new(field(input), error.to_string()))
                     }
                     ChatTemplateError::Syntax(_) | ChatTemplateError::Failed(_) => internal(&error),
                 })?;
-                ("chat.messages", self.tokenizer.encode(&text).map_err(|error| internal(&error))?)
+                self.tokenizer.encode(&text).map_err(|error| internal(&error))
             }
-        })
+        }
+    }
+
+    /// Most tokens of a prompt and its reply together, and what sets that limit.
+    pub fn token_limit(&self) -> (usize, &'static str) {
+        if self.kv_tokens < self.context_length {
+            (self.kv_tokens, "KV budget (--kv-tokens)")
+        } else {
+            (self.context_length, "context of the model")
+        }
     }
 
     /// The KV entry of the last token is never needed, but a block for it is planned, so both limits are the same sum.
     fn max_tokens(&self, field: &str, prompt: usize, sampling: &SamplingParams) -> Result<u32, FieldViolation> {
-        let (limit, what) = if self.kv_tokens < self.context_length {
-            (self.kv_tokens, "KV budget (--kv-tokens)")
-        } else {
-            (self.context_length, "context of the model")
-        };
+        let (limit, what) = self.token_limit();
         if prompt == 0 {
             return Err(FieldViolation::new(field, "holds no tokens"));
         }
@@ -148,10 +163,22 @@ impl RequestPreparer {
         }
     }
 
-    /// Unique over restarts as well, so that logs of several runs can be read together.
-    fn choose_id(&self) -> Result<RequestId, FieldViolation> {
+    /// An id for a request that came without: unique over restarts as well, so that logs of several runs can be read together.
+    ///
+    /// # Errors
+    /// Never in practice: the id is short and visible.
+    pub fn choose_id(&self) -> Result<RequestId, FieldViolation> {
         let number = self.next_id.fetch_add(1, Ordering::Relaxed);
         RequestId::try_from(format!("req-{:012x}-{number}", hash("request", now_nanos()) >> 16))
+    }
+}
+
+/// Where the wire carries the prompt.
+fn field(input: &Input) -> &'static str {
+    match input {
+        Input::TokenIds(_) => "token_ids.ids",
+        Input::Text(_) => "text",
+        Input::Chat(_) => "chat.messages",
     }
 }
 
