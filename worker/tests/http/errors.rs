@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::support::{ROOMY, Setup, stepwise, until};
-use super::{Server, chat, post, tokenizer_size, with};
+use super::{Server, chat, post, says, tokenizer_size, with};
 
 #[tokio::test]
 async fn a_field_that_is_wrong_is_named() {
@@ -138,18 +138,19 @@ async fn what_is_no_request_is_refused_in_the_same_form() {
 async fn a_full_queue_says_when_to_try_again_and_keeps_no_choice_of_the_refused() {
     let (allow, script) = stepwise(|_| peaked_logits(tokenizer_size(), 65));
     let server = Server::start(&Setup { max_waiting: 2, max_running: 1, ..ROOMY }, script);
-    let answer = server.post("/v1/completions", &json!({ "prompt": "hi", "n": 3 })).await;
+    // One may run already, two wait, one is too many.
+    let answer = server.post("/v1/completions", &json!({ "prompt": "hi", "n": 4 })).await;
     let error = answer.error();
     assert_eq!(answer.status, StatusCode::TOO_MANY_REQUESTS);
     assert_eq!(answer.headers["retry-after"], "1");
     assert_eq!((&error["type"], &error["code"]), (&json!("rate_limit_error"), &json!("queue_full")));
     drop(allow);
-    until("both places are free again", || {
-        let load = server.engine.metrics().load().0;
-        load.running_requests + load.waiting_requests == 0
-    })
-    .await;
-    server.complete(&json!({ "prompt": "hi", "n": 2 })).await;
+    let both_places_are_free = async {
+        while server.post("/v1/completions", &json!({ "prompt": "hi", "n": 2 })).await.status != StatusCode::OK {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), both_places_are_free).await.unwrap();
 }
 
 #[tokio::test]
@@ -220,7 +221,8 @@ proptest! {
     ) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
-            let server = Server::saying("hello");
+            // Short of room and of places, so that no body makes long work.
+            let server = Server::start(&Setup { num_blocks: 32, max_waiting: 8, ..ROOMY }, says("hello"));
             let mut body = json!({ "prompt": "hi", "messages": chat("hi"), "max_tokens": 9 });
             for (name, value) in fields {
                 body[name] = value;
