@@ -36,8 +36,10 @@ lint: $(TOOLS)/bin/buf ## formatting, clippy, the contract, the layout
 	cd proto && ../$(TOOLS)/bin/buf lint
 	@bash .ci/layout
 
-bench: build ## kernels of the worker
-	cargo bench --locked -p eoscast-worker
+bench: setup ## tokens per second of the worker, its kernels, events per second of the predictor
+	$(BIN)/eoscast-worker bench --model $(MODEL_ARG)
+	cargo bench --locked -p eoscast-worker --bench kernels
+	cargo bench --locked -p eoscast-predictor --bench speed
 
 clean: ## remove builds, models and tools
 	rm -rf target models $(TOOLS)

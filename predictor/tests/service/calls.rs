@@ -13,6 +13,7 @@ async fn with_live(predictor: &Predictor, worker_id: &str, request_ids: &[&str])
     let arrivals = request_ids.iter().map(|id| started(id)).collect();
     stream.send(pb::StreamStepsRequest { started: arrivals, ..message(worker_id, 1) }).await;
     stream.acknowledged(1).await;
+    stream.estimate_at(0).await;
     stream
 }
 
@@ -31,7 +32,7 @@ async fn the_estimate_of_a_live_request_can_be_asked_for() {
     let mut client = predictor.client().await;
     let state = client.get_estimate(of("b", "")).await.unwrap().into_inner().request.unwrap();
     assert_eq!((state.worker_id.as_str(), state.output_length, state.max_tokens), ("one", 1, 200));
-    assert_eq!(state.estimate.as_ref(), one.estimates.last());
+    assert_eq!(state.estimate, Some(one.estimate_at(1).await));
     assert!(state.eos_probability > 0.0);
     assert_eq!(client.get_estimate(of("a", "")).await.unwrap_err().code(), Code::FailedPrecondition);
     assert!(client.get_estimate(of("a", "two")).await.is_ok());
@@ -107,7 +108,7 @@ async fn a_model_is_swapped_under_a_live_stream() {
     let version = client.reload_model(ask).await.unwrap().into_inner().model_version;
     stream.send(pb::StreamStepsRequest { events: vec![event("a", 1)], ..message("w", 2) }).await;
     stream.acknowledged(2).await;
-    let after = stream.estimates.last().unwrap();
+    let after = stream.estimate_at(1).await;
     assert_eq!(after.model_version, version);
     assert!(after.mean < before / 2.0, "{} against {before}", after.mean);
     let model = client.get_model(pb::GetModelRequest {}).await.unwrap().into_inner();

@@ -14,6 +14,5 @@ mod event_log;
 mod predictor;
 mod pressure;
 mod replay;
-mod speed;
 mod streams;
 mod workload;

@@ -141,6 +141,16 @@ impl StepStream {
         }
     }
 
+    /// Reads until an estimate of this step has come, and gives it. An acknowledgement may overtake the estimates.
+    pub(crate) async fn estimate_at(&mut self, step: u32) -> pb::LengthEstimate {
+        loop {
+            if let Some(estimate) = self.estimates.iter().rfind(|estimate| estimate.step == step) {
+                return estimate.clone();
+            }
+            self.next().await.unwrap().expect("an open stream");
+        }
+    }
+
     /// Reads to the end of the stream and gives how it ended.
     pub(crate) async fn ended(&mut self) -> Result<(), Status> {
         while self.next().await?.is_some() {}

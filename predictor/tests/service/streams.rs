@@ -18,7 +18,7 @@ async fn a_stream_begins_with_the_prior_then_steps_are_answered_logged_and_ackno
     stream.send(pb::StreamStepsRequest { events: vec![end], ..message("w", 3) }).await;
     let acknowledged = stream.acknowledged(3).await;
     assert!(acknowledged.logged);
-    let estimate = stream.estimates.last().unwrap();
+    let estimate = stream.estimate_at(1).await;
     assert_eq!((estimate.step, estimate.source.as_str(), estimate.quantiles.len()), (1, "prior", 13));
 
     let steps = lines(data.path(), "steps-");
@@ -58,7 +58,7 @@ async fn messages_sent_again_after_a_reconnect_are_acknowledged_and_not_logged_t
     stream.send(first).await;
     let again = stream.acknowledged(1).await;
     assert!(again.logged);
-    assert_eq!(stream.estimates.last().unwrap().step, 1);
+    stream.estimate_at(1).await;
     let announced = pb::RequestStarted { output_length: 1, ..started("a") };
     let next = pb::StreamStepsRequest { started: vec![announced], events: vec![event("a", 2)], ..message("w", 2) };
     stream.send(next).await;

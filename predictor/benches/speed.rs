@@ -1,4 +1,18 @@
-//! Measurements, for release builds: `cargo test --release -p eoscast-predictor --test service speed -- --ignored --nocapture`.
+//! Step events a second end to end, and microseconds an estimate.
+
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a bench prints, fails by panicking, and uses a part of what the tests share"
+)]
+
+#[path = "../tests/service/predictor.rs"]
+mod predictor;
+#[path = "../tests/service/workload.rs"]
+mod workload;
 
 use std::time::Instant;
 
@@ -6,13 +20,17 @@ use eoscast_predictor::models::ModelKind;
 use eoscast_predictor::tracker::Tracker;
 use eoscast_proto::domain::StepBatch;
 
-use crate::predictor::Predictor;
-use crate::workload::Engine;
+use predictor::Predictor;
+use workload::Engine;
 
 const LIVE: usize = 256;
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-#[ignore = "a measurement"]
+#[tokio::main(worker_threads = 1)]
+async fn main() {
+    microseconds_per_estimate();
+    step_events_per_second_end_to_end().await;
+}
+
 async fn step_events_per_second_end_to_end() {
     for log in ["true", "false"] {
         let data = tempfile::tempdir().unwrap();
@@ -33,8 +51,6 @@ async fn step_events_per_second_end_to_end() {
     }
 }
 
-#[test]
-#[ignore = "a measurement"]
 fn microseconds_per_estimate() {
     for kind in [ModelKind::Prior, ModelKind::Threshold] {
         let batches: Vec<_> =
