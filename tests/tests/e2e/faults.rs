@@ -101,14 +101,16 @@ async fn a_client_that_disconnects_frees_its_slot_and_its_blocks() {
     request.sampling_params.as_mut().unwrap().ignore_eos = true;
     let mut stream = client.generate(request).await.unwrap().into_inner();
     stream.message().await.unwrap();
-    drop(stream);
     let mut observer = pair.worker_client().await.unwrap();
+    let mut load = async || observer.get_loads(pb::GetLoadsRequest {}).await.unwrap().into_inner().load.unwrap();
+    until("the request runs", async || load().await.running_requests == 1).await;
+    drop(stream);
     until("the slot is free", async || {
-        let load = observer.get_loads(pb::GetLoadsRequest {}).await.unwrap().into_inner().load.unwrap();
+        let load = load().await;
         load.running_requests == 0 && load.kv_blocks_used == 0
     })
     .await;
-    all_acknowledged(&pair).await;
+    until("its end is logged", async || !log::requests(pair.data()).unwrap().is_empty()).await;
     let requests = log::requests(pair.data()).unwrap();
     assert_eq!(requests[0]["finish_reason"], "abort");
     assert_eq!(requests[0]["censored"], true);
