@@ -1,6 +1,7 @@
 //! The worker's command line.
 
 mod bench;
+mod device;
 mod engine_args;
 mod generate;
 mod local_engine;

@@ -7,6 +7,7 @@ use anyhow::bail;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 
+use super::device::DeviceArg;
 use crate::kernels::{Compute, Pool};
 use crate::models::{LoadOptions, LoadedModel, load, locate};
 
@@ -19,6 +20,9 @@ pub(super) struct ModelArgs {
     /// Arithmetic of the matrix products.
     #[arg(long, env = "EOSCAST_COMPUTE", value_enum, default_value_t = ComputeArg::Quantized)]
     compute: ComputeArg,
+    /// Where the model runs: cpu, or cuda:N for the N-th NVIDIA GPU (a build with `--features cuda`).
+    #[arg(long, env = "EOSCAST_DEVICE", default_value_t = DeviceArg::Cpu, value_name = "cpu|cuda:N")]
+    device: DeviceArg,
     /// Threads of the matrix products [default: one per physical core].
     #[arg(long, env = "EOSCAST_THREADS")]
     threads: Option<NonZeroUsize>,
@@ -50,8 +54,14 @@ impl ModelArgs {
             bail!("--threads: the thread pool is running already");
         }
         let path = locate(&self.model)?;
-        let options =
-            LoadOptions { name: self.served_name(&path), path, compute: self.compute.into(), block_size, kv_tokens };
+        let options = LoadOptions {
+            name: self.served_name(&path),
+            path,
+            compute: self.compute.into(),
+            device: self.device.open()?,
+            block_size,
+            kv_tokens,
+        };
         let bar = progress_bar("loading");
         let model = load(&options, &mut |done, total| {
             bar.set_length(total as u64);

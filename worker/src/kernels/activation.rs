@@ -1,5 +1,6 @@
 //! Gated activations of feed-forward layers.
 
+use super::portable;
 use super::rows::{Rows, build, padded};
 use super::simd::{Kernel, LANES, Simd, dispatch};
 use candle_core::{Device, Result, Tensor};
@@ -7,8 +8,11 @@ use candle_core::{Device, Result, Tensor};
 /// `silu(gate) * up` with `silu(x) = x / (1 + e^-x)` (Shazeer 2020); all `[rows, n]`.
 ///
 /// # Errors
-/// Where the operands are not `f32` on the CPU with contiguous rows, or the shapes differ.
+/// Where the operands are not `f32` on one device, on the CPU with contiguous rows, or the shapes differ.
 pub fn swiglu(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
+    if !gate.device().is_cpu() {
+        return portable::swiglu(gate, up);
+    }
     let gate = Rows::new("gate", gate)?;
     let up = Rows::with_shape("up", up, gate.count, gate.width)?;
     let out = build(gate.count, gate.width, |index, out| {

@@ -4,9 +4,11 @@
 //! the sequence alone: not on the queries beside it, nor on the blocks' places in memory.
 
 use super::attention_tile::{Cache, Query, TILE, Tile};
-use super::kv::{KeysValues, KvData, KvElement, PagedKv};
+use super::kv::{KeysValues, KvBlocks, KvData, KvElement};
 use super::output::Output;
+use super::paged_kv::{Memory, PagedKv};
 use super::pool::Pool;
+use super::portable;
 use super::rows::Rows;
 use super::simd::dispatch;
 use candle_core::{Device, Result, Tensor, bail};
@@ -33,13 +35,27 @@ pub struct AttentionSpan<'a> {
 /// cover the rows in order.
 ///
 /// # Errors
-/// Where an operand is not `f32` on the CPU with contiguous rows, shapes do not match, or a span contradicts batch or cache.
+/// Where an operand is not `f32` on the device of the cache, on the CPU with contiguous rows, shapes do not match, or a span contradicts batch or cache.
 /// The cache is unchanged then.
 pub fn paged_attention(
     q: &Tensor,
     k_new: &Tensor,
     v_new: &Tensor,
     kv: &mut PagedKv,
+    spans: &[AttentionSpan<'_>],
+    scale: f32,
+) -> Result<Tensor> {
+    match &mut kv.0 {
+        Memory::Blocks(kv) => attend_on_cpu(q, k_new, v_new, kv, spans, scale),
+        Memory::Tensors(kv) => portable::paged_attention(q, k_new, v_new, kv, spans, scale),
+    }
+}
+
+fn attend_on_cpu(
+    q: &Tensor,
+    k_new: &Tensor,
+    v_new: &Tensor,
+    kv: &mut KvBlocks,
     spans: &[AttentionSpan<'_>],
     scale: f32,
 ) -> Result<Tensor> {
@@ -50,7 +66,7 @@ pub fn paged_attention(
     }
     let k = Rows::with_shape("k", k_new, q.count, group_width)?;
     let v = Rows::with_shape("v", v_new, q.count, group_width)?;
-    check(spans, q.count, kv, scale)?;
+    check(spans, q.count, kv.block_size, kv.num_blocks, scale)?;
     for span in spans {
         for row in 0..span.rows {
             let position = span.start + row;
@@ -67,7 +83,14 @@ pub fn paged_attention(
     Tensor::from_vec(out, (count, width), &Device::Cpu)
 }
 
-fn check(spans: &[AttentionSpan<'_>], rows: usize, kv: &PagedKv, scale: f32) -> Result<()> {
+/// Whether the spans lie in a batch of `rows` rows and in the cache.
+pub(crate) fn check(
+    spans: &[AttentionSpan<'_>],
+    rows: usize,
+    block_size: usize,
+    num_blocks: usize,
+    scale: f32,
+) -> Result<()> {
     if scale.is_nan() || scale <= 0.0 {
         bail!("attention: scale {scale} must be positive");
     }
@@ -77,12 +100,12 @@ fn check(spans: &[AttentionSpan<'_>], rows: usize, kv: &PagedKv, scale: f32) -> 
             bail!("attention: span {index} must start at row {covered:?}, where the one before ends");
         }
         covered = span.first_row.checked_add(span.rows);
-        let blocks = span.start.checked_add(span.rows).map(|positions| positions.div_ceil(kv.block_size));
+        let blocks = span.start.checked_add(span.rows).map(|positions| positions.div_ceil(block_size));
         if blocks.is_none_or(|blocks| blocks > span.block_table.len()) {
             bail!("attention: the block table of span {index} ends before its last position");
         }
-        if let Some(block) = span.block_table.iter().find(|&&block| block as usize >= kv.num_blocks) {
-            bail!("attention: span {index} names block {block} of {}", kv.num_blocks);
+        if let Some(block) = span.block_table.iter().find(|&&block| block as usize >= num_blocks) {
+            bail!("attention: span {index} names block {block} of {num_blocks}");
         }
     }
     if covered != Some(rows) {
@@ -93,7 +116,7 @@ fn check(spans: &[AttentionSpan<'_>], rows: usize, kv: &PagedKv, scale: f32) -> 
 
 struct Attention<'a> {
     q: Rows<'a>,
-    kv: &'a PagedKv,
+    kv: &'a KvBlocks,
     spans: &'a [AttentionSpan<'a>],
     scale: f32,
 }

@@ -16,8 +16,8 @@ pub enum KvType {
     F16,
 }
 
-/// Keys and values of one layer. Memory that was never written takes no physical pages.
-pub struct PagedKv {
+/// Keys and values of one layer, as the CPU kernels read them. Memory that was never written takes no physical pages.
+pub(crate) struct KvBlocks {
     pub(crate) data: KvData,
     pub(crate) num_blocks: usize,
     pub(crate) block_size: usize,
@@ -68,12 +68,12 @@ impl KvElement for u16 {
     }
 }
 
-impl PagedKv {
+impl KvBlocks {
     /// A zeroed cache.
     ///
     /// # Errors
     /// Where `block_size` is not a multiple of 16, `head_dim` not one of 8, or the memory cannot be had.
-    pub fn new(
+    pub(crate) fn new(
         kv_type: KvType,
         num_blocks: usize,
         block_size: usize,
@@ -99,8 +99,7 @@ impl PagedKv {
     }
 
     /// Bytes of keys and values for one position.
-    #[must_use]
-    pub fn bytes_per_token(&self) -> usize {
+    pub(crate) fn bytes_per_token(&self) -> usize {
         let element = match self.data {
             KvData::F32(_) => size_of::<f32>(),
             KvData::F16(_) => size_of::<u16>(),
@@ -146,7 +145,7 @@ mod tests {
     #[test]
     fn sizes_that_cannot_work_are_refused_with_the_reason() {
         let error = |blocks, block_size, head_dim| {
-            PagedKv::new(KvType::F32, blocks, block_size, 3, head_dim).err().map(|e| e.to_string()).unwrap_or_default()
+            KvBlocks::new(KvType::F32, blocks, block_size, 3, head_dim).err().map(|e| e.to_string()).unwrap_or_default()
         };
         assert!(error(1, 8, 64).contains("block size 8"));
         assert!(error(1, 0, 64).contains("block size 0"));

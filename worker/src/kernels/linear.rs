@@ -5,6 +5,7 @@ use super::matrix::{self, Matrix};
 use super::output::Output;
 use super::packed::Packed;
 use super::pool::Pool;
+use super::portable;
 use super::q4::{Q4_0, Q4_1};
 use super::q8::Q8_0;
 use candle_core::quantized::{GgmlDType, QTensor};
@@ -18,13 +19,29 @@ pub enum Compute {
     F32,
     /// 8-bit activations where the weights are Q4_0, Q4_1 or Q8_0; otherwise as [`Compute::F32`].
     Quantized,
+    /// As [`Compute::Quantized`] on a GPU: candle's products, wherever the weights are.
+    Portable,
 }
 
-/// A linear layer without bias: `y = x Wᵀ`. Clones share the weights.
+impl Compute {
+    /// Whether the CPU kernels run, and not their twins.
+    #[must_use]
+    pub(crate) fn has_kernels(self, device: &Device) -> bool {
+        device.is_cpu() && self != Self::Portable
+    }
+}
+
+/// A linear layer without bias: `y = x Wᵀ`, where its weights are. Clones share the weights.
 ///
-/// An output row has the same bits whatever other rows are computed with it and however many threads there are.
+/// On the CPU an output row has the same bits whatever other rows are computed with it and however many threads there are.
 #[derive(Clone)]
-pub struct Linear(Arc<Op>);
+pub struct Linear(Kind);
+
+#[derive(Clone)]
+enum Kind {
+    Kernel(Arc<Op>),
+    Portable(Arc<portable::Linear>),
+}
 
 /// Parts of the output features, in order.
 struct Op {
@@ -69,7 +86,7 @@ impl Weights {
 }
 
 impl Linear {
-    /// Repacks a weight matrix `[out, in]` on the CPU; the original is dropped.
+    /// Repacks a weight matrix `[out, in]`; the original is dropped.
     ///
     /// # Errors
     /// Where the weight is not a matrix with at least one element.
@@ -94,18 +111,25 @@ impl Linear {
             }
             out_features += rows;
         }
+        if !weights.iter().all(|weight| compute.has_kernels(&weight.device())) {
+            let layer = portable::Linear::stack(weights, in_features, compute)?;
+            return Ok(Self(Kind::Portable(Arc::new(layer))));
+        }
         let same_type = |a: &QTensor, b: &QTensor| a.dtype() == b.dtype();
         let parts = weights.chunk_by(same_type).map(|tensors| Weights::new(tensors, in_features, compute));
         let parts = parts.collect::<Result<_>>()?;
-        Ok(Self(Arc::new(Op { parts, in_features, out_features })))
+        Ok(Self(Kind::Kernel(Arc::new(Op { parts, in_features, out_features }))))
     }
 
-    /// `x` times the transposed weights: `[.., in]` to `[.., out]`, `f32` on the CPU and contiguous.
+    /// `x` times the transposed weights: `[.., in]` to `[.., out]`, `f32` on the device of the weights, on the CPU contiguous.
     ///
     /// # Errors
     /// Where `x` is not so.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        x.apply_op1_no_bwd(self.0.as_ref())
+        match &self.0 {
+            Kind::Kernel(op) => x.apply_op1_no_bwd(op.as_ref()),
+            Kind::Portable(layer) => layer.forward(x),
+        }
     }
 
     /// Rows `ids` of the dequantised weights, `[ids, in]`: an embedding whose matrix is also the output layer is stored once.
@@ -113,44 +137,64 @@ impl Linear {
     /// # Errors
     /// Where an id is not less than the number of output features.
     pub fn embed(&self, ids: &[u32]) -> Result<Tensor> {
-        let width = self.in_features();
+        match &self.0 {
+            Kind::Kernel(op) => op.embed(ids),
+            Kind::Portable(layer) => layer.embed(ids),
+        }
+    }
+
+    /// Length of an output row.
+    #[must_use]
+    pub fn out_features(&self) -> usize {
+        match &self.0 {
+            Kind::Kernel(op) => op.out_features,
+            Kind::Portable(layer) => layer.out_features(),
+        }
+    }
+
+    /// Length of an input row.
+    #[must_use]
+    pub fn in_features(&self) -> usize {
+        match &self.0 {
+            Kind::Kernel(op) => op.in_features,
+            Kind::Portable(layer) => layer.in_features(),
+        }
+    }
+
+    /// Bytes that the weights take.
+    #[must_use]
+    pub fn size_in_bytes(&self) -> usize {
+        match &self.0 {
+            Kind::Kernel(op) => op.size_in_bytes(),
+            Kind::Portable(layer) => layer.size_in_bytes(),
+        }
+    }
+}
+
+impl Op {
+    fn embed(&self, ids: &[u32]) -> Result<Tensor> {
+        let width = self.in_features;
         let mut out = vec![0.0; ids.len() * width];
         for (&id, out) in ids.iter().zip(out.chunks_exact_mut(width)) {
             let mut row = id as usize;
-            let part = self.0.parts.iter().find(|part| {
+            let part = self.parts.iter().find(|part| {
                 let rows = with_matrix!(part, m => m.rows());
                 let found = row < rows;
                 row -= if found { 0 } else { rows };
                 found
             });
             let Some(part) = part else {
-                bail!("embed: id {id} is not less than {}", self.out_features());
+                bail!("embed: id {id} is not less than {}", self.out_features);
             };
             with_matrix!(part, m => m.dequantize_row(row, out));
         }
         Tensor::from_vec(out, (ids.len(), width), &Device::Cpu)
     }
 
-    /// Length of an output row.
-    #[must_use]
-    pub fn out_features(&self) -> usize {
-        self.0.out_features
+    fn size_in_bytes(&self) -> usize {
+        self.parts.iter().map(|part| with_matrix!(part, m => m.size_in_bytes())).sum()
     }
 
-    /// Length of an input row.
-    #[must_use]
-    pub fn in_features(&self) -> usize {
-        self.0.in_features
-    }
-
-    /// Bytes that the repacked weights take.
-    #[must_use]
-    pub fn size_in_bytes(&self) -> usize {
-        self.0.parts.iter().map(|part| with_matrix!(part, m => m.size_in_bytes())).sum()
-    }
-}
-
-impl Op {
     fn multiply(&self, x: &[f32], pool: &Pool) -> Vec<f32> {
         let stride = self.out_features;
         let len = x.len() / self.in_features * stride;
@@ -223,7 +267,8 @@ mod tests {
             let in_features = 32 * blocks;
             let layer = Linear::new(quantized(out_features, in_features, FORMATS[format], seed), Compute::Quantized)?;
             let x = normals(rows * in_features, seed ^ 1);
-            let batch = layer.0.multiply(&x, &Pool::new(NonZeroUsize::new(threads).unwrap()));
+            let Kind::Kernel(op) = &layer.0 else { panic!("not the kernel") };
+            let batch = op.multiply(&x, &Pool::new(NonZeroUsize::new(threads).unwrap()));
             for (x, together) in x.chunks(in_features).zip(batch.chunks(out_features)) {
                 let alone = layer.forward(&rows_of(x, in_features))?.flatten_all()?.to_vec1::<f32>()?;
                 prop_assert_eq!(together, &alone);

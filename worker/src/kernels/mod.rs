@@ -1,4 +1,6 @@
-//! CPU kernels for batched inference, each beside its plain twin.
+//! The operations of batched inference: CPU kernels, and their plain twins for other devices.
+//!
+//! An operation runs where its operands are: on the CPU by a kernel, elsewhere by its twin in `portable`.
 //!
 //! Every kernel is batch invariant: a result row has the same bits whatever other rows are computed with it, however a prompt is
 //! cut into chunks and however many threads there are. A kernel is written once, over the operations of eight lanes
@@ -9,9 +11,10 @@
 //! - `pool`: the threads
 //! - `linear`: the linear layer; `matrix`: what it needs of a weight format; `dense`, `packed` with `q4` and `q8`: the
 //!   formats; `quantize`: activations in 8 bits
-//! - `attention` over the blocks of `kv`; `attention_tile`: its inner loops
+//! - `attention` over a `paged_kv`, on the CPU the blocks of `kv`; `attention_tile`: its inner loops
 //! - `norm`, `rope`, `activation`: the small operations between; `rows`: their view of a tensor; `output`: a result that threads share
 //! - `stats`: what the sampler reads off a row of logits
+//! - `portable`: the twins, as tensor operations of candle
 
 mod activation;
 mod attention;
@@ -25,7 +28,9 @@ mod matrix;
 mod norm;
 mod output;
 mod packed;
+mod paged_kv;
 mod pool;
+mod portable;
 mod q4;
 mod q8;
 mod quantize;
@@ -39,9 +44,10 @@ mod testing;
 pub use activation::swiglu;
 pub use attention::{AttentionSpan, paged_attention};
 pub use draw::Weights;
-pub use kv::{KvType, PagedKv};
+pub use kv::KvType;
 pub use linear::{Compute, Linear};
 pub use norm::{add_rms_norm, rms_norm};
+pub use paged_kv::PagedKv;
 pub use pool::Pool;
 pub use rope::{RopeLayout, Rotation};
 pub use stats::{LogitStats, rank_of, row_stats};

@@ -1,5 +1,6 @@
 //! Root mean square normalisation (Zhang and Sennrich 2019).
 
+use super::portable;
 use super::rows::{Rows, build, padded};
 use super::simd::{Kernel, LANES, Simd, dispatch};
 use candle_core::{Device, Result, Tensor};
@@ -7,8 +8,11 @@ use candle_core::{Device, Result, Tensor};
 /// `x / sqrt(mean(x²) + eps) * weight` for each row: `x` is `[rows, n]`, `weight` is `[n]`.
 ///
 /// # Errors
-/// Where the operands are not `f32` on the CPU with contiguous rows, or the shapes do not match.
+/// Where the operands are not `f32` on one device, on the CPU with contiguous rows, or the shapes do not match.
 pub fn rms_norm(x: &Tensor, weight: &Tensor, eps: f32) -> Result<Tensor> {
+    if !x.device().is_cpu() {
+        return portable::rms_norm(x, weight, eps);
+    }
     let x = Rows::new("x", x)?;
     let weight = weight.unsqueeze(0)?;
     let weight = Rows::with_shape("norm weight", &weight, 1, x.width)?;
@@ -23,6 +27,9 @@ pub fn rms_norm(x: &Tensor, weight: &Tensor, eps: f32) -> Result<Tensor> {
 /// # Errors
 /// As [`rms_norm`].
 pub fn add_rms_norm(x: &Tensor, y: &Tensor, weight: &Tensor, eps: f32) -> Result<(Tensor, Tensor)> {
+    if !x.device().is_cpu() {
+        return portable::add_rms_norm(x, y, weight, eps);
+    }
     let sum = {
         let x = Rows::new("x", x)?;
         let y = Rows::with_shape("y", y, x.count, x.width)?;

@@ -1,8 +1,10 @@
 //! Rotary position embedding (Su et al. 2021).
 
+use super::portable;
 use super::rows::{Rows, build};
 use super::simd::{Kernel, Simd, dispatch};
 use candle_core::{Device, Result, Tensor, bail};
+use std::sync::OnceLock;
 
 /// Which elements of a head are rotated together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,6 +22,8 @@ pub struct Rotation {
     sin: Vec<f32>,
     rows: usize,
     frequencies: usize,
+    /// The tables where `x` is, from the first use on.
+    on_device: OnceLock<portable::Rotation>,
 }
 
 impl Rotation {
@@ -28,16 +32,17 @@ impl Rotation {
     pub fn new(positions: &[u32], inverse_frequencies: &[f32]) -> Self {
         let angles = positions.iter().flat_map(|&p| inverse_frequencies.iter().map(move |f| p as f32 * f));
         let (sin, cos) = angles.map(f32::sin_cos).unzip();
-        Self { cos, sin, rows: positions.len(), frequencies: inverse_frequencies.len() }
+        Self { cos, sin, rows: positions.len(), frequencies: inverse_frequencies.len(), on_device: OnceLock::new() }
     }
 
     /// Rotates every head of `x`, whose rows are whole heads of `head_dim`. Elements of a head past twice the frequencies stay.
     ///
     /// # Errors
-    /// Where `x` is not `f32` on the CPU with contiguous rows, or its shape does not match.
+    /// Where `x` is not `f32`, on the CPU with contiguous rows, or its shape does not match.
     pub fn apply(&self, x: &Tensor, head_dim: usize, layout: RopeLayout) -> Result<Tensor> {
-        let rows = Rows::new("x", x)?;
-        if rows.count != self.rows || head_dim < 2 * self.frequencies || !rows.width.is_multiple_of(head_dim) {
+        let count = x.dim(0)?;
+        let fits = head_dim > 0 && count > 0 && (x.elem_count() / count).is_multiple_of(head_dim);
+        if count != self.rows || head_dim < 2 * self.frequencies || !fits {
             bail!(
                 "rope: x {:?} must have {} rows of heads of {head_dim}, at least {}",
                 x.dims(),
@@ -45,6 +50,10 @@ impl Rotation {
                 2 * self.frequencies
             );
         }
+        if !x.device().is_cpu() {
+            return self.on(x.device())?.apply(x, head_dim, layout);
+        }
+        let rows = Rows::new("x", x)?;
         let n = self.frequencies;
         let out = build(rows.count, rows.width, |index, out| {
             out.copy_from_slice(rows.row(index));
@@ -52,6 +61,15 @@ impl Rotation {
             dispatch(Rotate { heads: out, head_dim, cos, sin, layout });
         });
         Tensor::from_vec(out, x.dims(), &Device::Cpu)
+    }
+
+    /// The tables on a device, the same at every call.
+    pub(crate) fn on(&self, device: &Device) -> Result<&portable::Rotation> {
+        if let Some(tables) = self.on_device.get() {
+            return Ok(tables);
+        }
+        let tables = portable::Rotation::new(&self.cos, &self.sin, self.rows, device)?;
+        Ok(self.on_device.get_or_init(|| tables))
     }
 }
 

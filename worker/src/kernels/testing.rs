@@ -1,4 +1,6 @@
-//! Random operands for the tests of kernels.
+//! Random operands for the tests of kernels, and their comparison.
+
+use candle_core::{Device, Result, Tensor};
 
 /// Roughly normal numbers (sums of uniform ones), the same for the same seed.
 pub(crate) fn normals(count: usize, seed: u64) -> Vec<f32> {
@@ -11,4 +13,16 @@ pub(crate) fn normals(count: usize, seed: u64) -> Vec<f32> {
         ((z ^ (z >> 31)) >> 40) as f32 / (1 << 24) as f32 - 0.5
     };
     (0..count).map(|_| 2.0 * (uniform() + uniform() + uniform())).collect()
+}
+
+/// A matrix whose rows lie apart, as those of a tensor narrowed along its last dimension do.
+pub(crate) fn strided(values: Vec<f32>, rows: usize, width: usize) -> Result<Tensor> {
+    let dense = Tensor::from_vec(values, (rows, width), &Device::Cpu)?;
+    dense.pad_with_zeros(1, 1, 2)?.narrow(1, 1, width)
+}
+
+/// Largest difference of elements; infinite where one is not a number.
+pub(crate) fn largest_difference(a: &Tensor, b: &Tensor) -> Result<f32> {
+    let differences = (a - b)?.abs()?.flatten_all()?.to_vec1::<f32>()?;
+    Ok(differences.into_iter().fold(0.0, |largest, x| if x.is_nan() { f32::INFINITY } else { largest.max(x) }))
 }

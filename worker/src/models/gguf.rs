@@ -70,19 +70,21 @@ impl GgufError {
 pub struct GgufFile {
     content: Content,
     reader: BufReader<File>,
+    /// Where tensors are put.
+    device: Device,
 }
 
 impl GgufFile {
-    /// Opens `path` and reads its header.
+    /// Opens `path` and reads its header; tensors will be put on `device`.
     ///
     /// # Errors
     /// The file is missing, not a GGUF, truncated, or claims absurd sizes.
-    pub fn open(path: &Path) -> Result<Self, GgufError> {
+    pub fn open(path: &Path, device: Device) -> Result<Self, GgufError> {
         let mut reader = BufReader::new(File::open(path)?);
         gguf_header::check(&mut reader)?;
         reader.rewind()?;
         let content = Content::read(&mut reader).map_err(|error| GgufError::Malformed(error.to_string()))?;
-        Ok(Self { content, reader })
+        Ok(Self { content, reader, device })
     }
 
     /// The file's metadata.
@@ -102,6 +104,11 @@ impl GgufFile {
     /// # Errors
     /// The tensor is missing, truncated, of another shape or of an unsupported type.
     pub fn tensor(&mut self, name: &str, shape: &[usize]) -> Result<QTensor, GgufError> {
+        let device = self.device.clone();
+        self.read(name, shape, &device)
+    }
+
+    fn read(&mut self, name: &str, shape: &[usize], device: &Device) -> Result<QTensor, GgufError> {
         let info = (self.content.tensor_infos.get(name)).ok_or_else(|| GgufError::MissingTensor(name.to_owned()))?;
         if info.shape.dims() != shape {
             return Err(GgufError::TensorShape {
@@ -110,8 +117,7 @@ impl GgufFile {
                 found: info.shape.dims().to_vec(),
             });
         }
-        info.read(&mut self.reader, self.content.tensor_data_offset, &Device::Cpu)
-            .map_err(|error| tensor_error(name, error))
+        info.read(&mut self.reader, self.content.tensor_data_offset, device).map_err(|error| tensor_error(name, error))
     }
 
     /// Reads a vector of `length` f32 values, e.g. a norm's weights.
@@ -119,8 +125,8 @@ impl GgufFile {
     /// # Errors
     /// As [`Self::tensor`].
     pub fn vector(&mut self, name: &str, length: usize) -> Result<Tensor, GgufError> {
-        let tensor = self.tensor(name, &[length])?;
-        tensor.dequantize(&Device::Cpu).map_err(|error| tensor_error(name, error))
+        let tensor = self.read(name, &[length], &Device::Cpu)?;
+        tensor.dequantize(&self.device).map_err(|error| tensor_error(name, error))
     }
 
     /// Number of weights in the file.

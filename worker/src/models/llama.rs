@@ -233,7 +233,7 @@ impl CausalLm for Llama {
         if rows.wanted.is_empty() {
             return Tensor::zeros((0, self.embedding.out_features()), DType::F32, &Device::Cpu);
         }
-        let wanted = Tensor::new(rows.wanted, &Device::Cpu)?;
+        let wanted = Tensor::new(rows.wanted, x.device())?;
         let x = rms_norm(&x.index_select(&wanted, 0)?, &self.output_norm, eps)?;
         self.output.as_ref().unwrap_or(&self.embedding).forward(&x)
     }

@@ -5,9 +5,9 @@ mod gguf_header;
 mod llama;
 mod locate;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use candle_core::Tensor;
+use candle_core::{Device, Tensor};
 use thiserror::Error;
 
 use crate::kernels::{AttentionSpan, Compute, PagedKv};
@@ -132,6 +132,8 @@ pub struct LoadOptions {
     pub name: String,
     /// Arithmetic of the matrix products.
     pub compute: Compute,
+    /// Where weights and cache are.
+    pub device: Device,
     /// Tokens per KV block.
     pub block_size: usize,
     /// KV budget in tokens; rounded down to whole blocks.
@@ -165,8 +167,8 @@ pub fn load(options: &LoadOptions, progress: &mut dyn FnMut(usize, usize)) -> Re
             "kv budget of {num_blocks} blocks is too large: lower the budget"
         )));
     }
-    let parts = load_file(&options.path, options.compute, progress)
-        .map_err(|problem| ModelError::File { path: options.path.clone(), problem })?;
+    let parts =
+        load_file(options, progress).map_err(|problem| ModelError::File { path: options.path.clone(), problem })?;
     let spec = ModelSpec {
         name: options.name.clone(),
         architecture: parts.architecture,
@@ -178,7 +180,7 @@ pub fn load(options: &LoadOptions, progress: &mut dyn FnMut(usize, usize)) -> Re
         block_size: options.block_size,
         num_blocks,
     };
-    let runner = CandleRunner::new(spec, parts.model)
+    let runner = CandleRunner::new(spec, parts.model, options.compute, &options.device)
         .map_err(|error| ModelError::InvalidOption(TensorError::from(error).to_string()))?;
     Ok(LoadedModel { runner, tokenizer: parts.tokenizer, chat_template: parts.chat_template })
 }
@@ -193,8 +195,8 @@ struct FileParts {
     chat_template: Option<ChatTemplate>,
 }
 
-fn load_file(path: &Path, compute: Compute, progress: &mut dyn FnMut(usize, usize)) -> Result<FileParts, FileError> {
-    let mut file = GgufFile::open(path)?;
+fn load_file(options: &LoadOptions, progress: &mut dyn FnMut(usize, usize)) -> Result<FileParts, FileError> {
+    let mut file = GgufFile::open(&options.path, options.device.clone())?;
     let metadata = file.metadata();
     let architecture = metadata.text("general.architecture")?.to_owned();
     let (_, load_weights) = ARCHITECTURES
@@ -209,7 +211,7 @@ fn load_file(path: &Path, compute: Compute, progress: &mut dyn FnMut(usize, usiz
     Ok(FileParts {
         parameters: file.parameters(),
         quantization: file.dominant_type(),
-        model: load_weights(&mut file, tokenizer.vocab_size(), compute, progress)?,
+        model: load_weights(&mut file, tokenizer.vocab_size(), options.compute, progress)?,
         architecture,
         tokenizer,
         chat_template,

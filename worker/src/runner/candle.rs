@@ -1,8 +1,10 @@
 //! The runner that computes: a model's weights and its paged KV cache.
 
 use super::{ModelRunner, ModelSpec, RunnerError, SequenceSlice, check_batch};
-use crate::kernels::{AttentionSpan, KvType, PagedKv};
-use crate::models::{CausalLm, Rows};
+use candle_core::Device;
+
+use crate::kernels::{AttentionSpan, Compute, KvType, PagedKv};
+use crate::models::{CausalLm, KvShape, Rows};
 
 /// Runs a [`CausalLm`] over ragged batches.
 pub struct CandleRunner {
@@ -13,15 +15,25 @@ pub struct CandleRunner {
 }
 
 impl CandleRunner {
-    /// Adds a cache of `spec.num_blocks` blocks to `model`.
+    /// Adds a cache of `spec.num_blocks` blocks to `model`, whose weights are on `device`: exact on the CPU, in half precision
+    /// on a GPU.
     ///
     /// # Errors
     /// The cache cannot be allocated, or the kernels cannot work with its block size.
-    pub fn new(spec: ModelSpec, model: Box<dyn CausalLm>) -> candle_core::Result<Self> {
-        let shape = model.kv_shape();
-        let kv = (0..shape.layers)
-            .map(|_| PagedKv::new(KvType::F32, spec.num_blocks, spec.block_size, shape.heads, shape.head_dim))
-            .collect::<candle_core::Result<_>>()?;
+    pub fn new(
+        spec: ModelSpec,
+        model: Box<dyn CausalLm>,
+        compute: Compute,
+        device: &Device,
+    ) -> candle_core::Result<Self> {
+        let KvShape { layers, heads, head_dim } = model.kv_shape();
+        let ModelSpec { num_blocks, block_size, .. } = spec;
+        let kv_type = if device.is_cpu() { KvType::F32 } else { KvType::F16 };
+        let cache = |_| match compute.has_kernels(device) {
+            true => PagedKv::new(kv_type, num_blocks, block_size, heads, head_dim),
+            false => PagedKv::on_device(device, kv_type, num_blocks, block_size, heads, head_dim),
+        };
+        let kv = (0..layers).map(cache).collect::<candle_core::Result<_>>()?;
         Ok(Self { spec, model, kv })
     }
 }

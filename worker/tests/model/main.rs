@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "clippy exempts test functions only, not their helpers")]
 
+mod device;
 mod file;
 mod forward;
 mod prefix_cache;

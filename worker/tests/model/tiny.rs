@@ -118,6 +118,13 @@ impl TinyModel {
     pub(crate) fn load(&self, compute: Compute) -> Result<LoadedModel, ModelError> {
         load_bytes(&self.bytes(), compute)
     }
+
+    /// As [`Self::load`], onto a device.
+    pub(crate) fn load_on(&self, compute: Compute, device: Device) -> Result<LoadedModel, ModelError> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), self.bytes()).unwrap();
+        load(&LoadOptions { device, ..options(file.path(), compute) }, &mut |_, _| ())
+    }
 }
 
 /// Loads a model from the bytes of a file.
@@ -132,6 +139,7 @@ pub(crate) fn options(path: &Path, compute: Compute) -> LoadOptions {
         path: path.to_owned(),
         name: "tiny".to_owned(),
         compute,
+        device: Device::Cpu,
         block_size: BLOCK_SIZE,
         kv_tokens: BLOCK_SIZE * NUM_BLOCKS,
     }
