@@ -35,8 +35,8 @@ pub struct AttentionSpan<'a> {
 /// cover the rows in order.
 ///
 /// # Errors
-/// Where an operand is not `f32` on the device of the cache, on the CPU with contiguous rows, shapes do not match, or a span contradicts batch or cache.
-/// The cache is unchanged then.
+/// Where an operand is not `f32` on the device of the cache, on the CPU with contiguous rows, shapes do not match, or a span
+/// contradicts batch or cache. The cache is unchanged then.
 pub fn paged_attention(
     q: &Tensor,
     k_new: &Tensor,

@@ -19,7 +19,7 @@ pub enum Compute {
     F32,
     /// 8-bit activations where the weights are Q4_0, Q4_1 or Q8_0; otherwise as [`Compute::F32`].
     Quantized,
-    /// As [`Compute::Quantized`] on a GPU: candle's products, wherever the weights are.
+    /// What [`Compute::Quantized`] means on a GPU, on any device: candle's products of the weights as the file holds them.
     Portable,
 }
 

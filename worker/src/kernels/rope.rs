@@ -41,8 +41,8 @@ impl Rotation {
     /// Where `x` is not `f32`, on the CPU with contiguous rows, or its shape does not match.
     pub fn apply(&self, x: &Tensor, head_dim: usize, layout: RopeLayout) -> Result<Tensor> {
         let count = x.dim(0)?;
-        let fits = head_dim > 0 && count > 0 && (x.elem_count() / count).is_multiple_of(head_dim);
-        if count != self.rows || head_dim < 2 * self.frequencies || !fits {
+        let width = x.elem_count() / count.max(1);
+        if count != self.rows || head_dim < 2 * self.frequencies || !width.is_multiple_of(head_dim) {
             bail!(
                 "rope: x {:?} must have {} rows of heads of {head_dim}, at least {}",
                 x.dims(),

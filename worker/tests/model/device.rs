@@ -1,4 +1,4 @@
-//! The operations that a GPU runs, against the CPU kernels: on the CPU always, on a GPU where the build and the machine have one.
+//! The operations that a GPU runs, against the CPU kernels: on the CPU always, on a GPU where build and machine have one.
 
 use super::tiny::TinyModel;
 use candle_core::Device;

@@ -33,10 +33,7 @@ impl KvTensors {
             );
         }
         let too_large = || {
-            let place = device.location();
-            format!(
-                "no memory on {place:?} for a kv cache of {num_blocks} blocks of {block_size} tokens: ask for fewer kv tokens"
-            )
+            format!("no memory for a kv cache of {num_blocks} blocks of {block_size} tokens: ask for fewer kv tokens")
         };
         // Rows of one head are numbered in u32.
         let rows = [block_size, kv_heads].into_iter().try_fold(num_blocks, usize::checked_mul);

@@ -2,7 +2,7 @@
 
 use super::super::linear::Compute;
 use candle_core::quantized::{QMatMul, QStorage, QTensor};
-use candle_core::{Device, Module, Result, Tensor, bail};
+use candle_core::{D, DType, Device, Module, Result, Tensor, bail};
 use std::borrow::Cow;
 
 /// Parts of the output features, in order, on the device of the weights.
@@ -14,7 +14,8 @@ pub(crate) struct Linear {
 }
 
 impl Linear {
-    /// As [`Linear::stack`](crate::kernels::Linear::stack), whose checks have passed. Weights of one type become one matrix.
+    /// As [`Linear::stack`](crate::kernels::Linear::stack), whose checks have passed. Weights of one type become one
+    /// matrix.
     pub(crate) fn stack(weights: &[QTensor], in_features: usize, compute: Compute) -> Result<Self> {
         let device = weights.first().map_or(Device::Cpu, QTensor::device);
         let same_type = |a: &QTensor, b: &QTensor| a.dtype() == b.dtype();
@@ -34,34 +35,32 @@ impl Linear {
     pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let x = x.contiguous()?;
         let parts = self.parts.iter().map(|part| part.forward(&x)).collect::<Result<Vec<_>>>()?;
-        Tensor::cat(&parts, candle_core::D::Minus1)
+        Tensor::cat(&parts, D::Minus1)
     }
 
     /// Rows `ids` of the dequantised weights, `[ids, in]`.
     pub(crate) fn embed(&self, ids: &[u32]) -> Result<Tensor> {
-        // A GPU would read whatever lies there.
-        if let Some(id) = ids.iter().find(|id| **id as usize >= self.out_features) {
-            bail!("embed: id {id} is not less than {}", self.out_features);
-        }
-        let mut part_of_id = Vec::with_capacity(ids.len());
-        for &id in ids {
-            let (mut part, mut row) = (0, id as usize);
-            while row >= rows(&self.parts[part]) {
-                row -= rows(&self.parts[part]);
-                part += 1;
-            }
-            part_of_id.push((part, row as u32));
-        }
-        let runs = part_of_id.chunk_by(|a, b| a.0 == b.0).map(|run| {
+        let places = ids.iter().map(|id| self.place(*id)).collect::<Result<Vec<_>>>()?;
+        let runs = places.chunk_by(|a, b| a.0 == b.0).map(|run| {
             let rows: Vec<u32> = run.iter().map(|(_, row)| *row).collect();
             self.parts[run[0].0].embedding(&Tensor::new(rows, &self.device)?)
         });
-        let runs = runs.collect::<Result<Vec<_>>>()?;
-        if runs.is_empty() {
-            Tensor::zeros((0, self.in_features), candle_core::DType::F32, &self.device)
-        } else {
-            Tensor::cat(&runs, 0)
+        match runs.collect::<Result<Vec<_>>>()?.as_slice() {
+            [] => Tensor::zeros((0, self.in_features), DType::F32, &self.device),
+            runs => Tensor::cat(runs, 0),
         }
+    }
+
+    /// Part and row of an output feature. Checked here, as a GPU would read past the weights.
+    fn place(&self, id: u32) -> Result<(usize, u32)> {
+        let mut row = id as usize;
+        for (index, part) in self.parts.iter().enumerate() {
+            if row < rows(part) {
+                return Ok((index, row as u32));
+            }
+            row -= rows(part);
+        }
+        bail!("embed: id {id} is not less than {}", self.out_features)
     }
 
     pub(crate) fn out_features(&self) -> usize {

@@ -1,7 +1,7 @@
 //! The twins of the CPU kernels as tensor operations of candle: what a GPU runs.
 //!
-//! They work on any device, so that a machine without a GPU can test them. Unlike the kernels they are not batch invariant:
-//! matrix products round by their shape, so a row's last bits depend on the rows beside it.
+//! They work on any device, so that a machine without a GPU can test them. Unlike the kernels they are not batch
+//! invariant: matrix products round by their shape, so a row's last bits depend on the rows beside it.
 //!
 //! # Layout
 //! - `linear`, `norm`, `rotation`, `activation`: one operation each

@@ -5,12 +5,11 @@ use super::kv::KvTensors;
 use candle_core::{Device, Result, Tensor};
 use std::ops::Range;
 
-/// Cached positions, padding included, that one group of spans gathers at most unless one span alone has more: bounds the memory
-/// of the copies.
+/// Cached positions, padding included, that a group of several spans gathers at most: bounds the memory of the copies.
 const MAX_GATHERED: usize = 1 << 16;
 
-/// Spans of the same number of rows, attended together: `spans` of them with `rows` each, over `positions` cached positions,
-/// those of the longest span in whole blocks.
+/// Spans of the same number of rows, attended together: `spans` of them with `rows` each, over `positions` cached
+/// positions, those of the longest span in whole blocks.
 pub(crate) struct Group {
     pub(crate) spans: usize,
     pub(crate) rows: usize,

@@ -4,8 +4,8 @@ use super::super::rope::RopeLayout;
 use candle_core::{D, Device, Result, Tensor};
 use candle_nn::rotary_emb::{rope, rope_i};
 
-/// The tables of a batch's rotation on a device, `[rows, 1, frequencies]`: to candle each row is a sequence of its own, of one
-/// position.
+/// The tables of a batch's rotation on a device, `[rows, 1, frequencies]`: to candle each row is a sequence of its own,
+/// of one position.
 pub(crate) struct Rotation {
     cos: Tensor,
     sin: Tensor,
