@@ -36,7 +36,7 @@ mod stats;
 #[cfg(test)]
 mod testing;
 
-pub use activation::swiglu;
+pub use activation::{Activation, gated};
 pub use attention::{AttentionSpan, paged_attention};
 pub use draw::Weights;
 pub use kv::{KvType, PagedKv};

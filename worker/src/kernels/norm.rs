@@ -2,18 +2,25 @@
 
 use super::rows::{Rows, build, padded};
 use super::simd::{Kernel, LANES, Simd, dispatch};
-use candle_core::{Device, Result, Tensor};
+use candle_core::{Device, Result, Tensor, bail};
 
-/// `x / sqrt(mean(x²) + eps) * weight` for each row: `x` is `[rows, n]`, `weight` is `[n]`.
+/// `x / sqrt(mean(x²) + eps) * weight` for each `n` elements of a row: `x` is `[rows, k n]`, `weight` is `[n]`. So `n` is the
+/// row's width, or that of one head in a row of heads.
 ///
 /// # Errors
 /// Where the operands are not `f32` on the CPU with contiguous rows, or the shapes do not match.
 pub fn rms_norm(x: &Tensor, weight: &Tensor, eps: f32) -> Result<Tensor> {
     let x = Rows::new("x", x)?;
     let weight = weight.unsqueeze(0)?;
-    let weight = Rows::with_shape("norm weight", &weight, 1, x.width)?;
+    let weight = Rows::new("norm weight", &weight)?;
+    let width = weight.width;
+    if width == 0 || !x.width.is_multiple_of(width) {
+        bail!("norm weight has {width} elements, wanted a divisor of the width {}", x.width);
+    }
     let out = build(x.count, x.width, |index, out| {
-        dispatch(RmsNorm { x: x.row(index), weight: weight.row(0), eps, out });
+        for (x, out) in x.row(index).chunks_exact(width).zip(out.chunks_exact_mut(width)) {
+            dispatch(RmsNorm { x, weight: weight.row(0), eps, out });
+        }
     });
     Tensor::from_vec(out, (x.count, x.width), &Device::Cpu)
 }
@@ -96,6 +103,16 @@ mod tests {
         let (sum, normed) = add_rms_norm(&x, &y, &weight, 1e-5)?;
         assert_eq!(sum.to_vec2::<f32>()?, (&x + &y)?.to_vec2::<f32>()?);
         assert_eq!(normed.to_vec2::<f32>()?, rms_norm(&sum, &weight, 1e-5)?.to_vec2::<f32>()?);
+        Ok(())
+    }
+
+    #[test]
+    fn heads_side_by_side_are_each_normed_as_if_alone() -> Result<()> {
+        let heads = Tensor::from_vec(normals(60, 1), (5, 12), &Device::Cpu)?;
+        let weight = Tensor::from_vec(normals(12, 2), 12, &Device::Cpu)?;
+        let alone = rms_norm(&heads, &weight, 1e-6)?.flatten_all()?.to_vec1::<f32>()?;
+        let beside = rms_norm(&heads.reshape((1, 60))?, &weight, 1e-6)?.flatten_all()?.to_vec1::<f32>()?;
+        assert_eq!(beside, alone);
         Ok(())
     }
 

@@ -1,17 +1,17 @@
 //! GGUF files, read with checks: metadata of the right type, tensors of the right shape, errors that name them.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File;
 use std::io::{BufReader, Seek};
 use std::path::Path;
 
+use candle_core::Device;
 use candle_core::quantized::gguf_file::{Content, Value};
 use candle_core::quantized::{GgmlDType, QTensor};
-use candle_core::{Device, Tensor};
 use thiserror::Error;
 
+use super::error::WeightError;
 use super::gguf_header;
-use crate::tensor_error::TensorError;
 
 /// Why a GGUF file cannot be used.
 #[derive(Debug, Error)]
@@ -36,27 +36,6 @@ pub enum GgufError {
         /// What it should be.
         expected: String,
     },
-    /// A tensor that must be there.
-    #[error("tensor `{0}` is missing")]
-    MissingTensor(String),
-    /// A tensor whose shape contradicts the metadata.
-    #[error("tensor `{name}` has shape {found:?}, expected {expected:?} by the metadata")]
-    TensorShape {
-        /// The tensor.
-        name: String,
-        /// Shape by the metadata, rows first.
-        expected: Vec<usize>,
-        /// Shape in the file, rows first.
-        found: Vec<usize>,
-    },
-    /// A tensor whose data are truncated or of an unsupported type.
-    #[error("tensor `{name}` cannot be read: {problem}")]
-    Tensor {
-        /// The tensor.
-        name: String,
-        /// What the tensor library says.
-        problem: TensorError,
-    },
 }
 
 impl GgufError {
@@ -70,6 +49,8 @@ impl GgufError {
 pub struct GgufFile {
     content: Content,
     reader: BufReader<File>,
+    /// Tensors that nobody has asked for yet.
+    unread: BTreeSet<String>,
 }
 
 impl GgufFile {
@@ -82,7 +63,8 @@ impl GgufFile {
         gguf_header::check(&mut reader)?;
         reader.rewind()?;
         let content = Content::read(&mut reader).map_err(|error| GgufError::Malformed(error.to_string()))?;
-        Ok(Self { content, reader })
+        let unread = content.tensor_infos.keys().cloned().collect();
+        Ok(Self { content, reader, unread })
     }
 
     /// The file's metadata.
@@ -101,26 +83,18 @@ impl GgufFile {
     ///
     /// # Errors
     /// The tensor is missing, truncated, of another shape or of an unsupported type.
-    pub fn tensor(&mut self, name: &str, shape: &[usize]) -> Result<QTensor, GgufError> {
-        let info = (self.content.tensor_infos.get(name)).ok_or_else(|| GgufError::MissingTensor(name.to_owned()))?;
-        if info.shape.dims() != shape {
-            return Err(GgufError::TensorShape {
-                name: name.to_owned(),
-                expected: shape.to_vec(),
-                found: info.shape.dims().to_vec(),
-            });
-        }
+    pub fn tensor(&mut self, name: &str, shape: &[usize]) -> Result<QTensor, WeightError> {
+        let info = (self.content.tensor_infos.get(name)).ok_or_else(|| WeightError::Missing(name.to_owned()))?;
+        WeightError::check_shape(name, info.shape.dims(), shape)?;
+        self.unread.remove(name);
         info.read(&mut self.reader, self.content.tensor_data_offset, &Device::Cpu)
-            .map_err(|error| tensor_error(name, error))
+            .map_err(|error| WeightError::unreadable(name, error))
     }
 
-    /// Reads a vector of `length` f32 values, e.g. a norm's weights.
-    ///
-    /// # Errors
-    /// As [`Self::tensor`].
-    pub fn vector(&mut self, name: &str, length: usize) -> Result<Tensor, GgufError> {
-        let tensor = self.tensor(name, &[length])?;
-        tensor.dequantize(&Device::Cpu).map_err(|error| tensor_error(name, error))
+    /// Name of a tensor that was never read.
+    #[must_use]
+    pub fn unread(&self) -> Option<&str> {
+        self.unread.first().map(String::as_str)
     }
 
     /// Number of weights in the file.
@@ -145,10 +119,6 @@ impl GgufFile {
         }
         elements
     }
-}
-
-fn tensor_error(name: &str, error: candle_core::Error) -> GgufError {
-    GgufError::Tensor { name: name.to_owned(), problem: error.into() }
 }
 
 /// candle writes `Q4K` where GGUF writes `Q4_K`.
@@ -236,6 +206,15 @@ impl<'a> Metadata<'a> {
             Value::F64(number) => Some(*number as f32).filter(|number| number.is_finite()),
             _ => None,
         })
+    }
+
+    /// A number above zero, or `default`.
+    ///
+    /// # Errors
+    /// Another type, infinite, or not above zero.
+    pub fn positive(self, key: &str, default: f32) -> Result<f32, GgufError> {
+        let value = self.optional_f32(key)?.unwrap_or(default);
+        if value > 0.0 { Ok(value) } else { Err(GgufError::invalid(key, "a positive number")) }
     }
 
     /// A truth value.

@@ -75,7 +75,7 @@ fn absurd_metadata_is_named() {
     let max = Value::U32(u32::MAX);
     for (key, value, expected) in [
         ("llama.attention.head_count", Value::U32(0), "llama.attention.head_count"),
-        ("llama.attention.head_count_kv", Value::U32(3), "llama.attention.head_count_kv"),
+        ("llama.attention.head_count_kv", Value::U32(3), "attention.head_count_kv"),
         ("llama.attention.head_count", text("four"), "llama.attention.head_count"),
         ("llama.embedding_length", max.clone(), "llama.attention.head_count"),
         ("llama.feed_forward_length", max.clone(), "blk.0.ffn_gate.weight"),
