@@ -2,9 +2,11 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "clippy exempts test functions only, not their helpers")]
 
+mod architectures;
 mod file;
 mod forward;
 mod prefix_cache;
+mod random;
 mod score;
 mod text;
 mod tiny;
