@@ -3,7 +3,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "clippy exempts test functions only, not their helpers")]
 
 mod architectures;
+mod download;
 mod file;
+mod folder;
 mod forward;
 mod prefix_cache;
 mod random;
