@@ -11,7 +11,7 @@ use crate::kernels::{Compute, Linear};
 /// An open model.
 pub(super) enum Checkpoint {
     Gguf(GgufFile),
-    Hub(HubFolder),
+    Hub(Box<HubFolder>),
 }
 
 impl Checkpoint {

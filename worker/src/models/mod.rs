@@ -202,7 +202,7 @@ fn load_folder(path: &Path, compute: Compute, progress: &mut dyn FnMut(usize, us
     folder.check_shape("token_embd.weight", &[vocab_size, folder.config.hidden_size()?])?;
     let (tokenizer, chat_template) = text::hub::read(path, vocab_size, folder.config.eos_token_ids())?;
     let (parameters, quantization) = (folder.parameters(), format!("{:?}", folder.dominant_type()));
-    let mut checkpoint = Checkpoint::Hub(folder);
+    let mut checkpoint = Checkpoint::Hub(Box::new(folder));
     let mut loader = Loader { checkpoint: &mut checkpoint, vocab_size, compute, progress };
     let model = Box::new((architecture.load)(&mut loader)?);
     Ok(FileParts { architecture: architecture.name, parameters, quantization, model, tokenizer, chat_template })

@@ -195,7 +195,10 @@ fn tokenizer(
             )));
         }
     }
-    let (bytes, tokens) = spell(&model, json.decoder.as_ref(), vocab_size)?;
+    let texts = texts(&model, vocab_size)?;
+    let bytes = bytes(&texts, json.decoder.as_ref())?;
+    let name = |(id, text): (usize, &Option<&str>)| text.map_or_else(|| padding_name(id), str::to_owned);
+    let tokens = texts.iter().enumerate().map(name).collect();
 
     let id_of = |text: &str| model.vocab.get(text).copied().filter(|id| (*id as usize) < vocab_size);
     let named = |text: &Option<TokenText>, field: &str| match text {
@@ -235,20 +238,21 @@ fn inconsistent(problem: String) -> TokenizerError {
     TokenizerError::Inconsistent(problem)
 }
 
-/// Each token's bytes and its text. An id of the model without a token is padding: no bytes, and a name as GGUF files give it.
-fn spell(
-    model: &Model,
-    decoder: Option<&Decoder>,
-    vocab_size: usize,
-) -> Result<(Vec<Box<[u8]>>, Vec<String>), TokenizerError> {
+/// The text of each of the model's ids. An id without one is padding.
+fn texts(model: &Model, vocab_size: usize) -> Result<Vec<Option<&str>>, TokenizerError> {
     let mut texts = vec![None; vocab_size];
     for (text, id) in &model.vocab {
         if let Some(slot) = texts.get_mut(*id as usize)
-            && let Some(other) = slot.replace(text)
+            && let Some(other) = slot.replace(text.as_str())
         {
             return Err(inconsistent(format!("token {id} is both {other:?} and {text:?}")));
         }
     }
+    Ok(texts)
+}
+
+/// The bytes of each text, by how the decoder spells them.
+fn bytes(texts: &[Option<&str>], decoder: Option<&Decoder>) -> Result<Vec<Box<[u8]>>, TokenizerError> {
     let kinds = decoder.map(Decoder::kinds).unwrap_or_default();
     let alphabet = byte_level::byte_alphabet();
     let bytes_of = |text: &str| match kinds.contains(&"ByteLevel") {
@@ -258,9 +262,12 @@ fn spell(
     if !kinds.contains(&"ByteLevel") && !kinds.contains(&"ByteFallback") {
         return Err(TokenizerError::UnsupportedPart(format!("a decoder of {kinds:?}")));
     }
-    let bytes = texts.iter().map(|text| text.map_or_else(Box::default, |text| bytes_of(text))).collect();
-    let named = |(id, text): (usize, &Option<&String>)| text.map_or_else(|| format!("[PAD{id}]"), Clone::clone);
-    Ok((bytes, texts.iter().enumerate().map(named).collect()))
+    Ok(texts.iter().map(|text| text.map_or_else(Box::default, bytes_of)).collect())
+}
+
+/// GGUF files give padding this name.
+fn padding_name(id: usize) -> String {
+    format!("[PAD{id}]")
 }
 
 impl Decoder {
