@@ -105,7 +105,7 @@ mod avx2 {
 
         #[inline(always)]
         fn add_byte_products(self, sums: __m256i, weights: __m256i, x: &[i8; 4]) -> __m256i {
-            let four = i32::from_le_bytes(x.map(|x| x as u8));
+            let four = i32::from_le_bytes([x[0] as u8, x[1] as u8, x[2] as u8, x[3] as u8]);
             // SAFETY: AVX2 is there.
             unsafe { in_order(_mm256_add_epi16(sums, _mm256_maddubs_epi16(weights, _mm256_set1_epi32(four)))) }
         }

@@ -58,6 +58,9 @@ pub(crate) fn half_to_f32(bits: u16) -> f32 {
     f16::from_bits(bits).to_f32()
 }
 
+/// Blocks between the one that is used and the one that is asked for: enough to hide the latency of memory from one row.
+const AHEAD: usize = 12;
+
 /// A matrix in panels of eight output features, each stored block by block.
 pub(crate) struct Packed<B> {
     blocks: Vec<B>,
@@ -107,17 +110,20 @@ impl<B: PackedBlock> Matrix for Packed<B> {
     fn multiply<S: Simd>(&self, s: S, panels: Range<usize>, x: &QuantizedRows<B::Activation>, out: &Output<'_>) {
         for (index, x) in x.groups.iter().enumerate() {
             for panel in panels.clone() {
-                let blocks = &self.blocks[panel * self.width..][..self.width];
+                let rest = &self.blocks[panel * self.width..];
+                let blocks = &rest[..self.width];
+                // Later groups find the blocks in the cache.
+                let upcoming = if index == 0 { rest.get(AHEAD..).unwrap_or_default() } else { &[] };
                 let to = Target { out, row: index * GROUP, column: panel * LANES };
                 match x.rows {
-                    1 => multiply_group::<S, B, 1>(s, blocks, x, to),
-                    2 => multiply_group::<S, B, 2>(s, blocks, x, to),
-                    3 => multiply_group::<S, B, 3>(s, blocks, x, to),
-                    4 => multiply_group::<S, B, 4>(s, blocks, x, to),
-                    5 => multiply_group::<S, B, 5>(s, blocks, x, to),
-                    6 => multiply_group::<S, B, 6>(s, blocks, x, to),
-                    7 => multiply_group::<S, B, 7>(s, blocks, x, to),
-                    _ => multiply_group::<S, B, GROUP>(s, blocks, x, to),
+                    1 => multiply_group::<S, B, 1>(s, blocks, upcoming, x, to),
+                    2 => multiply_group::<S, B, 2>(s, blocks, upcoming, x, to),
+                    3 => multiply_group::<S, B, 3>(s, blocks, upcoming, x, to),
+                    4 => multiply_group::<S, B, 4>(s, blocks, upcoming, x, to),
+                    5 => multiply_group::<S, B, 5>(s, blocks, upcoming, x, to),
+                    6 => multiply_group::<S, B, 6>(s, blocks, upcoming, x, to),
+                    7 => multiply_group::<S, B, 7>(s, blocks, upcoming, x, to),
+                    _ => multiply_group::<S, B, GROUP>(s, blocks, upcoming, x, to),
                 }
             }
         }
@@ -138,12 +144,16 @@ impl<B: PackedBlock> Matrix for Packed<B> {
 fn multiply_group<S: Simd, B: PackedBlock, const N: usize>(
     s: S,
     blocks: &[B],
+    upcoming: &[B],
     x: &RowGroup<B::Activation>,
     to: Target<'_>,
 ) {
     let (values, scales, sums) = (x.values.as_chunks().0, x.scales.as_chunks().0, x.sums.as_chunks().0);
     let mut totals = [s.splat(0.0); N];
     for (at, block) in blocks.iter().enumerate() {
+        if let Some(block) = upcoming.get(at) {
+            s.prefetch(block);
+        }
         for part in 0..B::PARTS {
             let at = at * B::PARTS + part;
             let x = Columns { values: &values[at], scales: &scales[at], sums: &sums[at] };

@@ -34,18 +34,31 @@ fn add_products<S: Simd, const N: usize>(
     totals: &mut [S::F32; N],
 ) {
     let mut sums = [s.no_byte_sums(); N];
-    for chunk in 0..q.len() {
-        let [low, high] = s.nibbles(&q[chunk]);
-        for n in 0..N {
-            sums[n] = s.add_byte_products(sums[n], low, &x.values[n].as_chunks().0[2 * chunk]);
-        }
-        for n in 0..N {
-            sums[n] = s.add_byte_products(sums[n], high, &x.values[n].as_chunks().0[2 * chunk + 1]);
-        }
-    }
+    // Not a loop: the compiler would keep one, and pay for it.
+    add_chunk(s, q, 0, x, &mut sums);
+    add_chunk(s, q, 1, x, &mut sums);
+    add_chunk(s, q, 2, x, &mut sums);
+    add_chunk(s, q, 3, x, &mut sums);
     for n in 0..N {
         let total = s.fma(m, s.splat(x.sums[n]), totals[n]);
         totals[n] = s.fma(s.mul(d, s.splat(x.scales[n])), s.byte_sums(sums[n]), total);
+    }
+}
+
+#[inline(always)]
+fn add_chunk<S: Simd, const N: usize>(
+    s: S,
+    q: &PackedNibbles,
+    chunk: usize,
+    x: Columns<'_, i8, N>,
+    sums: &mut [S::ByteSums; N],
+) {
+    let [low, high] = s.nibbles(&q[chunk]);
+    for n in 0..N {
+        sums[n] = s.add_byte_products(sums[n], low, &x.values[n].as_chunks().0[2 * chunk]);
+    }
+    for n in 0..N {
+        sums[n] = s.add_byte_products(sums[n], high, &x.values[n].as_chunks().0[2 * chunk + 1]);
     }
 }
 

@@ -32,6 +32,8 @@ pub(crate) trait Simd: Int8<Lanes = Self::F32> + Int16<Vector = Self::F32> + Cop
     fn round(self, a: Self::F32) -> Self::F32;
     /// 2^n for integral `n` in -127..=127, where -127 gives zero.
     fn pow2(self, n: Self::F32) -> Self::F32;
+    /// Asks for a value's memory to be near when it will be read.
+    fn prefetch<T>(self, value: &T);
 
     #[inline(always)]
     fn lanes(self, v: Self::F32) -> [f32; LANES] {
@@ -151,6 +153,8 @@ impl Simd for Plain {
         zip(a, b, |a, b| if a < b { a } else { b })
     }
     #[inline(always)]
+    fn prefetch<T>(self, _: &T) {}
+    #[inline(always)]
     fn round(self, a: Self::F32) -> Self::F32 {
         a.map(f32::round_ties_even)
     }
@@ -165,6 +169,8 @@ pub(crate) mod avx2 {
     //! The AVX2 instruction set with fused multiply-add and half precision conversion.
     use super::{Kernel, LANES, Simd};
     use std::arch::x86_64::*;
+
+    const CACHE_LINE: usize = 64;
 
     /// Made only by [`Avx2::detect`].
     #[derive(Clone, Copy)]
@@ -263,6 +269,16 @@ pub(crate) mod avx2 {
         fn min(self, a: __m256, b: __m256) -> __m256 {
             // SAFETY: see `splat`.
             unsafe { _mm256_min_ps(a, b) }
+        }
+        #[inline(always)]
+        fn prefetch<T>(self, value: &T) {
+            let start = std::ptr::from_ref(value).cast::<i8>();
+            let mut offset = 0;
+            while offset < size_of::<T>() {
+                // SAFETY: see `splat`; a prefetch reads nothing.
+                unsafe { _mm_prefetch::<_MM_HINT_T0>(start.add(offset)) };
+                offset += CACHE_LINE;
+            }
         }
         #[inline(always)]
         fn round(self, a: __m256) -> __m256 {
