@@ -2,10 +2,10 @@
 //!
 //! Every kernel is batch invariant: a result row has the same bits whatever other rows are computed with it, however a prompt is
 //! cut into chunks and however many threads there are. A kernel is written once, over the operations of eight lanes
-//! (`simd` and `int8`), which exist twice: in AVX2 instructions and as plain Rust. Both give the same bits.
+//! (`simd`, `int8` and `int16`), which exist twice: in AVX2 instructions and as plain Rust. Both give the same bits.
 //!
 //! # Layout
-//! - `simd`, `int8`: the operations, and the choice of the instruction set
+//! - `simd`, `int8`, `int16`: the operations, and the choice of the instruction set
 //! - `pool`: the threads
 //! - `linear`: the linear layer; `matrix`: what it needs of a weight format; `dense`, `packed` with `q4` and `q8`: the
 //!   formats; `quantize`: activations in 8 bits
@@ -18,6 +18,7 @@ mod attention;
 mod attention_tile;
 mod dense;
 mod draw;
+mod int16;
 mod int8;
 mod kv;
 mod linear;

@@ -182,6 +182,17 @@ impl Pool {
     }
 }
 
+impl Pool {
+    /// The results of `task` for each of `0..tasks`, in order; see [`Pool::run`].
+    pub(crate) fn map<T: Send + Sync>(&self, tasks: usize, task: impl Fn(usize) -> T + Sync) -> Vec<T> {
+        let slots: Vec<OnceLock<T>> = (0..tasks).map(|_| OnceLock::new()).collect();
+        self.run(tasks, &|index| {
+            slots[index].get_or_init(|| task(index));
+        });
+        slots.into_iter().filter_map(OnceLock::into_inner).collect()
+    }
+}
+
 impl Drop for Pool {
     fn drop(&mut self) {
         lock(&self.shared.state).stop = true;
@@ -217,6 +228,11 @@ mod tests {
                 assert_eq!(counts(&pool, tasks), vec![1; tasks]);
             }
         }
+    }
+
+    #[test]
+    fn results_come_in_the_order_of_their_tasks() {
+        assert_eq!(pool(3).map(100, |index| 2 * index), (0..100).map(|index| 2 * index).collect::<Vec<_>>());
     }
 
     #[test]
