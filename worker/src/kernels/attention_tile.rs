@@ -2,11 +2,14 @@
 
 use super::kv::{KeysValues, KvElement, STRIP};
 use super::output::Output;
-use super::simd::{Kernel, LANES, Simd};
+use super::simd::{CACHE_LINE, Kernel, LANES, Simd};
 use std::ops::Range;
 
 /// Query vectors (row and head) that share one pass over keys and values: with two vectors each, 12 accumulators.
 pub(crate) const TILE: usize = 6;
+
+/// Positions between those that are used and those that are asked for.
+const AHEAD: usize = 2 * STRIP;
 
 /// One head of one row.
 #[derive(Clone, Copy)]
@@ -38,6 +41,18 @@ impl<T> Cache<'_, T> {
     fn strip(&self, position: usize) -> usize {
         let block = self.table[position / self.block_size] as usize;
         block * self.block_len + self.head_start + position % self.block_size * self.head_dim
+    }
+
+    /// Asks for keys or values of the strip from a position on, if there is one before `end`. The blocks of a sequence lie apart,
+    /// so the processor does not foresee where the next one is.
+    #[inline(always)]
+    fn prefetch<S: Simd>(&self, s: S, data: &[T], position: usize, end: usize) {
+        if position < end {
+            let strip = &data[self.strip(position)..][..STRIP * self.head_dim];
+            for line in (0..strip.len()).step_by(CACHE_LINE / size_of::<T>()) {
+                s.prefetch(&strip[line]);
+            }
+        }
     }
 }
 
@@ -78,6 +93,10 @@ impl<T: KvElement> Tile<'_, T> {
         let stride = (longest - first).next_multiple_of(STRIP);
         scratch.clear();
         scratch.resize(N * (stride + 2 * head_dim), 0.0);
+        for position in (first..first + AHEAD).step_by(STRIP) {
+            cache.prefetch(s, &cache.data.keys, position, longest);
+            cache.prefetch(s, &cache.data.values, position, longest);
+        }
         let (scores, rest) = scratch.split_at_mut(N * stride);
         let (sums, q) = rest.split_at_mut(N * head_dim);
 
@@ -88,6 +107,7 @@ impl<T: KvElement> Tile<'_, T> {
             }
         }
         for position in (first..longest).step_by(STRIP) {
+            cache.prefetch(s, &cache.data.keys, position + AHEAD, longest);
             let strip = score_strip(s, &cache, position, q);
             for (n, [low, high]) in strip.iter().enumerate() {
                 let at = scores[n * stride + position - first..][..STRIP].as_chunks_mut::<LANES>().0;
@@ -105,6 +125,7 @@ impl<T: KvElement> Tile<'_, T> {
         let shortest = queries.iter().map(|query| query.positions).min().unwrap_or(0);
         let scores = scores.as_chunks::<STRIP>().0;
         for (strip, position) in (first..longest).step_by(STRIP).enumerate() {
+            cache.prefetch(s, &cache.data.values, position + AHEAD, longest);
             let values = &cache.data.values[cache.strip(position)..][..STRIP * head_dim];
             if position + STRIP <= shortest {
                 let mut weights = [&scores[strip]; N];

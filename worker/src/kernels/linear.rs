@@ -1,6 +1,7 @@
 //! The linear layer: repacked weights behind a candle custom op.
 
 use super::dense::{Bf16, Dense, F16};
+use super::kv::KvType;
 use super::matrix::{self, Matrix};
 use super::output::Output;
 use super::packed::Packed;
@@ -20,6 +21,17 @@ pub enum Compute {
     /// Integer arithmetic with the weights of the file: 8-bit activations where those are Q4_0, Q4_1 or Q4_K, 16-bit activations
     /// where they are Q5_0, Q6_K or Q8_0. F16 and BF16 weights stay as they are, in `f32` arithmetic; the others become `f32`.
     Quantized,
+}
+
+impl Compute {
+    /// Precision of the keys and values that goes with it.
+    #[must_use]
+    pub fn kv_type(self) -> KvType {
+        match self {
+            Self::F32 => KvType::F32,
+            Self::Quantized => KvType::F16,
+        }
+    }
 }
 
 /// A linear layer without bias: `y = x Wᵀ`. Clones share the weights.

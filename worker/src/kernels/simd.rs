@@ -5,6 +5,9 @@ use super::int8::Int8;
 use super::int16::Int16;
 use half::f16;
 
+/// Bytes that memory moves at a time.
+pub(crate) const CACHE_LINE: usize = 64;
+
 /// Lanes of a vector.
 pub(crate) const LANES: usize = 8;
 
@@ -167,10 +170,8 @@ impl Simd for Plain {
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod avx2 {
     //! The AVX2 instruction set with fused multiply-add and half precision conversion.
-    use super::{Kernel, LANES, Simd};
+    use super::{CACHE_LINE, Kernel, LANES, Simd};
     use std::arch::x86_64::*;
-
-    const CACHE_LINE: usize = 64;
 
     /// Made only by [`Avx2::detect`].
     #[derive(Clone, Copy)]

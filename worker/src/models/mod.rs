@@ -157,7 +157,7 @@ pub fn load(options: &LoadOptions, progress: &mut dyn FnMut(usize, usize)) -> Re
         block_size: options.block_size,
         num_blocks,
     };
-    let runner = CandleRunner::new(spec, parts.model)
+    let runner = CandleRunner::new(spec, parts.model, options.compute.kv_type())
         .map_err(|error| ModelError::InvalidOption(TensorError::from(error).to_string()))?;
     Ok(LoadedModel { runner, tokenizer: parts.tokenizer, chat_template: parts.chat_template })
 }

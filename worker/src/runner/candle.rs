@@ -17,10 +17,10 @@ impl CandleRunner {
     ///
     /// # Errors
     /// The cache cannot be allocated, or the kernels cannot work with its block size.
-    pub fn new(spec: ModelSpec, model: Box<dyn CausalLm>) -> candle_core::Result<Self> {
+    pub fn new(spec: ModelSpec, model: Box<dyn CausalLm>, kv_type: KvType) -> candle_core::Result<Self> {
         let shape = model.kv_shape();
         let kv = (0..shape.layers)
-            .map(|_| PagedKv::new(KvType::F32, spec.num_blocks, spec.block_size, shape.heads, shape.head_dim))
+            .map(|_| PagedKv::new(kv_type, spec.num_blocks, spec.block_size, shape.heads, shape.head_dim))
             .collect::<candle_core::Result<_>>()?;
         Ok(Self { spec, model, kv })
     }
