@@ -9,6 +9,7 @@ use super::output::Output;
 use super::pool::Pool;
 use super::rows::Rows;
 use super::simd::dispatch;
+use super::spent::{Work, timed};
 use candle_core::{Device, Result, Tensor, bail};
 use std::cell::RefCell;
 use std::ops::Range;
@@ -51,19 +52,21 @@ pub fn paged_attention(
     let k = Rows::with_shape("k", k_new, q.count, group_width)?;
     let v = Rows::with_shape("v", v_new, q.count, group_width)?;
     check(spans, q.count, kv, scale)?;
-    for span in spans {
-        for row in 0..span.rows {
-            let position = span.start + row;
-            let block = span.block_table[position / kv.block_size] as usize;
-            kv.write(block, position % kv.block_size, k.row(span.first_row + row), v.row(span.first_row + row));
-        }
-    }
     let (count, width) = (q.count, q.width);
-    let attention = Attention { q, kv, spans, scale };
-    let out = match &kv.data {
-        KvData::F32(data) => attention.run(data),
-        KvData::F16(data) => attention.run(data),
-    };
+    let out = timed(Work::Attention, || {
+        for span in spans {
+            for row in 0..span.rows {
+                let position = span.start + row;
+                let block = span.block_table[position / kv.block_size] as usize;
+                kv.write(block, position % kv.block_size, k.row(span.first_row + row), v.row(span.first_row + row));
+            }
+        }
+        let attention = Attention { q, kv, spans, scale };
+        match &attention.kv.data {
+            KvData::F32(data) => attention.run(data),
+            KvData::F16(data) => attention.run(data),
+        }
+    });
     Tensor::from_vec(out, (count, width), &Device::Cpu)
 }
 

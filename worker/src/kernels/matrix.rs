@@ -66,8 +66,8 @@ mod tests {
     use super::*;
     use candle_core::quantized::{GgmlDType, QTensor};
     use candle_core::{Device, Result, Tensor};
-    use proptest::prelude::*;
     use half::{bf16, f16};
+    use proptest::prelude::*;
     use std::borrow::Cow;
     use std::num::NonZeroUsize;
 

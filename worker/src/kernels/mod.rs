@@ -12,6 +12,9 @@
 //! - `attention` over the blocks of `kv`; `attention_tile`: its inner loops
 //! - `norm`, `rope`, `activation`: the small operations between; `rows`: their view of a tensor; `output`: a result that threads share
 //! - `stats`: what the sampler reads off a row of logits
+//! - `spent`: where the time goes; `limits`: what the processor can do at most
+
+#![expect(clippy::needless_range_loop, reason = "loops over registers index several arrays at once, and unroll surely")]
 
 mod activation;
 mod attention;
@@ -21,6 +24,7 @@ mod draw;
 mod int16;
 mod int8;
 mod kv;
+mod limits;
 mod linear;
 mod matrix;
 mod norm;
@@ -33,6 +37,7 @@ mod quantize;
 mod rope;
 mod rows;
 mod simd;
+mod spent;
 mod stats;
 #[cfg(test)]
 mod testing;
@@ -41,8 +46,10 @@ pub use activation::swiglu;
 pub use attention::{AttentionSpan, paged_attention};
 pub use draw::Weights;
 pub use kv::{KvType, PagedKv};
+pub use limits::Limits;
 pub use linear::{Compute, Linear};
 pub use norm::{add_rms_norm, rms_norm};
 pub use pool::Pool;
 pub use rope::{RopeLayout, Rotation};
+pub use spent::{Work, seconds_spent};
 pub use stats::{LogitStats, rank_of, row_stats};
