@@ -2,7 +2,8 @@
 //!
 //! Every kernel is batch invariant: a result row has the same bits whatever other rows are computed with it, however a prompt is
 //! cut into chunks and however many threads there are. A kernel is written once, over the operations of eight lanes
-//! (`simd`, `int8` and `int16`), which exist twice: in AVX2 instructions and as plain Rust. Both give the same bits.
+//! (`simd`, `int8` and `int16`), which exist in AVX2 instructions and as plain Rust, and in part in those of AVX-512 (`vnni`). All
+//! give the same bits.
 //!
 //! # Layout
 //! - `simd`, `int8`, `int16`: the operations, and the choice of the instruction set
@@ -41,6 +42,8 @@ mod spent;
 mod stats;
 #[cfg(test)]
 mod testing;
+#[cfg(target_arch = "x86_64")]
+mod vnni;
 
 pub use activation::swiglu;
 pub use attention::{AttentionSpan, paged_attention};
