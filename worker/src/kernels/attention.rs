@@ -9,6 +9,7 @@ use super::output::Output;
 use super::pool::Pool;
 use super::rows::Rows;
 use super::simd::dispatch;
+use super::spent::{Work, timed};
 use candle_core::{Device, Result, Tensor, bail};
 use std::cell::RefCell;
 use std::ops::Range;
@@ -56,19 +57,21 @@ pub fn paged_attention(
     if window == Some(0) {
         bail!("attention: a window of 0 positions leaves nothing to see");
     }
-    for span in spans {
-        for row in 0..span.rows {
-            let position = span.start + row;
-            let block = span.block_table[position / kv.block_size] as usize;
-            kv.write(block, position % kv.block_size, k.row(span.first_row + row), v.row(span.first_row + row));
-        }
-    }
     let (count, width) = (q.count, q.width);
-    let attention = Attention { q, kv, spans, scale, window };
-    let out = match &kv.data {
-        KvData::F32(data) => attention.run(data),
-        KvData::F16(data) => attention.run(data),
-    };
+    let out = timed(Work::Attention, || {
+        for span in spans {
+            for row in 0..span.rows {
+                let position = span.start + row;
+                let block = span.block_table[position / kv.block_size] as usize;
+                kv.write(block, position % kv.block_size, k.row(span.first_row + row), v.row(span.first_row + row));
+            }
+        }
+        let attention = Attention { q, kv, spans, scale, window };
+        match &attention.kv.data {
+            KvData::F32(data) => attention.run(data),
+            KvData::F16(data) => attention.run(data),
+        }
+    });
     Tensor::from_vec(out, (count, width), &Device::Cpu)
 }
 

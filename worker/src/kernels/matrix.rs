@@ -2,7 +2,7 @@
 
 use super::output::Output;
 use super::pool::Pool;
-use super::simd::{Kernel, Simd, dispatch};
+use super::simd::{Kernel, Simd, dispatch_products};
 use std::ops::Range;
 
 /// A weight matrix repacked into panels of consecutive output features.
@@ -51,7 +51,7 @@ pub(crate) fn multiply<M: Matrix>(matrix: &M, x: &[f32], out: &Output<'_>, pool:
     let size = (panels / (8 * pool.threads())).clamp(1, 8);
     pool.run(panels.div_ceil(size), &|task| {
         let panels = task * size..panels.min((task + 1) * size);
-        dispatch(Multiply { matrix, panels, x: &input, out });
+        dispatch_products(Multiply { matrix, panels, x: &input, out });
     });
 }
 
@@ -66,8 +66,8 @@ mod tests {
     use super::*;
     use candle_core::quantized::{GgmlDType, QTensor};
     use candle_core::{Device, Result, Tensor};
-    use proptest::prelude::*;
     use half::{bf16, f16};
+    use proptest::prelude::*;
     use std::borrow::Cow;
     use std::num::NonZeroUsize;
 
@@ -81,7 +81,7 @@ mod tests {
             let out = Output::new(&mut buffer, width, 0..width);
             let kernel = Multiply { matrix, panels: 0..width.div_ceil(M::PANEL), x: &input, out: &out };
             if best {
-                dispatch(kernel)
+                dispatch_products(kernel)
             } else {
                 kernel.run(Plain)
             }

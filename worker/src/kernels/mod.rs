@@ -2,7 +2,8 @@
 //!
 //! Every kernel is batch invariant: a result row has the same bits whatever other rows are computed with it, however a prompt is
 //! cut into chunks and however many threads there are. A kernel is written once, over the operations of eight lanes
-//! (`simd`, `int8` and `int16`), which exist twice: in AVX2 instructions and as plain Rust. Both give the same bits.
+//! (`simd`, `int8` and `int16`), which exist in AVX2 instructions and as plain Rust, and in part in those of AVX-512 (`vnni`). All
+//! give the same bits.
 //!
 //! # Layout
 //! - `simd`, `int8`, `int16`: the operations, and the choice of the instruction set
@@ -12,6 +13,9 @@
 //! - `attention` over the blocks of `kv`; `attention_tile`: its inner loops
 //! - `norm`, `rope`, `activation`: the small operations between; `rows`: their view of a tensor; `output`: a result that threads share
 //! - `stats`: what the sampler reads off a row of logits
+//! - `spent`: where the time goes; `limits`: what the processor can do at most
+
+#![expect(clippy::needless_range_loop, reason = "loops over registers index several arrays at once, and unroll surely")]
 
 mod activation;
 mod attention;
@@ -21,6 +25,7 @@ mod draw;
 mod int16;
 mod int8;
 mod kv;
+mod limits;
 mod linear;
 mod matrix;
 mod norm;
@@ -33,16 +38,21 @@ mod quantize;
 mod rope;
 mod rows;
 mod simd;
+mod spent;
 mod stats;
 #[cfg(test)]
 mod testing;
+#[cfg(target_arch = "x86_64")]
+mod vnni;
 
 pub use activation::{Activation, gated};
 pub use attention::{AttentionSpan, paged_attention};
 pub use draw::Weights;
 pub use kv::{KvType, PagedKv};
+pub use limits::Limits;
 pub use linear::{Compute, Linear};
 pub use norm::{add_rms_norm, rms_norm};
 pub use pool::Pool;
 pub use rope::{RopeLayout, Rotation};
+pub use spent::{Work, seconds_spent};
 pub use stats::{LogitStats, rank_of, row_stats};

@@ -41,7 +41,6 @@ struct State {
 struct Job {
     /// Points into the stack of the caller of [`Pool::run`]: read only by the holder of an unfinished task.
     task: *const Task<'static>,
-    tasks: usize,
     /// One for each thread.
     shares: Vec<Share>,
     finished: AtomicUsize,
@@ -72,7 +71,7 @@ impl Job {
         let start = |thread: usize| thread * tasks / threads;
         let share = |thread| Share { next: AtomicUsize::new(start(thread)), end: start(thread + 1) };
         let shares = (0..threads).map(share).collect();
-        Self { task, tasks, shares, finished: AtomicUsize::new(0), panic: Mutex::new(None) }
+        Self { task, shares, finished: AtomicUsize::new(0), panic: Mutex::new(None) }
     }
 
     /// Works on the thread's own share, then on what is left of the others.

@@ -94,13 +94,7 @@ impl PackedBlock for Q4_0 {
     }
 
     #[inline(always)]
-    fn add_products<S: Simd, const N: usize>(
-        &self,
-        s: S,
-        _: usize,
-        x: Columns<'_, i8, N>,
-        totals: &mut [S::F32; N],
-    ) {
+    fn add_products<S: Simd, const N: usize>(&self, s: S, _: usize, x: Columns<'_, i8, N>, totals: &mut [S::F32; N]) {
         add_products(s, &self.q, self.scales(s), x, totals);
     }
 
@@ -137,13 +131,7 @@ impl PackedBlock for Q4_1 {
     }
 
     #[inline(always)]
-    fn add_products<S: Simd, const N: usize>(
-        &self,
-        s: S,
-        _: usize,
-        x: Columns<'_, i8, N>,
-        totals: &mut [S::F32; N],
-    ) {
+    fn add_products<S: Simd, const N: usize>(&self, s: S, _: usize, x: Columns<'_, i8, N>, totals: &mut [S::F32; N]) {
         add_products(s, &self.q, [s.load_f16(&self.d), s.load_f16(&self.m)], x, totals);
     }
 

@@ -72,13 +72,7 @@ impl PackedBlock for Q8_0 {
     }
 
     #[inline(always)]
-    fn add_products<S: Simd, const N: usize>(
-        &self,
-        s: S,
-        _: usize,
-        x: Columns<'_, i16, N>,
-        totals: &mut [S::F32; N],
-    ) {
+    fn add_products<S: Simd, const N: usize>(&self, s: S, _: usize, x: Columns<'_, i16, N>, totals: &mut [S::F32; N]) {
         add_products(s, &self.q, None, s.load_f16(&self.d), x, totals);
     }
 }
@@ -92,7 +86,7 @@ pub(crate) fn q8_0_from_q5_0(file: &[u8]) -> Vec<u8> {
             _ => {
                 let k = at - 2;
                 let low = block[6 + k % 16] >> if k < 16 { 0 } else { 4 } & 15;
-                (low | (fifth >> k & 1) as u8 * 16).wrapping_sub(16)
+                (low | ((fifth >> k & 1) as u8 * 16)).wrapping_sub(16)
             }
         })
     };
