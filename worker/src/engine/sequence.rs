@@ -13,6 +13,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use super::handle::LiveId;
 use super::output::{OutputText, Progress};
 use super::prepare::PreparedRequest;
+use crate::link::estimates::EstimateTable;
 use crate::runner::ModelSpec;
 use crate::runner::sampler::{Sample, Sampler};
 use crate::text::Vocabulary;
@@ -47,6 +48,13 @@ pub(crate) struct Sequence {
     cached: Option<u32>,
     queue_slot: Option<OwnedSemaphorePermit>,
     live: LiveId,
+}
+
+/// What the predictor says of a reply before its next token.
+#[derive(Default)]
+pub(crate) struct Outlook {
+    /// For the client, if it asked and there is one.
+    estimate: Option<LengthEstimate>,
 }
 
 /// Why a reply ended, and by what.
@@ -102,13 +110,19 @@ impl Sequence {
         self.preemptions += 1;
     }
 
+    /// What `estimates` hold for its next token.
+    pub(crate) fn outlook(&self, estimates: &EstimateTable) -> Outlook {
+        let shown = self.request.include_estimate.then(|| estimates.latest(self.id()).cloned());
+        Outlook { estimate: shown.flatten() }
+    }
+
     /// Draws the next token from its logits and shows what it brings. `None` if the logits are no distribution.
     pub(crate) fn advance(
         &mut self,
         logits: &[f32],
         scratch: &mut Vec<f32>,
         vocabulary: &dyn Vocabulary,
-        estimate: Option<LengthEstimate>,
+        outlook: Outlook,
         now: Instant,
     ) -> Option<(StepEvent, Option<Ending>)> {
         let step = self.generated() + 1;
@@ -125,7 +139,7 @@ impl Sequence {
             finish_reason: ending.as_ref().map(|(reason, _)| *reason),
         };
         // A closed channel means that the client is gone, which the next step sees.
-        let _ = self.reply.send(Ok(ReplyEvent::Chunk(self.chunk(text, sample, estimate, vocabulary))));
+        let _ = self.reply.send(Ok(ReplyEvent::Chunk(self.chunk(text, sample, outlook.estimate, vocabulary))));
         Some((event, ending))
     }
 
@@ -165,7 +179,7 @@ impl Sequence {
             token_ids: vec![sample.token_id],
             logprobs: logprobs.into_iter().collect(),
             eos_logprobs: if self.request.include_eos_logprob { vec![sample.signals.eos_logprob] } else { Vec::new() },
-            estimate: estimate.filter(|_| self.request.include_estimate),
+            estimate,
         }
     }
 

@@ -79,6 +79,9 @@ async fn a_field_that_is_wrong_is_named() {
         ("top_logprobs", json!({ "logprobs": true, "top_logprobs": 21 })),
         ("top_logprobs", json!({ "top_logprobs": 1 })),
         ("tools", json!({ "tools": [{}] })),
+        ("max_completion_tokens", json!({ "max_completion_tokens": "many" })),
+        ("max_completion_tokens", json!({ "max_completion_tokens": 0 })),
+        ("max_completion_tokens", json!({ "max_completion_tokens": 5000, "max_tokens": 8 })),
     ] {
         names(&server, "/v1/chat/completions", &with(&talk, &more), param).await;
     }
