@@ -84,6 +84,8 @@ pub struct RequestStarted {
     pub output_length: u32,
     /// The reply cannot end by itself.
     pub ignore_eos: bool,
+    /// Length control raises EOS as the reply approaches this many tokens.
+    pub target_tokens: Option<u32>,
 }
 
 /// What one sequence did in one step.
@@ -99,6 +101,8 @@ pub struct StepEvent {
     pub signals: StepSignals,
     /// Set when this token is the last one.
     pub finish_reason: Option<FinishReason>,
+    /// Nats added to the logits of the EOS set by length control; above 0, the step is no natural one.
+    pub eos_bias: f32,
 }
 
 /// Measures of one next-token distribution. Logarithms are natural; none is NaN.

@@ -320,7 +320,7 @@ impl Engine {
     /// What is known of the length of each reply in the plan, read now because the forward pass gave it time to arrive.
     fn outlooks(&self, plan: &StepPlan) -> Vec<Outlook> {
         let estimates = self.link.estimates();
-        let of = |key| self.sequences.get(key).map(|sequence| sequence.outlook(&estimates));
+        let of = |key| self.sequences.get(key).map(|sequence| sequence.outlook(&estimates, self.estimate_max_age));
         plan.work.iter().map(|work| of(&work.key).unwrap_or_default()).collect()
     }
 

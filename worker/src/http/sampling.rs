@@ -1,6 +1,6 @@
-//! The fields that completions and chat completions share: OpenAI's, and the additions that vLLM's clients use.
+//! The fields that completions and chat completions share: OpenAI's, the additions that vLLM's clients use, and ours.
 
-use eoscast_proto::domain::{SamplingParams, task_label};
+use eoscast_proto::domain::{LengthControl, SamplingParams, task_label};
 use eoscast_proto::status::FieldViolation;
 use serde::Deserialize;
 
@@ -78,6 +78,7 @@ pub(super) fn sampling_params(fields: &mut Fields) -> Result<SamplingParams, Fie
         ignore_eos: fields.take("ignore_eos")?.unwrap_or(default.ignore_eos),
         seed: seed(fields)?,
         logprobs: None,
+        length_control: fields.take::<LengthControlField>("length_control")?.map(Into::into),
     })
 }
 
@@ -114,6 +115,20 @@ pub(super) fn options(fields: &mut Fields) -> Result<Options, FieldViolation> {
 #[derive(Deserialize)]
 struct ResponseFormat {
     r#type: String,
+}
+
+/// An addition of ours.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LengthControlField {
+    target_tokens: u32,
+    strength: Option<f32>,
+}
+
+impl From<LengthControlField> for LengthControl {
+    fn from(field: LengthControlField) -> Self {
+        Self { target_tokens: field.target_tokens, strength: field.strength.unwrap_or(Self::DEFAULT_STRENGTH) }
+    }
 }
 
 /// vLLM's clients write -1 for off.

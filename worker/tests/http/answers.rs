@@ -57,6 +57,21 @@ async fn completions_are_cut_at_openais_sixteen_tokens_and_chats_are_not() {
 }
 
 #[tokio::test]
+async fn length_control_ends_a_reply_that_would_be_cut() {
+    let script = |_: &[u32]| {
+        let mut logits = vec![0.0; tokenizer_size()];
+        logits[..3].fill(-14.0);
+        logits
+    };
+    let server = Server::start(&ROOMY, script);
+    let body = json!({ "prompt": "hi", "seed": 1, "max_tokens": 60 });
+    let controlled = json!({ "length_control": { "target_tokens": 10, "strength": 20 } });
+    for (body, reason) in [(body.clone(), "length"), (with(&body, &controlled), "stop")] {
+        assert_eq!(server.complete(&body).await["choices"][0]["finish_reason"], reason, "{body}");
+    }
+}
+
+#[tokio::test]
 async fn several_choices_are_those_of_the_seeds_that_follow() {
     let server = Server::start(&ROOMY, babbles);
     let body = json!({ "prompt": "hi", "seed": 40, "max_tokens": 12 });
