@@ -4,7 +4,7 @@ use axum::http::StatusCode;
 use serde_json::{Value, json};
 
 use super::support::ROOMY;
-use super::{Server, babbles, chat, post, with};
+use super::{Server, babbles, chat, post, tokenizer_size, with};
 
 fn texts(answer: &Value) -> Vec<&str> {
     answer["choices"].as_array().unwrap().iter().map(|choice| choice["text"].as_str().unwrap()).collect()

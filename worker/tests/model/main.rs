@@ -4,6 +4,7 @@
 
 mod file;
 mod forward;
+mod fuzz;
 mod prefix_cache;
 mod score;
 mod text;
