@@ -41,7 +41,7 @@ pub struct StepLine {
     pub output_length: u32,
     /// `prompt_length + output_length`.
     pub total_length: u64,
-    /// As `eos_logprob`, after temperature, penalties, truncation and masks; null where the reply could not end.
+    /// As `eos_logprob`, after temperature, penalties, length control, truncation and masks; null where the reply could not end.
     pub eos_logprob_sampled: Option<f32>,
     /// Natural logarithm of the sampled token's probability, from the raw logits.
     pub token_logprob: f32,

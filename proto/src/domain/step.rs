@@ -110,7 +110,7 @@ pub struct StepEvent {
 pub struct StepSignals {
     /// Of the EOS set's probability, from the raw logits.
     pub eos_logprob: f32,
-    /// The same after temperature, penalties, truncation and masks; minus infinity if the reply cannot end here.
+    /// The same after temperature, penalties, length control, truncation and masks; minus infinity if the reply cannot end here.
     pub eos_logprob_sampled: f32,
     /// Of the sampled token's probability, from the raw logits.
     pub token_logprob: f32,
