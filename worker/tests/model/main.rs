@@ -7,6 +7,7 @@ mod download;
 mod file;
 mod folder;
 mod forward;
+mod fuzz;
 mod prefix_cache;
 mod random;
 mod score;
