@@ -1,6 +1,6 @@
 //! Root mean square normalisation (Zhang and Sennrich 2019).
 
-use super::rows::{Rows, build, padded};
+use super::rows::{Rows, build, build_all, padded};
 use super::simd::{Kernel, LANES, Simd, dispatch};
 use candle_core::{Device, Result, Tensor, bail};
 
@@ -30,18 +30,18 @@ pub fn rms_norm(x: &Tensor, weight: &Tensor, eps: f32) -> Result<Tensor> {
 /// # Errors
 /// As [`rms_norm`].
 pub fn add_rms_norm(x: &Tensor, y: &Tensor, weight: &Tensor, eps: f32) -> Result<(Tensor, Tensor)> {
-    let sum = {
-        let x = Rows::new("x", x)?;
-        let y = Rows::with_shape("y", y, x.count, x.width)?;
-        let out = build(x.count, x.width, |index, out| {
-            for ((out, x), y) in out.iter_mut().zip(x.row(index)).zip(y.row(index)) {
-                *out = x + y;
-            }
-        });
-        Tensor::from_vec(out, (x.count, x.width), &Device::Cpu)?
-    };
-    let normed = rms_norm(&sum, weight, eps)?;
-    Ok((sum, normed))
+    let x = Rows::new("x", x)?;
+    let y = Rows::with_shape("y", y, x.count, x.width)?;
+    let weight = weight.unsqueeze(0)?;
+    let weight = Rows::with_shape("norm weight", &weight, 1, x.width)?;
+    let [sum, normed] = build_all(x.count, x.width, |index, [sum, out]| {
+        for ((sum, x), y) in sum.iter_mut().zip(x.row(index)).zip(y.row(index)) {
+            *sum = x + y;
+        }
+        dispatch(RmsNorm { x: sum, weight: weight.row(0), eps, out });
+    });
+    let tensor = |data| Tensor::from_vec(data, (x.count, x.width), &Device::Cpu);
+    Ok((tensor(sum)?, tensor(normed)?))
 }
 
 struct RmsNorm<'a> {

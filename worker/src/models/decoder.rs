@@ -99,24 +99,28 @@ impl CausalLm for Decoder {
         if self.embedding_scale != 1.0 {
             x = (x * self.embedding_scale)?;
         }
-        for (block, kv) in self.blocks.iter().zip(kv) {
-            let normed = rms_norm(&x, &block.attention_norm, eps)?;
+        // Each branch is added where the next norm reads the sum: one pass over both.
+        let mut norms = self.blocks.iter().map(|block| &block.attention_norm).chain([&self.output_norm]);
+        let mut normed = match norms.next() {
+            Some(norm) => rms_norm(&x, norm, eps)?,
+            None => x.clone(),
+        };
+        for ((block, kv), next_norm) in self.blocks.iter().zip(kv).zip(norms) {
             let mut branch = block.attention.forward(&normed, &rotations, rows.spans, kv)?;
             if let Some(norms) = &block.post_norms {
                 branch = rms_norm(&branch, &norms.attention, eps)?;
             }
-            let (sum, normed) = add_rms_norm(&x, &branch, &block.feed_forward_norm, eps)?;
+            (x, normed) = add_rms_norm(&x, &branch, &block.feed_forward_norm, eps)?;
             let mut branch = block.feed_forward.forward(&normed)?;
             if let Some(norms) = &block.post_norms {
                 branch = rms_norm(&branch, &norms.feed_forward, eps)?;
             }
-            x = (sum + branch)?;
+            (x, normed) = add_rms_norm(&x, &branch, next_norm, eps)?;
         }
         if rows.wanted.is_empty() {
             return Tensor::zeros((0, self.embedding.out_features()), DType::F32, &Device::Cpu);
         }
         let wanted = Tensor::new(rows.wanted, &Device::Cpu)?;
-        let x = rms_norm(&x.index_select(&wanted, 0)?, &self.output_norm, eps)?;
-        self.output.as_ref().unwrap_or(&self.embedding).forward(&x)
+        self.output.as_ref().unwrap_or(&self.embedding).forward(&normed.index_select(&wanted, 0)?)
     }
 }
