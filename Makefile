@@ -1,14 +1,12 @@
 # One line per target below; `make help` prints them.
 SHELL := /bin/bash
 PYTHON ?= python3
-# A name, ORGANISATION/REPOSITORY/FILE.gguf, or a path (see deploy/fetch_model.py).
+# What `eoscast-worker --model` takes: a name, a path, or a repository on the hub.
 MODEL ?= smollm2-135m
 TOOLS := .tools
 BIN := target/release
 # nvcc and its headers, as pip lays them out.
 CUDA := $(TOOLS)/cuda/nvidia/cu13
-# What the binaries are told: the name, or the file that was fetched or linked.
-MODEL_ARG = $(if $(filter %.gguf,$(MODEL)),models/$(notdir $(MODEL)),$(MODEL))
 
 .PHONY: help setup model build serve demo test lint check-cuda bench clean
 help: ## print this
@@ -24,10 +22,10 @@ build:
 
 serve: setup ## predictor and worker in the foreground, until Ctrl-C
 	@trap 'kill $$(jobs -p) 2>/dev/null; wait' EXIT; \
-	$(BIN)/eoscast-predictor serve & $(BIN)/eoscast-worker serve --model $(MODEL_ARG) & wait -n
+	$(BIN)/eoscast-predictor serve & $(BIN)/eoscast-worker serve --model $(MODEL) & wait -n
 
 demo: setup ## both services, a dozen prompts at once, and how good the forecasts were
-	@$(BIN)/eoscast-demo --model $(MODEL_ARG)
+	@$(BIN)/eoscast-demo --model $(MODEL)
 
 test: model build $(TOOLS)/bin/grpcurl ## everything, the end-to-end tests with the real model and grpcurl among it
 	PATH="$(CURDIR)/$(TOOLS)/bin:$$PATH" EOSCAST_MODELS="$(CURDIR)/models" cargo test --release --locked --workspace
@@ -43,7 +41,7 @@ check-cuda: $(CUDA)/bin/nvcc ## compile-check the worker with `--features cuda`,
 		cargo check --locked -p eoscast-worker --features cuda --all-targets
 
 bench: setup ## tokens per second of the worker, its kernels, events per second of the predictor
-	$(BIN)/eoscast-worker bench --model $(MODEL_ARG)
+	$(BIN)/eoscast-worker bench --model $(MODEL)
 	cargo bench --locked -p eoscast-worker --bench kernels
 	cargo bench --locked -p eoscast-predictor --bench speed
 

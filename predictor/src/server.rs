@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow};
 use tokio::net::TcpListener;
-use tokio::sync::watch;
 use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::CancellationToken;
 use tonic_health::ServingStatus;
@@ -21,7 +20,8 @@ use crate::store::recovery::{Recovered, recover};
 use crate::store::{EventLog, LogConfig};
 use crate::tracker::Tracker;
 
-/// The event log in health checks: NOT_SERVING after a failure, while the service itself goes on.
+/// The event log in health checks: NOT_SERVING while the disk refuses it, though the service itself goes on. SERVING where
+/// logging is switched off, as nothing is broken then.
 pub const EVENT_LOG_NAME: &str = "eoscast.predictor.v1.EventLog";
 
 /// How long open calls may take to end at shutdown.
@@ -60,7 +60,16 @@ pub async fn run(listener: TcpListener, config: Config, shutdown: impl Future<Ou
     let stop = CancellationToken::new();
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_service_status(SERVICE_NAME, ServingStatus::Serving).await;
-    tokio::spawn(stop.clone().run_until_cancelled_owned(report_log_state(health.clone(), threads.log_state.clone())));
+    let mut log_state = threads.log_state.clone();
+    // Before the first check can come in.
+    report_log_state(&health, *log_state.borrow_and_update()).await;
+    let reporter = health.clone();
+    tokio::spawn(stop.clone().run_until_cancelled_owned(async move {
+        while log_state.changed().await.is_ok() {
+            let state = *log_state.borrow_and_update();
+            report_log_state(&reporter, state).await;
+        }
+    }));
     if let Some(listener) = config.metrics {
         let page = metrics::serve(listener, metrics, threads.log_state.clone(), stop.clone().cancelled_owned());
         tokio::spawn(async {
@@ -122,17 +131,12 @@ fn open_log(config: Option<LogConfig>) -> anyhow::Result<(Option<EventLog>, Reco
     Ok((Some(log), recovered))
 }
 
-async fn report_log_state(health: HealthReporter, mut state: watch::Receiver<LogState>) {
-    loop {
-        let status = match *state.borrow_and_update() {
-            LogState::Ok => ServingStatus::Serving,
-            LogState::Off | LogState::Failed => ServingStatus::NotServing,
-        };
-        health.set_service_status(EVENT_LOG_NAME, status).await;
-        if state.changed().await.is_err() {
-            return;
-        }
-    }
+async fn report_log_state(health: &HealthReporter, state: LogState) {
+    let status = match state {
+        LogState::Ok | LogState::Off => ServingStatus::Serving,
+        LogState::Failed => ServingStatus::NotServing,
+    };
+    health.set_service_status(EVENT_LOG_NAME, status).await;
 }
 
 /// The descriptors hold the worker's service too, which is not served here.

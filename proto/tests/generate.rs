@@ -1,6 +1,6 @@
 //! Generate requests: what is asked for arrives, defaults are the documented ones, and wrong fields are refused by name.
 
-use eoscast_proto::domain::{GenerateSpec, Input, SamplingParams};
+use eoscast_proto::domain::{GenerateSpec, Input, LengthControl, SamplingParams};
 use eoscast_proto::worker::v1 as pb;
 use pb::generate_request::Input as WireInput;
 
@@ -33,6 +33,7 @@ fn every_sampling_parameter_arrives() {
         ignore_eos: true,
         seed: Some(0),
         logprobs: Some(0),
+        length_control: None,
     };
     let expected = SamplingParams {
         temperature: 0.0,
@@ -49,9 +50,24 @@ fn every_sampling_parameter_arrives() {
         ignore_eos: true,
         seed: Some(0),
         logprobs: Some(0),
+        length_control: None,
     };
     let spec = GenerateSpec::try_from(pb::GenerateRequest { sampling_params: Some(wire), ..request() }).unwrap();
     assert_eq!(spec.sampling, expected);
+}
+
+fn control(target_tokens: u32, strength: Option<f32>) -> Option<pb::LengthControl> {
+    Some(pb::LengthControl { target_tokens, strength })
+}
+
+#[test]
+fn length_control_has_a_default_strength() {
+    for (given, expected) in [(None, LengthControl::DEFAULT_STRENGTH), (Some(2.5), 2.5)] {
+        let sampling_params = Some(pb::SamplingParams { length_control: control(48, given), ..Default::default() });
+        let spec = GenerateSpec::try_from(pb::GenerateRequest { sampling_params, ..request() }).unwrap();
+        let expected = LengthControl { target_tokens: 48, strength: expected };
+        assert_eq!(spec.sampling.length_control, Some(expected));
+    }
 }
 
 #[test]
@@ -74,6 +90,11 @@ fn each_wrong_sampling_parameter_is_refused_by_name() {
         ("stop[0]", |s| s.stop = vec!["x".repeat(1 << 20)]),
         ("stop_token_ids", |s| s.stop_token_ids = vec![1; 257]),
         ("logprobs", |s| s.logprobs = Some(21)),
+        ("length_control.target_tokens", |s| s.length_control = control(0, None)),
+        ("length_control.strength", |s| s.length_control = control(9, Some(0.0))),
+        ("length_control.strength", |s| s.length_control = control(9, Some(f32::NAN))),
+        ("length_control.strength", |s| s.length_control = control(9, Some(101.0))),
+        ("length_control", |s| (s.length_control, s.ignore_eos) = (control(9, None), true)),
     ];
     for (field, spoil) in cases {
         let mut sampling = pb::SamplingParams::default();

@@ -23,6 +23,7 @@ fn batch() -> StepBatch {
             task: Some("summarise".into()),
             output_length: 0,
             ignore_eos: true,
+            target_tokens: Some(96),
         }],
         events: vec![StepEvent {
             request_id: "r-1".to_owned().try_into().unwrap(),
@@ -37,6 +38,7 @@ fn batch() -> StepBatch {
                 eos_rank: 900,
             },
             finish_reason: Some(FinishReason::Length),
+            eos_bias: 2.5,
         }],
         ended: vec![RequestEnded {
             request_id: "r-0".to_owned().try_into().unwrap(),
@@ -92,7 +94,8 @@ fn the_wire_form_of_a_step_event_does_not_change() {
     let hex: String = wire.iter().map(|byte| format!("{byte:02x}")).collect();
     assert_eq!(
         hex,
-        "0a03722d31100318f80325 00008ac1 2d000080ff 35000000bf 3d0000e03f 45000080be 488407 5002".replace(' ', "")
+        "0a03722d31100318f80325 00008ac1 2d000080ff 35000000bf 3d0000e03f 45000080be 488407 5002 5d00002040"
+            .replace(' ', "")
     );
 }
 
@@ -124,6 +127,8 @@ fn each_wrong_field_of_a_step_batch_is_refused_by_name() {
         ("events[0].top_logprob", |m| m.events[0].top_logprob = f32::INFINITY),
         ("events[0].eos_rank", |m| m.events[0].eos_rank = 0),
         ("events[0].finish_reason", |m| m.events[0].finish_reason = 99),
+        ("events[0].eos_bias", |m| m.events[0].eos_bias = -1.0),
+        ("events[0].eos_bias", |m| m.events[0].eos_bias = f32::NAN),
         ("ended[0].request_id", |m| m.ended[0].request_id.clear()),
         ("ended[0].finish_reason", |m| m.ended[0].finish_reason = 0),
     ];

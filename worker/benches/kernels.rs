@@ -7,8 +7,8 @@
 use candle_core::quantized::{GgmlDType, QTensor};
 use candle_core::{Device, Result, Tensor};
 use eoscast_worker::kernels::{
-    AttentionSpan, Compute, KvType, Linear, PagedKv, Pool, RopeLayout, Rotation, paged_attention, rank_of, rms_norm,
-    row_stats, swiglu,
+    Activation, AttentionSpan, Compute, KvType, Linear, PagedKv, Pool, RopeLayout, Rotation, gated, paged_attention,
+    rank_of, rms_norm, row_stats,
 };
 use std::time::{Duration, Instant};
 
@@ -104,7 +104,7 @@ fn attention(wanted: &dyn Fn(&str) -> bool) -> Result<()> {
             let total = sequences * rows;
             let q = random(&[total, heads * head_dim])?;
             let (k, v) = (random(&[total, kv_heads * head_dim])?, random(&[total, kv_heads * head_dim])?);
-            let times = measure(|| paged_attention(&q, &k, &v, &mut kv, &spans, 0.125).map(drop))?;
+            let times = measure(|| paged_attention(&q, &k, &v, &mut kv, &spans, 0.125, None).map(drop))?;
             let pairs = sequences * (0..rows).map(|row| start + row + 1).sum::<usize>();
             report(&name, times, 4e-9 * (pairs * heads * head_dim) as f64, "GFLOP/s");
             if rows == 1 {
@@ -129,7 +129,7 @@ fn elementwise(wanted: &dyn Fn(&str) -> bool) -> Result<()> {
             Ok(())
         };
         bench(format!("rms_norm rows {rows}"), rows * 576, &|| rms_norm(&x, &weight, 1e-5).map(drop))?;
-        bench(format!("swiglu rows {rows}"), rows * 1536, &|| swiglu(&gate, &up).map(drop))?;
+        bench(format!("swiglu rows {rows}"), rows * 1536, &|| gated(Activation::Silu, &gate, &up).map(drop))?;
         bench(format!("rope rows {rows}"), rows * 768, &|| rotation.apply(&qk, 64, RopeLayout::Interleaved).map(drop))?;
     }
     let logits = random(&[49152])?.to_vec1::<f32>()?;

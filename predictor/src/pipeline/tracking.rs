@@ -187,6 +187,7 @@ mod tests {
             task: None,
             output_length: 0,
             ignore_eos: false,
+            target_tokens: None,
         };
         Box::new(StepBatch {
             run: WorkerRun { worker_id: WorkerId::try_from("w".to_owned()).unwrap(), epoch: 1 },

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::features::Arrival;
 use crate::forecast::Forecast;
+use crate::models::Outcome;
 
 /// Seconds since 1970, exact to the microsecond.
 pub fn seconds(micros: i64) -> f64 {
@@ -40,7 +41,7 @@ pub struct StepLine {
     pub output_length: u32,
     /// `prompt_length + output_length`.
     pub total_length: u64,
-    /// As `eos_logprob`, after temperature, penalties, truncation and masks; null where the reply could not end.
+    /// As `eos_logprob`, after temperature, penalties, length control, truncation and masks; null where the reply could not end.
     pub eos_logprob_sampled: Option<f32>,
     /// Natural logarithm of the sampled token's probability, from the raw logits.
     pub token_logprob: f32,
@@ -70,6 +71,9 @@ pub struct StepLine {
     pub ignore_eos: bool,
     /// Steps of this request that the predictor has seen in a row, this one included; 1 where its features begin.
     pub observed: u32,
+    /// Nats by which the worker's length control raised EOS before this token was drawn; above 0, the step is no natural one.
+    #[serde(default)]
+    pub eos_bias: f32,
 }
 
 impl StepLine {
@@ -134,6 +138,9 @@ pub struct StartLine {
     pub ignore_eos: bool,
     /// What was answered.
     pub estimate: Forecast,
+    /// Length that the worker's length control aims at, if it is on.
+    #[serde(default)]
+    pub target_tokens: Option<u32>,
 }
 
 impl StartLine {
@@ -199,9 +206,18 @@ pub struct RequestLine {
     pub outcome_number: u64,
     /// How many of these outcomes were censored.
     pub censored_outcomes: u64,
+    /// The first step that length control steered, or may have: the natural length is known to be at least this, no more.
+    #[serde(default)]
+    pub steered_from: Option<u32>,
 }
 
 impl RequestLine {
+    /// What models learn from it: of a steered reply, that it went on up to the step before the first steered one.
+    pub fn outcome(&self) -> Outcome {
+        let length = self.steered_from.map_or(self.output_length, |step| step.saturating_sub(1));
+        Outcome { length, censored: self.censored }
+    }
+
     /// What was known of the request on arrival.
     pub fn arrival(&self) -> Arrival {
         Arrival {
@@ -276,6 +292,7 @@ pub(crate) mod tests {
             epoch: 5,
             ignore_eos: false,
             observed: 3,
+            eos_bias: 0.0,
         }
     }
 
@@ -283,7 +300,7 @@ pub(crate) mod tests {
 
     #[test]
     fn a_step_line_reads_exactly_so() {
-        let expected = r#"{"request_id":"r-1","timestamp":1700000000.123456,"step":3,"current_token_id":42,"eos_token_id":2,"eos_logprob":-4.5,"eos_prob":0.011108996,"is_finished":false,"finish_reason":null,"prompt_length":10,"output_length":3,"total_length":13,"eos_logprob_sampled":null,"token_logprob":-0.25,"entropy":1.5,"top_logprob":-0.25,"eos_rank":17,"temperature":0.7,"worker_id":"w","model":"smollm2-135m","sequence_number":9,"task":null,"estimate":FORECAST,"max_tokens":256,"epoch":5,"ignore_eos":false,"observed":3}"#;
+        let expected = r#"{"request_id":"r-1","timestamp":1700000000.123456,"step":3,"current_token_id":42,"eos_token_id":2,"eos_logprob":-4.5,"eos_prob":0.011108996,"is_finished":false,"finish_reason":null,"prompt_length":10,"output_length":3,"total_length":13,"eos_logprob_sampled":null,"token_logprob":-0.25,"entropy":1.5,"top_logprob":-0.25,"eos_rank":17,"temperature":0.7,"worker_id":"w","model":"smollm2-135m","sequence_number":9,"task":null,"estimate":FORECAST,"max_tokens":256,"epoch":5,"ignore_eos":false,"observed":3,"eos_bias":0.0}"#;
         assert_eq!(serde_json::to_string(&step_line()).unwrap(), expected.replace("FORECAST", FORECAST));
     }
 
@@ -305,8 +322,9 @@ pub(crate) mod tests {
             temperature: 0.7,
             ignore_eos: false,
             estimate: forecast(),
+            target_tokens: None,
         };
-        let expected = r#"{"request_id":"r-1","timestamp":1700000000.123456,"worker_id":"w","epoch":5,"sequence_number":6,"model":"smollm2-135m","eos_token_ids":[2,0],"task":"summarise","prompt_length":10,"output_length":0,"max_tokens":256,"temperature":0.7,"ignore_eos":false,"estimate":FORECAST}"#;
+        let expected = r#"{"request_id":"r-1","timestamp":1700000000.123456,"worker_id":"w","epoch":5,"sequence_number":6,"model":"smollm2-135m","eos_token_ids":[2,0],"task":"summarise","prompt_length":10,"output_length":0,"max_tokens":256,"temperature":0.7,"ignore_eos":false,"estimate":FORECAST,"target_tokens":null}"#;
         assert_eq!(serde_json::to_string(&line).unwrap(), expected.replace("FORECAST", FORECAST));
     }
 
@@ -338,9 +356,19 @@ pub(crate) mod tests {
             std_eos_prob: 0.25,
             outcome_number: 8,
             censored_outcomes: 2,
+            steered_from: Some(30),
         };
-        let expected = r#"{"request_id":"r-1","worker_id":"w","epoch":5,"model":"smollm2-135m","task":"summarise","timestamp":1700000000.123456,"started_at":1699999999.5,"finish_reason":"length","prompt_length":10,"output_length":256,"total_length":266,"max_tokens":256,"temperature":0.7,"ignore_eos":false,"censored":true,"first_estimate":FORECAST,"first_length":0,"steps_observed":256,"final_eos_prob":0.5,"mean_eos_prob":0.125,"max_eos_prob":0.5,"std_eos_prob":0.25,"outcome_number":8,"censored_outcomes":2}"#;
+        assert_eq!(line.outcome(), Outcome { length: 29, censored: true });
+        assert_eq!(RequestLine { steered_from: None, ..line.clone() }.outcome().length, 256);
+        let expected = r#"{"request_id":"r-1","worker_id":"w","epoch":5,"model":"smollm2-135m","task":"summarise","timestamp":1700000000.123456,"started_at":1699999999.5,"finish_reason":"length","prompt_length":10,"output_length":256,"total_length":266,"max_tokens":256,"temperature":0.7,"ignore_eos":false,"censored":true,"first_estimate":FORECAST,"first_length":0,"steps_observed":256,"final_eos_prob":0.5,"mean_eos_prob":0.125,"max_eos_prob":0.5,"std_eos_prob":0.25,"outcome_number":8,"censored_outcomes":2,"steered_from":30}"#;
         assert_eq!(serde_json::to_string(&line).unwrap(), expected.replace("FORECAST", FORECAST));
+    }
+
+    #[test]
+    fn lines_of_logs_without_length_control_are_read() {
+        let text = serde_json::to_string(&step_line()).unwrap();
+        let older: StepLine = serde_json::from_str(&text.replace(r#","eos_bias":0.0"#, "")).unwrap();
+        assert_eq!(older, step_line());
     }
 
     #[test]

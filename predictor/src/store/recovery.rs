@@ -15,7 +15,8 @@ use super::reader::{Damages, LineReader};
 use super::record::{RequestLine, StartLine, StepLine};
 use crate::features::{Arrival, FeatureState};
 use crate::forecast::Forecast;
-use crate::models::{History, Outcome};
+use crate::models::History;
+use crate::steering::Steering;
 
 /// Bytes at the end of each series that are read. Requests whose lines lie farther back are forgotten.
 const READ_BYTES: u64 = 256 << 20;
@@ -50,6 +51,8 @@ pub struct RecoveredRequest {
     pub first_estimate: Option<Forecast>,
     /// Its steps so far.
     pub features: FeatureState,
+    /// Whether length control has touched them.
+    pub steering: Steering,
     /// The last of them that is in the log, 0 if none is.
     pub last_step: u32,
     /// EOS probability at that step.
@@ -153,6 +156,7 @@ impl Recovery {
         let request = RecoveredRequest {
             run: WorkerRun { worker_id: line.worker_id.clone(), epoch: line.epoch },
             features: FeatureState::new(line.arrival(), line.output_length),
+            steering: Steering::new(line.target_tokens.is_some(), line.output_length),
             started_at: line.timestamp,
             seen_at: line.timestamp,
             first_estimate: Some(line.estimate),
@@ -170,6 +174,7 @@ impl Recovery {
                 task: line.task.map(|task| task.as_ref().to_owned()),
                 output_length: line.output_length,
                 ignore_eos: line.ignore_eos,
+                target_tokens: line.target_tokens,
             },
         };
         self.live.insert((line.worker_id, line.epoch, line.request_id), request);
@@ -199,12 +204,13 @@ impl Recovery {
         if live.features.observed() + 1 == line.observed {
             live.features.observe(line.step, &signals);
         }
+        live.steering.observe(line.step, line.eos_bias);
         (live.last_step, live.seen_at, live.eos_probability) = (line.step, line.timestamp, line.eos_prob);
         None
     }
 
     fn outcome(&mut self, line: &RequestLine) {
-        self.history.push(Outcome { length: line.output_length, censored: line.censored });
+        self.history.push(line.outcome());
         (self.history.seen, self.history.censored) = (line.outcome_number, line.censored_outcomes);
         let key = (line.worker_id.clone(), line.epoch, line.request_id.clone());
         let Some(live) = self.live.get_mut(&key) else { return };
@@ -240,6 +246,8 @@ fn from_step(run: WorkerRun, line: &StepLine) -> RecoveredRequest {
     RecoveredRequest {
         run,
         features: FeatureState::new(line.arrival(), line.step),
+        // Whether it is under length control at all is only known once a step of it was steered.
+        steering: Steering::new(line.eos_bias > 0.0, line.step),
         started_at: line.timestamp,
         seen_at: line.timestamp,
         first_estimate: None,
@@ -257,6 +265,7 @@ fn from_step(run: WorkerRun, line: &StepLine) -> RecoveredRequest {
             task: line.task.as_ref().map(|task| task.as_ref().to_owned()),
             output_length: line.step,
             ignore_eos,
+            target_tokens: None,
         },
     }
 }

@@ -6,7 +6,8 @@ use eoscast_proto::domain::{FinishReason, LengthEstimate, RequestStarted, StepEv
 
 use crate::features::{Arrival, FeatureState};
 use crate::forecast::Forecast;
-use crate::models::{History, LengthModel, Outcome};
+use crate::models::{History, LengthModel};
+use crate::steering::Steering;
 use crate::store::record::{RequestLine, StartLine, StepLine};
 use crate::store::recovery::RecoveredRequest;
 
@@ -20,6 +21,7 @@ pub(super) struct LiveRequest {
     seen_at: f64,
     first_estimate: Option<Forecast>,
     features: FeatureState,
+    steering: Steering,
     forecast: Forecast,
     /// Of the last event, 0 before the first.
     last_step: u32,
@@ -41,6 +43,7 @@ impl LiveRequest {
         Self {
             model: started.model.as_str().into(),
             task: started.task.as_deref().map(Arc::from),
+            steering: Steering::new(started.target_tokens.is_some(), started.output_length),
             started,
             run,
             started_at: at,
@@ -65,6 +68,7 @@ impl LiveRequest {
             seen_at: request.seen_at,
             first_estimate: request.first_estimate,
             features: request.features,
+            steering: request.steering,
             last_step: request.last_step,
             eos_probability: request.eos_probability,
             concluded: request.concluded,
@@ -113,6 +117,7 @@ impl LiveRequest {
             temperature: self.started.temperature,
             ignore_eos: self.started.ignore_eos,
             estimate: self.forecast.clone(),
+            target_tokens: self.started.target_tokens,
         }
     }
 
@@ -125,6 +130,7 @@ impl LiveRequest {
         sequence_number: u64,
     ) -> StepLine {
         let row = self.features.observe(event.step, &event.signals);
+        self.steering.observe(event.step, event.eos_bias);
         let is_finished = event.finish_reason.is_some();
         if !is_finished {
             self.forecast = Forecast::new(model, &row);
@@ -159,6 +165,7 @@ impl LiveRequest {
             epoch: self.run.epoch,
             ignore_eos: self.started.ignore_eos,
             observed: row.observed,
+            eos_bias: event.eos_bias,
         }
     }
 
@@ -175,10 +182,10 @@ impl LiveRequest {
             return None;
         }
         let output_length = output_length.max(self.last_step).max(self.features.step());
-        let censored = finish_reason.is_censored() || self.started.ignore_eos;
-        history.push(Outcome { length: output_length, censored });
+        let steered_from = self.steering.reaching(output_length).from();
+        let censored = finish_reason.is_censored() || self.started.ignore_eos || steered_from.is_some();
         let [mean_eos_prob, max_eos_prob, std_eos_prob] = self.features.row().eos_prob_summary();
-        Some(RequestLine {
+        let mut line = RequestLine {
             worker_id: self.run.worker_id,
             epoch: self.run.epoch,
             model: self.model,
@@ -201,8 +208,12 @@ impl LiveRequest {
             mean_eos_prob,
             max_eos_prob,
             std_eos_prob,
-            outcome_number: history.seen,
-            censored_outcomes: history.censored,
-        })
+            outcome_number: 0,
+            censored_outcomes: 0,
+            steered_from,
+        };
+        history.push(line.outcome());
+        (line.outcome_number, line.censored_outcomes) = (history.seen, history.censored);
+        Some(line)
     }
 }

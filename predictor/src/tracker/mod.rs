@@ -15,7 +15,7 @@ use eoscast_proto::domain::{
 };
 use eoscast_proto::status::ServiceError;
 
-use crate::models::{Artifact, History, LengthModel, ModelKind, Outcome};
+use crate::models::{Artifact, History, LengthModel, ModelKind};
 use crate::store::record::{Lines, seconds};
 use crate::store::recovery::Recovered;
 use live::LiveRequest;
@@ -180,7 +180,7 @@ impl Tracker {
     /// Outcomes reach the model after the message they came in, so that its estimates are all from one state.
     fn learn(&mut self, lines: &Lines) {
         for line in &lines.requests {
-            self.model.observe(Outcome { length: line.output_length, censored: line.censored });
+            self.model.observe(line.outcome());
         }
     }
 

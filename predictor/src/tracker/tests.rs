@@ -19,6 +19,7 @@ fn started(name: &str) -> RequestStarted {
         task: Some("chat".into()),
         output_length: 0,
         ignore_eos: false,
+        target_tokens: None,
     }
 }
 
@@ -37,6 +38,7 @@ fn event(name: &str, step: u32) -> StepEvent {
             eos_rank: 3,
         },
         finish_reason: None,
+        eos_bias: 0.0,
     }
 }
 
@@ -165,6 +167,27 @@ fn replies_that_cannot_end_by_themselves_count_as_censored() {
     let endless = RequestStarted { ignore_eos: true, ..started("a") };
     let applied = apply(&mut tracker, &batch(1, vec![endless], vec![last("a", 1)]));
     assert!(applied.lines.requests[0].censored);
+}
+
+#[test]
+fn a_steered_reply_counts_as_censored_where_the_steering_began() {
+    let mut tracker = tracker();
+    let controlled = RequestStarted { target_tokens: Some(4), ..started("a") };
+    let steered = |event: StepEvent| StepEvent { eos_bias: 1.5, ..event };
+    let events = vec![event("a", 1), event("a", 2), steered(event("a", 3)), steered(last("a", 4))];
+    let applied = apply(&mut tracker, &batch(1, vec![controlled], events));
+    let line = &applied.lines.requests[0];
+    assert_eq!((line.finish_reason, line.output_length, line.steered_from), (FinishReason::Stop, 4, Some(3)));
+    assert_eq!(line.outcome(), crate::models::Outcome { length: 2, censored: true });
+    assert_eq!(applied.lines.steps.iter().map(|line| line.eos_bias).collect::<Vec<_>>(), [0.0, 0.0, 1.5, 1.5]);
+}
+
+#[test]
+fn a_controlled_reply_that_ends_before_it_is_steered_is_a_natural_one() {
+    let mut tracker = tracker();
+    let controlled = RequestStarted { target_tokens: Some(40), ..started("a") };
+    let applied = apply(&mut tracker, &batch(1, vec![controlled], vec![event("a", 1), last("a", 2)]));
+    assert_eq!(applied.lines.requests[0].outcome(), crate::models::Outcome { length: 2, censored: false });
 }
 
 #[test]

@@ -147,3 +147,25 @@ async fn a_request_that_began_and_ended_in_the_last_message_is_not_logged_twice(
         assert_eq!(lines(data.path(), series).len(), 1, "{series}");
     }
 }
+
+#[tokio::test]
+async fn where_length_control_began_survives_a_restart() {
+    let data = tempfile::tempdir().unwrap();
+    let controlled = pb::RequestStarted { target_tokens: 4, ..started("a") };
+    let steered = |step| pb::StepEvent { eos_bias: 1.5, ..event("a", step) };
+    let predictor = Predictor::start(data.path(), &["--metrics", "off"]);
+    let mut stream = predictor.stream().await;
+    let first = vec![event("a", 1), event("a", 2), steered(3)];
+    stream.send(pb::StreamStepsRequest { started: vec![controlled.clone()], events: first, ..message("w", 1) }).await;
+    stream.send(pb::StreamStepsRequest { events: vec![steered(4)], ..message("w", 2) }).await;
+    stream.acknowledged(2).await;
+    predictor.kill();
+    let predictor = Predictor::start(data.path(), &["--metrics", "off"]);
+    let mut stream = predictor.stream().await;
+    let last = pb::StepEvent { eos_bias: 2.0, ..finished("a", 5, pb::FinishReason::Stop) };
+    let again = pb::RequestStarted { output_length: 4, ..controlled };
+    stream.send(pb::StreamStepsRequest { started: vec![again], events: vec![last], ..message("w", 3) }).await;
+    stream.acknowledged(3).await;
+    let outcome = &lines(data.path(), "requests-")[0];
+    assert_eq!((&outcome["steered_from"], &outcome["censored"]), (&3.into(), &true.into()), "{outcome}");
+}

@@ -36,6 +36,16 @@ async fn logging_can_be_switched_off_by_the_environment() {
 }
 
 #[tokio::test]
+async fn a_log_that_is_switched_off_is_not_reported_as_broken() {
+    let folder = tempfile::tempdir().unwrap();
+    let predictor = Predictor::start(folder.path(), &["--metrics", "off", "--enable-eos-prob-logging", "false"]);
+    let mut health = HealthClient::new(predictor.channel().await);
+    let service = "eoscast.predictor.v1.EventLog".to_owned();
+    let status = health.check(HealthCheckRequest { service }).await.unwrap().into_inner().status;
+    assert_eq!(status, tonic_health::pb::health_check_response::ServingStatus::Serving as i32);
+}
+
+#[tokio::test]
 async fn the_environment_names_a_file_or_a_folder() {
     let folder = tempfile::tempdir().unwrap();
     assert!(one_step(folder.path(), &[("EOSCAST_EOS_PROB_LOG_FILE", "logs/eos.jsonl")]).await);

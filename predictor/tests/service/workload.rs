@@ -50,6 +50,7 @@ pub(crate) fn event(request_id: &str, step: u32) -> pb::StepEvent {
         top_logprob: -0.1,
         eos_rank: 2 + step,
         finish_reason: 0,
+        eos_bias: 0.0,
     }
 }
 

@@ -1,7 +1,7 @@
 //! Client to worker: requests.
 
 use super::optional_text;
-use crate::domain::{ChatMessage, GenerateSpec, Input, RequestId, SamplingParams, task_label};
+use crate::domain::{ChatMessage, GenerateSpec, Input, LengthControl, RequestId, SamplingParams, task_label};
 use crate::status::FieldViolation;
 use crate::worker::v1 as pb;
 use pb::generate_request::Input as WireInput;
@@ -70,8 +70,16 @@ impl TryFrom<pb::SamplingParams> for SamplingParams {
             ignore_eos: message.ignore_eos,
             seed: message.seed,
             logprobs: message.logprobs,
+            length_control: message.length_control.map(Into::into),
         };
         sampling.validate()?;
         Ok(sampling)
+    }
+}
+
+/// Not validated yet: that is done with the other parameters.
+impl From<pb::LengthControl> for LengthControl {
+    fn from(message: pb::LengthControl) -> Self {
+        Self { target_tokens: message.target_tokens, strength: message.strength.unwrap_or(Self::DEFAULT_STRENGTH) }
     }
 }

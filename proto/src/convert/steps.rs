@@ -77,6 +77,7 @@ impl From<RequestStarted> for pb::RequestStarted {
             task: started.task.unwrap_or_default(),
             output_length: started.output_length,
             ignore_eos: started.ignore_eos,
+            target_tokens: started.target_tokens.unwrap_or(0),
         }
     }
 }
@@ -106,6 +107,7 @@ impl TryFrom<pb::RequestStarted> for RequestStarted {
             task: task_label(message.task)?,
             output_length: message.output_length,
             ignore_eos: message.ignore_eos,
+            target_tokens: Some(message.target_tokens).filter(|tokens| *tokens > 0),
         })
     }
 }
@@ -123,6 +125,7 @@ impl From<StepEvent> for pb::StepEvent {
             top_logprob: event.signals.top_logprob,
             eos_rank: event.signals.eos_rank,
             finish_reason: event.finish_reason.map_or(0, |reason| pb::FinishReason::from(reason).into()),
+            eos_bias: event.eos_bias,
         }
     }
 }
@@ -148,6 +151,7 @@ impl TryFrom<pb::StepEvent> for StepEvent {
                 eos_rank: positive("eos_rank", message.eos_rank)?,
             },
             finish_reason: finish_reason(message.finish_reason)?,
+            eos_bias: within("eos_bias", message.eos_bias, 0.0, f32::MAX)?,
         })
     }
 }

@@ -18,6 +18,8 @@ pub mod limits {
     pub const TASK_CHARACTERS: usize = 64;
     /// Highest temperature.
     pub const TEMPERATURE: f32 = 100.0;
+    /// Most nats of length control at its target.
+    pub const CONTROL_STRENGTH: f32 = 100.0;
     /// Largest frequency or presence penalty in either direction.
     pub const PENALTY: f32 = 2.0;
 }
@@ -86,6 +88,28 @@ pub fn task_label(label: String) -> Result<Option<String>, FieldViolation> {
     Ok((!label.is_empty()).then_some(label))
 }
 
+/// Makes a reply end near a length instead of being cut.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct LengthControl {
+    /// Tokens of the reply, at least 1.
+    pub target_tokens: u32,
+    /// Nats added to the logits of the EOS set at the target at most, above 0; twice as many again at twice the target.
+    pub strength: f32,
+}
+
+impl LengthControl {
+    /// With a small chat model it makes an end of a sentence near the target likely, and few places within one.
+    pub const DEFAULT_STRENGTH: f32 = 6.0;
+
+    fn validate(self) -> Result<(), FieldViolation> {
+        positive("target_tokens", self.target_tokens)?;
+        if within("strength", self.strength, 0.0, limits::CONTROL_STRENGTH)? <= 0.0 {
+            return Err(FieldViolation::new("strength", "must be above 0; leave length_control out to switch it off"));
+        }
+        Ok(())
+    }
+}
+
 /// How tokens are chosen.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SamplingParams {
@@ -117,6 +141,8 @@ pub struct SamplingParams {
     pub seed: Option<u64>,
     /// Likely tokens to report beside each token; None: no log-probabilities.
     pub logprobs: Option<u32>,
+    /// None: the model alone decides when to end.
+    pub length_control: Option<LengthControl>,
 }
 
 impl Default for SamplingParams {
@@ -136,6 +162,7 @@ impl Default for SamplingParams {
             ignore_eos: false,
             seed: None,
             logprobs: None,
+            length_control: None,
         }
     }
 }
@@ -178,6 +205,12 @@ impl SamplingParams {
         }
         if let Some(got) = self.logprobs.filter(|n| *n > limits::LOGPROBS) {
             return Err(FieldViolation::new("logprobs", format!("must be at most {}, got {got}", limits::LOGPROBS)));
+        }
+        if let Some(control) = self.length_control {
+            control.validate().map_err(|violation| violation.scope("length_control"))?;
+            if self.ignore_eos {
+                return Err(FieldViolation::new("length_control", "needs ignore_eos to be false"));
+            }
         }
         Ok(())
     }

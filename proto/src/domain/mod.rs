@@ -7,7 +7,7 @@ mod reply;
 mod step;
 
 pub use estimate::{END_WITHIN, LengthEstimate, LengthPrior, QUANTILE_LEVELS, RequestState, StepsReply};
-pub use generate::{ChatMessage, GenerateSpec, Input, SamplingParams, limits, task_label};
+pub use generate::{ChatMessage, GenerateSpec, Input, LengthControl, SamplingParams, limits, task_label};
 pub use reply::{Chunk, Complete, MatchedStop, RankedToken, ReplyEvent, TokenLogprob};
 pub use step::{EngineLoad, FinishReason, RequestEnded, RequestStarted, StepBatch, StepEvent, StepSignals, WorkerRun};
 

@@ -84,6 +84,8 @@ pub struct RequestStarted {
     pub output_length: u32,
     /// The reply cannot end by itself.
     pub ignore_eos: bool,
+    /// Length control raises EOS as the reply approaches this many tokens.
+    pub target_tokens: Option<u32>,
 }
 
 /// What one sequence did in one step.
@@ -99,6 +101,8 @@ pub struct StepEvent {
     pub signals: StepSignals,
     /// Set when this token is the last one.
     pub finish_reason: Option<FinishReason>,
+    /// Nats added to the logits of the EOS set by length control; above 0, the step is no natural one.
+    pub eos_bias: f32,
 }
 
 /// Measures of one next-token distribution. Logarithms are natural; none is NaN.
@@ -106,7 +110,7 @@ pub struct StepEvent {
 pub struct StepSignals {
     /// Of the EOS set's probability, from the raw logits.
     pub eos_logprob: f32,
-    /// The same after temperature, penalties, truncation and masks; minus infinity if the reply cannot end here.
+    /// The same after temperature, penalties, length control, truncation and masks; minus infinity if the reply cannot end here.
     pub eos_logprob_sampled: f32,
     /// Of the sampled token's probability, from the raw logits.
     pub token_logprob: f32,

@@ -1,7 +1,6 @@
 //! What an application developer sees: text, estimates, the same tokens whatever else runs, and the log of it all.
 
 use std::process::Command;
-use std::time::Duration;
 
 use eoscast_proto::predictor::v1::FinishReason;
 use eoscast_tests::client::{Reply, chat, generate};
@@ -39,10 +38,8 @@ const STEP_FIELDS: [&str; 23] = [
     "estimate",
 ];
 
-/// Waits until every step told to the predictor is acknowledged.
+/// Waits until every step told to the predictor is acknowledged: all steps of replies that have ended are among them.
 pub(crate) async fn all_acknowledged(pair: &Pair) {
-    // A client has its last token a moment before the step is told.
-    tokio::time::sleep(Duration::from_millis(300)).await;
     let mut client = pair.worker_client().await.unwrap();
     until("all steps are acknowledged", async || {
         let info = client.get_server_info(eoscast_proto::worker::v1::GetServerInfoRequest {}).await.unwrap();

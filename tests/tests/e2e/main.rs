@@ -5,6 +5,7 @@
 mod bad_input;
 mod faults;
 mod generate;
+mod length_control;
 mod local;
 mod pressure;
 mod shutdown;

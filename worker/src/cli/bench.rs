@@ -13,6 +13,7 @@ use tokio_stream::StreamExt;
 use super::engine_args::EngineArgs;
 use super::local_engine::LocalEngine;
 use super::model_args::progress_bar;
+use super::predictor_cost::{self, PredictorCost};
 use crate::engine::{EngineHandle, PreparedRequest, Reply};
 use crate::metrics::Phase;
 
@@ -33,12 +34,15 @@ pub(super) struct BenchArgs {
     repeats: u32,
     /// URL of a predictor that gets the step events, or none.
     #[arg(long, env = "EOSCAST_PREDICTOR", default_value = "none", value_name = "URL|none")]
-    predictor: String,
+    pub(super) predictor: String,
+    /// Measure each run without the predictor too, in turn with it, and report what it costs. Loads the model twice.
+    #[arg(long, env = "EOSCAST_COMPARE_PREDICTOR")]
+    pub(super) compare_predictor: bool,
     /// Print one JSON object instead of a table.
     #[arg(long, env = "EOSCAST_JSON")]
     json: bool,
     #[command(flatten)]
-    engine: EngineArgs,
+    pub(super) engine: EngineArgs,
 }
 
 #[derive(Debug, Serialize)]
@@ -58,6 +62,8 @@ struct Run {
     prefill_tokens_per_s: f64,
     /// Shares of the engine thread's time.
     breakdown: std::collections::BTreeMap<&'static str, f64>,
+    #[serde(flatten)]
+    cost: Option<PredictorCost>,
 }
 
 /// Runs the benchmark.
@@ -66,6 +72,7 @@ pub(super) fn run(args: &BenchArgs) -> anyhow::Result<()> {
 }
 
 async fn bench(args: &BenchArgs) -> anyhow::Result<()> {
+    let without = predictor_cost::engine_without(args).await?;
     let local = LocalEngine::start("bench", &args.engine, &args.predictor).await?;
     let spec = local.engine.model().clone();
     let longest = args.prompt_tokens + args.output_tokens;
@@ -80,20 +87,28 @@ async fn bench(args: &BenchArgs) -> anyhow::Result<()> {
     let mut runs = Vec::new();
     for &concurrency in &args.concurrency {
         ensure!(concurrency >= 1, "--concurrency: must be at least 1");
-        let mut repeats = Vec::new();
+        let (mut repeats, mut repeats_without) = (Vec::new(), Vec::new());
         // The first pass warms caches and page tables.
         for repeat in 0..=args.repeats {
             let seed = u64::from(repeat) << 32;
+            if let Some(without) = &without {
+                let measured = measure(&without.engine, args, concurrency, seed).await?;
+                repeats_without.extend((repeat > 0).then_some(measured.decode_tokens_per_s));
+            }
             let measured = measure(&local.engine, args, concurrency, seed).await?;
             if repeat > 0 {
                 repeats.push(measured);
             }
             bar.inc(1);
         }
-        runs.push(median(repeats));
+        let rates: Vec<f64> = repeats.iter().map(|run| run.decode_tokens_per_s).collect();
+        runs.push(Run { cost: PredictorCost::of_pairs(&rates, &repeats_without), ..median(repeats) });
     }
     bar.finish_and_clear();
     local.stop().await?;
+    if let Some(without) = without {
+        without.stop().await?;
+    }
     let report = Report { runs, rss_bytes: rss_bytes().unwrap_or(0) };
     let mut out = std::io::stdout().lock();
     if args.json {
@@ -131,6 +146,7 @@ async fn measure(engine: &EngineHandle, args: &BenchArgs, concurrency: usize, se
         decode_range: [rate, rate],
         prefill_tokens_per_s: (concurrency * args.prompt_tokens as usize) as f64 / (last_first - begin).as_secs_f64(),
         breakdown: Phase::ALL.iter().zip(spent).map(|(phase, seconds)| (phase.as_str(), seconds / total)).collect(),
+        cost: None,
     })
 }
 
@@ -196,6 +212,9 @@ fn table(report: &Report) -> String {
             text += &format!(" {:>8.1}%", run.breakdown[phase.as_str()] * 100.0);
         }
         text.push('\n');
+        if let Some(cost) = &run.cost {
+            text += &format!("{:>7} {cost}\n", "");
+        }
     }
     text + &format!("resident memory {:.0} MB\n", report.rss_bytes as f64 / 1e6)
 }

@@ -5,7 +5,7 @@ use std::io::{IsTerminal, Write};
 use anyhow::ensure;
 use clap::Args;
 use eoscast_proto::domain::{
-    ChatMessage, Chunk, Complete, GenerateSpec, Input, LengthEstimate, ReplyEvent, SamplingParams,
+    ChatMessage, Chunk, Complete, GenerateSpec, Input, LengthControl, LengthEstimate, ReplyEvent, SamplingParams,
 };
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
@@ -29,6 +29,9 @@ pub(super) struct GenerateArgs {
     /// Most tokens of the reply.
     #[arg(long, env = "EOSCAST_MAX_TOKENS", default_value_t = 512)]
     max_tokens: u32,
+    /// Raise EOS as the reply approaches this many tokens, so that it ends at a natural place instead of being cut.
+    #[arg(long, env = "EOSCAST_TARGET_TOKENS")]
+    target_tokens: Option<u32>,
     /// 0 is greedy.
     #[arg(long, env = "EOSCAST_TEMPERATURE", default_value_t = 0.7)]
     temperature: f32,
@@ -76,6 +79,9 @@ impl GenerateArgs {
             top_p: self.top_p,
             max_tokens: Some(self.max_tokens),
             seed: self.seed,
+            length_control: self
+                .target_tokens
+                .map(|target_tokens| LengthControl { target_tokens, strength: LengthControl::DEFAULT_STRENGTH }),
             ..Default::default()
         };
         sampling.validate()?;

@@ -6,6 +6,7 @@ mod engine_args;
 mod generate;
 mod local_engine;
 mod model_args;
+mod predictor_cost;
 mod score;
 mod serve;
 

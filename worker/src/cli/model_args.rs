@@ -14,8 +14,10 @@ use crate::models::{LoadOptions, LoadedModel, load, locate};
 /// Which model, and with which arithmetic.
 #[derive(Debug, Clone, Args)]
 pub(super) struct ModelArgs {
-    /// A GGUF file, or a name: smollm2-135m (looked up in $EOSCAST_MODELS, ./models and the user's cache folder).
-    #[arg(long, env = "EOSCAST_MODEL", default_value = "smollm2-135m", value_name = "PATH|NAME")]
+    /// A GGUF file; a folder with config.json, safetensors and tokenizer.json; ORGANISATION/REPOSITORY or
+    /// ORGANISATION/REPOSITORY:FILE.gguf on the Hugging Face hub ($HF_ENDPOINT, $HF_HOME, $HF_TOKEN); or a name: smollm2-135m
+    /// (looked up in $EOSCAST_MODELS, ./models and the user's cache folder).
+    #[arg(long, env = "EOSCAST_MODEL", default_value = "smollm2-135m", value_name = "PATH|REPOSITORY|NAME")]
     pub(super) model: String,
     /// Arithmetic of the matrix products.
     #[arg(long, env = "EOSCAST_COMPUTE", value_enum, default_value_t = ComputeArg::Quantized)]
@@ -71,11 +73,12 @@ impl ModelArgs {
         Ok(model)
     }
 
-    /// A name given is served as it is, a path by its file's name.
+    /// A name given is served as it is, a path by the name of its file (without extension) or folder.
     fn served_name(&self, path: &Path) -> String {
         let is_path = Path::new(&self.model).exists();
-        let stem = path.file_stem().filter(|_| is_path).map(|stem| stem.to_string_lossy().into_owned());
-        stem.unwrap_or_else(|| self.model.clone())
+        let name = if path.is_dir() { path.file_name() } else { path.file_stem() };
+        let name = name.filter(|_| is_path).map(|name| name.to_string_lossy().into_owned());
+        name.unwrap_or_else(|| self.model.clone())
     }
 }
 

@@ -8,12 +8,15 @@ use eoscast_proto::domain::{
     StepEvent, TokenLogprob,
 };
 use eoscast_proto::status::ServiceError;
+use eoscast_sched::Forecast;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use super::handle::LiveId;
 use super::output::{OutputText, Progress};
 use super::prepare::PreparedRequest;
+use crate::link::estimates::EstimateTable;
 use crate::runner::ModelSpec;
+use crate::runner::length_control::eos_bias;
 use crate::runner::sampler::{Sample, Sampler};
 use crate::text::Vocabulary;
 
@@ -47,6 +50,15 @@ pub(crate) struct Sequence {
     cached: Option<u32>,
     queue_slot: Option<OwnedSemaphorePermit>,
     live: LiveId,
+}
+
+/// What the predictor says of a reply before its next token.
+#[derive(Default)]
+pub(crate) struct Outlook {
+    /// For the client, if it asked and there is one.
+    estimate: Option<LengthEstimate>,
+    /// For length control, if it is on and there is a fresh one.
+    remaining: Option<Forecast>,
 }
 
 /// Why a reply ended, and by what.
@@ -102,17 +114,28 @@ impl Sequence {
         self.preemptions += 1;
     }
 
+    /// What `estimates` hold for its next token; one more than `max_age` tokens old does not count as a forecast.
+    pub(crate) fn outlook(&self, estimates: &EstimateTable, max_age: u32) -> Outlook {
+        let shown = self.request.include_estimate.then(|| estimates.latest(self.id()).cloned());
+        let controlled = self.request.sampling.length_control.is_some();
+        let remaining = controlled.then(|| estimates.fresh_forecast(self.id(), self.generated(), max_age));
+        Outlook { estimate: shown.flatten(), remaining: remaining.flatten() }
+    }
+
     /// Draws the next token from its logits and shows what it brings. `None` if the logits are no distribution.
     pub(crate) fn advance(
         &mut self,
         logits: &[f32],
         scratch: &mut Vec<f32>,
         vocabulary: &dyn Vocabulary,
-        estimate: Option<LengthEstimate>,
+        outlook: Outlook,
         now: Instant,
     ) -> Option<(StepEvent, Option<Ending>)> {
-        let step = self.generated() + 1;
-        let sample = self.sampler.sample(logits, scratch, step)?;
+        let generated = self.generated();
+        let step = generated + 1;
+        let control = self.request.sampling.length_control;
+        let eos_bias = control.map_or(0.0, |control| eos_bias(control, generated, outlook.remaining.as_ref()));
+        let sample = self.sampler.sample(logits, scratch, step, eos_bias)?;
         self.tokens.push(sample.token_id);
         self.first_token.get_or_insert(now);
         self.last_token = Some(now);
@@ -123,9 +146,10 @@ impl Sequence {
             token_id: sample.token_id,
             signals: sample.signals,
             finish_reason: ending.as_ref().map(|(reason, _)| *reason),
+            eos_bias: sample.eos_bias,
         };
         // A closed channel means that the client is gone, which the next step sees.
-        let _ = self.reply.send(Ok(ReplyEvent::Chunk(self.chunk(text, sample, estimate, vocabulary))));
+        let _ = self.reply.send(Ok(ReplyEvent::Chunk(self.chunk(text, sample, outlook.estimate, vocabulary))));
         Some((event, ending))
     }
 
@@ -165,7 +189,7 @@ impl Sequence {
             token_ids: vec![sample.token_id],
             logprobs: logprobs.into_iter().collect(),
             eos_logprobs: if self.request.include_eos_logprob { vec![sample.signals.eos_logprob] } else { Vec::new() },
-            estimate: estimate.filter(|_| self.request.include_estimate),
+            estimate,
         }
     }
 
@@ -220,6 +244,7 @@ impl Sequence {
             task: request.task.clone(),
             output_length: 0,
             ignore_eos: request.sampling.ignore_eos,
+            target_tokens: request.sampling.length_control.map(|control| control.target_tokens),
         }
     }
 }

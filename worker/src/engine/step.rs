@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use tracing::{error, info};
 
 use super::handle::Command;
-use super::sequence::{Ending, Sequence, Submission};
+use super::sequence::{Ending, Outlook, Sequence, Submission};
 use crate::link::PredictorLink;
 use crate::link::outbox::StepReport;
 use crate::metrics::{Metrics, Phase};
@@ -58,6 +58,24 @@ pub(crate) struct Engine {
     /// Of the sampler.
     scratch: Vec<f32>,
     report: StepReport,
+    /// Replies that have ended, not told yet.
+    ended: Vec<EndedReply>,
+}
+
+/// A reply whose client hears of its end once the predictor has been told: who sees a reply end finds it in the link.
+struct EndedReply {
+    sequence: Sequence,
+    ending: Ending,
+    error: Option<ServiceError>,
+}
+
+/// What a step's logits brought.
+#[derive(Default)]
+struct Drawn {
+    outcome: StepOutcome,
+    endings: Vec<(RequestKey, Ending)>,
+    /// Requests whose logits were no distribution.
+    broken: Vec<RequestKey>,
 }
 
 impl Engine {
@@ -89,6 +107,7 @@ impl Engine {
             logits: Vec::new(),
             scratch: Vec::new(),
             report: StepReport::default(),
+            ended: Vec::new(),
         };
         engine.publish_load();
         Ok(engine)
@@ -106,13 +125,14 @@ impl Engine {
             self.apply(&plan, executed);
             clock.end(Phase::Sample, &self.metrics);
             self.publish();
+            self.say_goodbye();
             clock.end(Phase::Events, &self.metrics);
         }
     }
 
     /// Takes what was commanded since the last step. False when there is nothing left to do, ever.
     fn receive(&mut self) -> bool {
-        while self.sequences.is_empty() {
+        while self.sequences.is_empty() && self.ended.is_empty() {
             if self.drain_until.is_some() {
                 return false;
             }
@@ -161,8 +181,9 @@ impl Engine {
             }
             Err(refused) => {
                 error!(request_id = %sequence.id(), %refused, "a prepared request was refused");
+                let error = Some(ServiceError::Internal(refused.to_string()));
                 self.report.ended.push(ended(&sequence, FinishReason::Error));
-                sequence.fail(ServiceError::Internal(refused.to_string()));
+                self.ended.push(EndedReply { sequence, ending: (FinishReason::Error, None), error });
             }
         }
     }
@@ -197,7 +218,14 @@ impl Engine {
         let reason =
             if matches!(error, Some(ServiceError::Internal(_))) { FinishReason::Error } else { FinishReason::Abort };
         self.report.ended.push(ended(sequence, reason));
-        self.close(key, (reason, None), error);
+        self.retire(key, (reason, None), error);
+    }
+
+    /// The same for several, by a failure of ours.
+    fn fail(&mut self, keys: impl IntoIterator<Item = RequestKey>, message: &str) {
+        for key in keys {
+            self.cut(key, Some(ServiceError::Internal(message.to_owned())));
+        }
     }
 
     fn schedule(&mut self) -> StepPlan {
@@ -242,67 +270,65 @@ impl Engine {
         if slices.is_empty() { Ok(()) } else { self.runner.forward(&slices, &mut self.logits) }
     }
 
+    /// Brings what was computed to clients and scheduler.
     fn apply(&mut self, plan: &StepPlan, executed: Result<(), RunnerError>) {
         if let Err(failure) = executed {
             error!(%failure, requests = plan.work.len(), "a step failed");
-            for work in &plan.work {
-                self.cut(work.key, Some(ServiceError::Internal(failure.to_string())));
-            }
-            return;
+            return self.fail(plan.work.iter().map(|work| work.key), &failure.to_string());
         }
-        let now = Instant::now();
-        let mut rows = self.logits.chunks_exact(self.runner.spec().vocab_size);
-        let mut outcome = StepOutcome::default();
-        let mut endings: Vec<(RequestKey, Ending)> = Vec::new();
-        let mut broken: Vec<RequestKey> = Vec::new();
-        for work in &plan.work {
-            let (mut appended, mut finished) = (0, false);
-            if work.samples
-                && let (Some(row), Some(sequence)) = (rows.next(), self.sequences.get_mut(&work.key))
-            {
-                let last_token = sequence.last_token;
-                let estimate = sequence
-                    .request
-                    .include_estimate
-                    .then(|| self.link.estimates().latest(sequence.id()).cloned())
-                    .flatten();
-                let Some((event, ending)) = sequence.advance(row, &mut self.scratch, &*self.vocabulary, estimate, now)
-                else {
-                    broken.push(work.key);
-                    continue;
-                };
-                self.metrics.on_token(last_token.map(|last| now - last));
-                self.report.events.push(event);
-                (appended, finished) = (1, ending.is_some());
-                endings.extend(ending.map(|ending| (work.key, ending)));
-            }
-            outcome.work.push(WorkDone { key: work.key, appended, finished });
-        }
-        self.scheduler.apply(&outcome);
-        for (key, ending) in endings {
-            self.close(key, ending, None);
+        let drawn = self.sample(plan);
+        self.scheduler.apply(&drawn.outcome);
+        for (key, ending) in drawn.endings {
+            self.retire(key, ending, None);
         }
         for work in plan.work.iter().filter(|work| work.samples) {
             self.tell_hashes(work.key);
         }
-        for key in broken {
-            error!(request = key, "the model gave logits that are no distribution");
-            self.cut(key, Some(ServiceError::Internal("the model gave logits that are no distribution".into())));
+        if !drawn.broken.is_empty() {
+            error!(requests = ?drawn.broken, "the model gave logits that are no distribution");
+            self.fail(drawn.broken, "the model gave logits that are no distribution");
         }
     }
 
-    /// Says good-bye to the client and forgets the request.
-    fn close(&mut self, key: RequestKey, ending: Ending, error: Option<ServiceError>) {
-        let Some(sequence) = self.sequences.remove(&key) else { return };
+    /// Draws a token for each sequence whose logits were computed, and shows it to the client.
+    fn sample(&mut self, plan: &StepPlan) -> Drawn {
         let now = Instant::now();
-        self.keys.remove(sequence.id());
-        let first_estimate = self.link.estimates().remove(sequence.id());
-        let (first_token, total) = sequence.latencies(now);
-        self.metrics.on_finished(ending.0, sequence.request.prompt.len(), first_token, total);
-        match error {
-            Some(error) => sequence.fail(error),
-            None => sequence.complete(ending, first_estimate, now),
+        let outlooks = self.outlooks(plan);
+        let mut rows = self.logits.chunks_exact(self.runner.spec().vocab_size);
+        let mut drawn = Drawn::default();
+        for (work, outlook) in plan.work.iter().zip(outlooks) {
+            let mut done = WorkDone { key: work.key, appended: 0, finished: false };
+            if work.samples
+                && let (Some(row), Some(sequence)) = (rows.next(), self.sequences.get_mut(&work.key))
+            {
+                let last_token = sequence.last_token;
+                let advanced = sequence.advance(row, &mut self.scratch, &*self.vocabulary, outlook, now);
+                let Some((event, ending)) = advanced else {
+                    drawn.broken.push(work.key);
+                    continue;
+                };
+                self.metrics.on_token(last_token.map(|last| now - last));
+                self.report.events.push(event);
+                (done.appended, done.finished) = (1, ending.is_some());
+                drawn.endings.extend(ending.map(|ending| (work.key, ending)));
+            }
+            drawn.outcome.work.push(done);
         }
+        drawn
+    }
+
+    /// What is known of the length of each reply in the plan, read now because the forward pass gave it time to arrive.
+    fn outlooks(&self, plan: &StepPlan) -> Vec<Outlook> {
+        let estimates = self.link.estimates();
+        let of = |key| self.sequences.get(key).map(|sequence| sequence.outlook(&estimates, self.estimate_max_age));
+        plan.work.iter().map(|work| of(&work.key).unwrap_or_default()).collect()
+    }
+
+    /// Takes a request that has ended out of the engine.
+    fn retire(&mut self, key: RequestKey, ending: Ending, error: Option<ServiceError>) {
+        let Some(sequence) = self.sequences.remove(&key) else { return };
+        self.keys.remove(sequence.id());
+        self.ended.push(EndedReply { sequence, ending, error });
     }
 
     /// Tells predictor and metrics what the step did.
@@ -314,6 +340,20 @@ impl Engine {
         }
         if self.sequences.is_empty() && self.drain_until.is_some() {
             info!("all requests are done");
+        }
+    }
+
+    /// Tells the clients of ended replies.
+    fn say_goodbye(&mut self) {
+        let now = Instant::now();
+        for EndedReply { sequence, ending, error } in std::mem::take(&mut self.ended) {
+            let first_estimate = self.link.estimates().remove(sequence.id());
+            let (first_token, total) = sequence.latencies(now);
+            self.metrics.on_finished(ending.0, sequence.request.prompt.len(), first_token, total);
+            match error {
+                Some(error) => sequence.fail(error),
+                None => sequence.complete(ending, first_estimate, now),
+            }
         }
     }
 

@@ -1,18 +1,11 @@
 //! `POST /v1/chat/completions`: the next turn of a conversation.
 
-use axum::extract::State;
-use axum::http::HeaderMap;
-use axum::response::Response;
-use eoscast_proto::domain::{ChatMessage, Input, SamplingParams, limits};
+use eoscast_proto::domain::{ChatMessage, Input, limits};
 use eoscast_proto::status::FieldViolation;
 use serde::Deserialize;
 
-use super::App;
-use super::error::ApiError;
 use super::fields::Fields;
-use super::generate::{self, Job};
-use super::response::Endpoint;
-use super::sampling::{options, sampling_params};
+use super::job::{MAX_TOKENS, Own};
 
 /// A turn as OpenAI's API writes it.
 #[derive(Deserialize)]
@@ -46,30 +39,24 @@ impl Message {
     }
 }
 
-pub(super) async fn handle(
-    State(app): State<App>,
-    headers: HeaderMap,
-    mut fields: Fields,
-) -> Result<Response, ApiError> {
-    app.check_model(&mut fields)?;
-    let job = job(&mut fields)?;
-    generate::respond(app, &headers, job).await
-}
-
-fn job(fields: &mut Fields) -> Result<Job, FieldViolation> {
+/// What this endpoint alone reads.
+///
+/// # Errors
+/// The first field that is wrong.
+pub(super) fn own(fields: &mut Fields) -> Result<Own, FieldViolation> {
     for name in ["tools", "functions", "audio", "continue_final_message", "chat_template", "chat_template_kwargs"] {
         fields.refuse(name)?;
     }
-    let input = messages(fields)?;
-    let sampling = sampling_params(fields)?;
-    let sampling = SamplingParams {
-        // The newer name goes first, as at OpenAI.
-        max_tokens: fields.take("max_completion_tokens")?.or(sampling.max_tokens),
+    // The newer name goes first, as at OpenAI.
+    let newer = fields.take("max_completion_tokens")?;
+    let older = fields.take(MAX_TOKENS)?;
+    Ok(Own {
+        inputs: vec![messages(fields)?],
+        max_tokens: newer.or(older),
+        max_tokens_name: if newer.is_some() { "max_completion_tokens" } else { MAX_TOKENS },
+        default_max_tokens: None,
         logprobs: logprobs(fields)?,
-        ..sampling
-    };
-    sampling.validate()?;
-    Ok(Job { endpoint: Endpoint::Chat, inputs: vec![input], sampling, options: options(fields)? })
+    })
 }
 
 /// The conversation.

@@ -1,18 +1,11 @@
 //! `POST /v1/completions`: continues a text as it is.
 
-use axum::extract::State;
-use axum::http::HeaderMap;
-use axum::response::Response;
-use eoscast_proto::domain::{Input, SamplingParams};
+use eoscast_proto::domain::Input;
 use eoscast_proto::status::FieldViolation;
 use serde::Deserialize;
 
-use super::App;
-use super::error::ApiError;
 use super::fields::Fields;
-use super::generate::{self, Job};
-use super::response::Endpoint;
-use super::sampling::{options, sampling_params};
+use super::job::{MAX_TOKENS, Own};
 
 /// OpenAI's default for this endpoint.
 const DEFAULT_MAX_TOKENS: u32 = 16;
@@ -38,33 +31,20 @@ impl Prompt {
     }
 }
 
-pub(super) async fn handle(
-    State(app): State<App>,
-    headers: HeaderMap,
-    mut fields: Fields,
-) -> Result<Response, ApiError> {
-    app.check_model(&mut fields)?;
-    let job = job(&mut fields)?;
-    generate::respond(app, &headers, job).await
-}
-
-fn job(fields: &mut Fields) -> Result<Job, FieldViolation> {
+/// What this endpoint alone reads.
+///
+/// # Errors
+/// The first field that is wrong.
+pub(super) fn own(fields: &mut Fields) -> Result<Own, FieldViolation> {
     for name in ["echo", "suffix", "prompt_embeds"] {
         fields.refuse(name)?;
     }
     let prompt: Prompt = fields.take("prompt")?.ok_or_else(|| FieldViolation::new("prompt", "is missing"))?;
-    let sampling = sampling_params(fields)?;
-    let sampling = SamplingParams {
-        max_tokens: sampling.max_tokens.or(Some(DEFAULT_MAX_TOKENS.max(sampling.min_tokens))),
+    Ok(Own {
+        inputs: prompt.into_inputs(),
+        max_tokens: fields.take(MAX_TOKENS)?,
+        max_tokens_name: MAX_TOKENS,
+        default_max_tokens: Some(DEFAULT_MAX_TOKENS),
         logprobs: fields.take("logprobs")?,
-        ..sampling
-    };
-    sampling.validate()?;
-    let options = options(fields)?;
-    if let Some(best_of) = fields.take::<u32>("best_of")?
-        && best_of != options.n
-    {
-        return Err(FieldViolation::new("best_of", format!("must equal n, got {best_of}")));
-    }
-    Ok(Job { endpoint: Endpoint::Completions, inputs: prompt.into_inputs(), sampling, options })
+    })
 }

@@ -9,15 +9,17 @@ use axum::Json;
 use axum::http::HeaderMap;
 use axum::response::sse::{Event, KeepAlive};
 use axum::response::{IntoResponse, Response, Sse};
-use eoscast_proto::domain::{GenerateSpec, Input, ReplyEvent, RequestId, SamplingParams, task_label};
+use eoscast_proto::domain::{GenerateSpec, ReplyEvent, RequestId, task_label};
 use eoscast_proto::status::{FieldViolation, ServiceError};
 use serde::Serialize;
 use tokio_stream::{Stream, StreamExt, StreamMap};
 
 use super::error::{ApiError, REQUEST_ID};
+use super::fields::Fields;
+use super::job::Job;
 use super::logprobs::characters;
 use super::response::{Body, Endpoint, Envelope, Piece, Usage};
-use super::sampling::{Options, StreamOptions};
+use super::sampling::StreamOptions;
 use super::{App, now_seconds};
 use crate::engine::{PreparedRequest, Reply, RequestPreparer};
 
@@ -27,21 +29,23 @@ const TASK: &str = "x-eoscast-task";
 /// Most choices of one request, over all its prompts.
 const MAX_CHOICES: usize = 256;
 
-/// A request of either endpoint.
-pub(super) struct Job {
-    pub(super) endpoint: Endpoint,
-    /// Prompts, at least one.
-    pub(super) inputs: Vec<Input>,
-    /// Valid, and the same for all choices.
-    pub(super) sampling: SamplingParams,
-    pub(super) options: Options,
+/// The handler of `endpoint`.
+pub(super) async fn handle(
+    endpoint: Endpoint,
+    app: App,
+    headers: HeaderMap,
+    mut fields: Fields,
+) -> Result<Response, ApiError> {
+    app.check_model(&mut fields)?;
+    let job = Job::read(endpoint, &mut fields)?;
+    respond(app, &headers, job).await
 }
 
 /// Runs a job. Dropping the answer, as happens when the client leaves, frees its slots in the engine.
 ///
 /// # Errors
 /// A field that is wrong, or an engine that refuses or fails before the answer begins.
-pub(super) async fn respond(app: App, headers: &HeaderMap, mut job: Job) -> Result<Response, ApiError> {
+async fn respond(app: App, headers: &HeaderMap, mut job: Job) -> Result<Response, ApiError> {
     check_choices(&job)?;
     let id = match header(headers, REQUEST_ID)? {
         Some(id) => RequestId::try_from(id)?,
@@ -105,9 +109,9 @@ fn prepare(
     id: &RequestId,
     job: Job,
 ) -> Result<(Usage, Vec<PreparedRequest>), ServiceError> {
-    let Job { inputs, sampling, options, .. } = job;
-    let prompts = inputs.len();
+    let Job { inputs, sampling, options, terms, .. } = job;
     let (mut prompt_tokens, mut requests) = (0, Vec::new());
+    let choices = inputs.len() * options.n as usize;
     for (i, input) in inputs.into_iter().enumerate() {
         let spec = GenerateSpec {
             request_id: Some(id.clone()),
@@ -118,11 +122,10 @@ fn prepare(
             include_eos_logprob: false,
             include_estimate: options.forecast,
         };
-        let request =
-            preparer.prepare(spec, None).map_err(|error| if prompts > 1 { of_prompt(i, error) } else { error })?;
+        let request = preparer.prepare(spec, None).map_err(|error| terms.translate_prompt(i, error))?;
         prompt_tokens += request.prompt.len();
         for k in 0..options.n {
-            let request_id = match prompts * options.n as usize {
+            let request_id = match choices {
                 1 => id.clone(),
                 _ => RequestId::try_from(format!("{id}-{}", requests.len()))?,
             };
@@ -131,18 +134,6 @@ fn prepare(
         }
     }
     Ok((Usage::new(prompt_tokens), requests))
-}
-
-/// Says which of several prompts is wrong.
-fn of_prompt(i: usize, error: ServiceError) -> ServiceError {
-    match error {
-        ServiceError::InvalidArgument(FieldViolation { field, description })
-            if field == "text" || field == "token_ids.ids" =>
-        {
-            FieldViolation::new(format!("prompt[{i}]"), description).into()
-        }
-        other => other,
-    }
 }
 
 /// What the replies bring, in the order in which it comes.

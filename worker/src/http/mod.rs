@@ -1,7 +1,7 @@
 //! HTTP: OpenAI's API over the same engine as gRPC, health and metrics.
 //!
 //! # Layout
-//! - `completions`, `chat`: what each endpoint takes, as a job
+//! - `job`: a body as a checked job; `completions`, `chat`: what each endpoint reads in its own way
 //! - `fields`: a JSON body taken apart field by field; `sampling`: the fields that both endpoints share
 //! - `generate`: a job through the engine, answered whole or as server-sent events
 //! - `response`, `logprobs`: the shapes of answers
@@ -13,6 +13,7 @@ mod completions;
 mod error;
 mod fields;
 mod generate;
+mod job;
 mod logprobs;
 mod response;
 mod sampling;
@@ -22,7 +23,7 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use axum::extract::{DefaultBodyLimit, Path, State};
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
@@ -31,6 +32,7 @@ use serde_json::{Value, json};
 use crate::engine::{EngineHandle, RequestPreparer};
 use error::ApiError;
 use fields::Fields;
+use response::Endpoint;
 
 /// Largest request body.
 const MAX_BODY_BYTES: usize = 4 * 1024 * 1024;
@@ -50,8 +52,8 @@ struct App {
 /// The routes.
 pub fn router(engine: EngineHandle, preparer: Arc<RequestPreparer>) -> Router {
     Router::new()
-        .route("/v1/completions", post(completions::handle))
-        .route("/v1/chat/completions", post(chat::handle))
+        .route("/v1/completions", post(completions))
+        .route("/v1/chat/completions", post(chat_completions))
         .route("/v1/models", get(models))
         .route("/v1/models/{name}", get(model))
         .route("/tokenize", post(tokenize::tokenize))
@@ -88,6 +90,14 @@ impl App {
             "max_model_len": self.preparer.token_limit().0,
         })
     }
+}
+
+async fn completions(State(app): State<App>, headers: HeaderMap, fields: Fields) -> Result<Response, ApiError> {
+    generate::handle(Endpoint::Completions, app, headers, fields).await
+}
+
+async fn chat_completions(State(app): State<App>, headers: HeaderMap, fields: Fields) -> Result<Response, ApiError> {
+    generate::handle(Endpoint::Chat, app, headers, fields).await
 }
 
 async fn models(State(app): State<App>) -> Json<Value> {

@@ -1,6 +1,6 @@
-//! The fields that completions and chat completions share: OpenAI's, and the additions that vLLM's clients use.
+//! The fields that completions and chat completions share: OpenAI's, the additions that vLLM's clients use, and ours.
 
-use eoscast_proto::domain::{SamplingParams, task_label};
+use eoscast_proto::domain::{LengthControl, SamplingParams, task_label};
 use eoscast_proto::status::FieldViolation;
 use serde::Deserialize;
 
@@ -50,7 +50,7 @@ const UNSUPPORTED: &[&str] = &[
     "guided_grammar",
 ];
 
-/// What both endpoints sample by; `logprobs` differs and stays unset, `max_tokens` may be overridden. Not validated yet.
+/// What both endpoints sample by; `max_tokens` and `logprobs` differ and stay unset. Not validated yet.
 ///
 /// # Errors
 /// The first field of another type.
@@ -67,7 +67,7 @@ pub(super) fn sampling_params(fields: &mut Fields) -> Result<SamplingParams, Fie
         repetition_penalty: fields.take("repetition_penalty")?.unwrap_or(default.repetition_penalty),
         frequency_penalty: fields.take("frequency_penalty")?.unwrap_or(default.frequency_penalty),
         presence_penalty: fields.take("presence_penalty")?.unwrap_or(default.presence_penalty),
-        max_tokens: fields.take("max_tokens")?,
+        max_tokens: None,
         min_tokens: fields.take("min_tokens")?.unwrap_or(default.min_tokens),
         stop: match fields.take("stop")? {
             None => Vec::new(),
@@ -78,6 +78,7 @@ pub(super) fn sampling_params(fields: &mut Fields) -> Result<SamplingParams, Fie
         ignore_eos: fields.take("ignore_eos")?.unwrap_or(default.ignore_eos),
         seed: seed(fields)?,
         logprobs: None,
+        length_control: fields.take::<LengthControlField>("length_control")?.map(Into::into),
     })
 }
 
@@ -96,8 +97,14 @@ pub(super) fn options(fields: &mut Fields) -> Result<Options, FieldViolation> {
     if stream_options.is_some() && !streams {
         return Err(FieldViolation::new("stream_options", "needs stream to be true"));
     }
+    let n = fields.take("n")?.unwrap_or(1);
+    if let Some(best_of) = fields.take::<u32>("best_of")?
+        && best_of != n
+    {
+        return Err(FieldViolation::new("best_of", format!("must equal n, got {best_of}")));
+    }
     Ok(Options {
-        n: fields.take("n")?.unwrap_or(1),
+        n,
         priority: fields.take("priority")?.unwrap_or_default(),
         task: task_label(fields.take("task")?.unwrap_or_default())?,
         forecast: fields.take("x_forecast")?.unwrap_or(false),
@@ -108,6 +115,20 @@ pub(super) fn options(fields: &mut Fields) -> Result<Options, FieldViolation> {
 #[derive(Deserialize)]
 struct ResponseFormat {
     r#type: String,
+}
+
+/// An addition of ours.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LengthControlField {
+    target_tokens: u32,
+    strength: Option<f32>,
+}
+
+impl From<LengthControlField> for LengthControl {
+    fn from(field: LengthControlField) -> Self {
+        Self { target_tokens: field.target_tokens, strength: field.strength.unwrap_or(Self::DEFAULT_STRENGTH) }
+    }
 }
 
 /// vLLM's clients write -1 for off.

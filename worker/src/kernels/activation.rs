@@ -1,33 +1,48 @@
-//! Gated activations of feed-forward layers.
+//! Gated activations of feed-forward layers (Shazeer 2020, <https://arxiv.org/abs/2002.05202>).
 
 use super::portable;
 use super::rows::{Rows, build, padded};
 use super::simd::{Kernel, LANES, Simd, dispatch};
 use candle_core::{Device, Result, Tensor};
 
-/// `silu(gate) * up` with `silu(x) = x / (1 + e^-x)` (Shazeer 2020); all `[rows, n]`.
+/// What a gate goes through. Both are `x sigmoid(t(x))`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Activation {
+    /// `t(x) = x`, also called swish.
+    Silu,
+    /// `t(x) = 2 sqrt(2/π) (x + 0.044715 x³)`: GELU by the hyperbolic tangent (Hendrycks and Gimpel 2016,
+    /// <https://arxiv.org/abs/1606.08415>), as `(1 + tanh(t/2)) / 2 = sigmoid(t)`.
+    GeluTanh,
+}
+
+/// `activation(gate) * up`; all `[rows, n]`.
 ///
 /// # Errors
 /// Where the operands are not `f32` on one device, on the CPU with contiguous rows, or the shapes differ.
-pub fn swiglu(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
+pub fn gated(activation: Activation, gate: &Tensor, up: &Tensor) -> Result<Tensor> {
     if !gate.device().is_cpu() {
-        return portable::swiglu(gate, up);
+        return portable::gated(activation, gate, up);
     }
     let gate = Rows::new("gate", gate)?;
     let up = Rows::with_shape("up", up, gate.count, gate.width)?;
     let out = build(gate.count, gate.width, |index, out| {
-        dispatch(Swiglu { gate: gate.row(index), up: up.row(index), out });
+        let (gate, up) = (gate.row(index), up.row(index));
+        match activation {
+            Activation::Silu => dispatch(Gated::<false> { gate, up, out }),
+            Activation::GeluTanh => dispatch(Gated::<true> { gate, up, out }),
+        }
     });
     Tensor::from_vec(out, (gate.count, gate.width), &Device::Cpu)
 }
 
-struct Swiglu<'a> {
+/// One row; `GELU` picks the activation at compile time.
+struct Gated<'a, const GELU: bool> {
     gate: &'a [f32],
     up: &'a [f32],
     out: &'a mut [f32],
 }
 
-impl Kernel for Swiglu<'_> {
+impl<const GELU: bool> Kernel for Gated<'_, GELU> {
     type Output = ();
 
     #[inline(always)]
@@ -38,17 +53,25 @@ impl Kernel for Swiglu<'_> {
         let (outs, out_tail) = out.as_chunks_mut::<LANES>();
         let (gates, ups) = (&gates[..outs.len()], &ups[..outs.len()]);
         for (at, out) in outs.iter_mut().enumerate() {
-            s.store(eight(s, &gates[at], &ups[at]), out);
+            s.store(eight::<S, GELU>(s, &gates[at], &ups[at]), out);
         }
-        let lanes = s.lanes(eight(s, &padded(gate_tail), &padded(up_tail)));
+        let lanes = s.lanes(eight::<S, GELU>(s, &padded(gate_tail), &padded(up_tail)));
         out_tail.copy_from_slice(&lanes[..out_tail.len()]);
     }
 }
 
 #[inline(always)]
-fn eight<S: Simd>(s: S, gate: &[f32; LANES], up: &[f32; LANES]) -> S::F32 {
+fn eight<S: Simd, const GELU: bool>(s: S, gate: &[f32; LANES], up: &[f32; LANES]) -> S::F32 {
+    /// `2 sqrt(2/π)`.
+    const SLOPE: f32 = 1.595_769_2;
     let gate = s.load(gate);
-    let denominator = s.add(s.splat(1.0), s.exp(s.sub(s.splat(0.0), gate)));
+    let t = if GELU {
+        let cubic = s.mul(s.mul(gate, gate), s.splat(0.044_715 * SLOPE));
+        s.mul(gate, s.add(cubic, s.splat(SLOPE)))
+    } else {
+        gate
+    };
+    let denominator = s.add(s.splat(1.0), s.exp(s.sub(s.splat(0.0), t)));
     s.mul(s.div(gate, denominator), s.load(up))
 }
 
@@ -59,19 +82,38 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    fn exact(activation: Activation, x: f64) -> f64 {
+        match activation {
+            Activation::Silu => x / (1.0 + (-x).exp()),
+            Activation::GeluTanh => {
+                let inner = (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044_715 * x.powi(3));
+                0.5 * x * (1.0 + inner.tanh())
+            }
+        }
+    }
+
+    fn on_both_paths<const GELU: bool>(gate: &[f32], up: &[f32]) -> (Vec<f32>, Vec<f32>) {
+        let (mut out, mut plain) = (vec![0.0; gate.len()], vec![0.0; gate.len()]);
+        dispatch(Gated::<GELU> { gate, up, out: &mut out });
+        Gated::<GELU> { gate, up, out: &mut plain }.run(Plain);
+        (out, plain)
+    }
+
     proptest! {
         #[test]
-        fn swiglu_is_exact_to_rounding_and_alike_on_every_path(width in 1usize..50, seed in any::<u64>()) {
+        fn gates_are_exact_to_rounding_and_alike_on_every_path(width in 1usize..50, seed in any::<u64>()) {
             let gate: Vec<f32> = normals(width, seed).into_iter().map(|x| 20.0 * x).collect();
             let up = normals(width, seed ^ 1);
-            let (mut out, mut plain) = (vec![0.0; width], vec![0.0; width]);
-            dispatch(Swiglu { gate: &gate, up: &up, out: &mut out });
-            Swiglu { gate: &gate, up: &up, out: &mut plain }.run(Plain);
-            prop_assert_eq!(&out, &plain);
-            for ((got, gate), up) in out.iter().zip(&gate).zip(&up) {
-                let gate = f64::from(*gate);
-                let want = gate / (1.0 + (-gate).exp()) * f64::from(*up);
-                prop_assert!((f64::from(*got) - want).abs() <= 1e-6 * want.abs() + 1e-30, "{} {}", got, want);
+            for (activation, (out, plain)) in [
+                (Activation::Silu, on_both_paths::<false>(&gate, &up)),
+                (Activation::GeluTanh, on_both_paths::<true>(&gate, &up)),
+            ] {
+                prop_assert_eq!(&out, &plain);
+                for ((got, gate), up) in out.iter().zip(&gate).zip(&up) {
+                    let want = exact(activation, f64::from(*gate)) * f64::from(*up);
+                    let near = (f64::from(*got) - want).abs() <= 4e-6 * want.abs() + 1e-6 * f64::from(up.abs());
+                    prop_assert!(near, "{:?}: {} {}", activation, got, want);
+                }
             }
         }
     }

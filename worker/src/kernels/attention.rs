@@ -11,6 +11,7 @@ use super::pool::Pool;
 use super::portable;
 use super::rows::Rows;
 use super::simd::dispatch;
+use super::spent::{Work, timed};
 use candle_core::{Device, Result, Tensor, bail};
 use std::cell::RefCell;
 use std::ops::Range;
@@ -32,7 +33,8 @@ pub struct AttentionSpan<'a> {
 ///
 /// `q` and the result are `[rows, heads * head_dim]`, `k_new` and `v_new` are `[rows, kv_heads * head_dim]`; further dimensions
 /// may be split (`[rows, heads, head_dim]`). Query head `h` reads KV head `h * kv_heads / heads`. The spans
-/// cover the rows in order.
+/// cover the rows in order. With a `window` a row sees that many positions at most, its own the last (Beltagy et al. 2020,
+/// <https://arxiv.org/abs/2004.05150>).
 ///
 /// # Errors
 /// Where an operand is not `f32` on the device of the cache, on the CPU with contiguous rows, shapes do not match, or a span
@@ -44,10 +46,11 @@ pub fn paged_attention(
     kv: &mut PagedKv,
     spans: &[AttentionSpan<'_>],
     scale: f32,
+    window: Option<usize>,
 ) -> Result<Tensor> {
     match &mut kv.0 {
-        Memory::Blocks(kv) => attend_on_cpu(q, k_new, v_new, kv, spans, scale),
-        Memory::Tensors(kv) => portable::paged_attention(q, k_new, v_new, kv, spans, scale),
+        Memory::Blocks(kv) => attend_on_cpu(q, k_new, v_new, kv, spans, scale, window),
+        Memory::Tensors(kv) => portable::paged_attention(q, k_new, v_new, kv, spans, scale, window),
     }
 }
 
@@ -58,6 +61,7 @@ fn attend_on_cpu(
     kv: &mut KvBlocks,
     spans: &[AttentionSpan<'_>],
     scale: f32,
+    window: Option<usize>,
 ) -> Result<Tensor> {
     let q = Rows::new("q", q)?;
     let group_width = kv.kv_heads * kv.head_dim;
@@ -66,33 +70,39 @@ fn attend_on_cpu(
     }
     let k = Rows::with_shape("k", k_new, q.count, group_width)?;
     let v = Rows::with_shape("v", v_new, q.count, group_width)?;
-    check(spans, q.count, kv.block_size, kv.num_blocks, scale)?;
-    for span in spans {
-        for row in 0..span.rows {
-            let position = span.start + row;
-            let block = span.block_table[position / kv.block_size] as usize;
-            kv.write(block, position % kv.block_size, k.row(span.first_row + row), v.row(span.first_row + row));
-        }
-    }
+    check(spans, q.count, kv.block_size, kv.num_blocks, scale, window)?;
     let (count, width) = (q.count, q.width);
-    let attention = Attention { q, kv, spans, scale };
-    let out = match &kv.data {
-        KvData::F32(data) => attention.run(data),
-        KvData::F16(data) => attention.run(data),
-    };
+    let out = timed(Work::Attention, || {
+        for span in spans {
+            for row in 0..span.rows {
+                let position = span.start + row;
+                let block = span.block_table[position / kv.block_size] as usize;
+                kv.write(block, position % kv.block_size, k.row(span.first_row + row), v.row(span.first_row + row));
+            }
+        }
+        let attention = Attention { q, kv, spans, scale, window };
+        match &attention.kv.data {
+            KvData::F32(data) => attention.run(data),
+            KvData::F16(data) => attention.run(data),
+        }
+    });
     Tensor::from_vec(out, (count, width), &Device::Cpu)
 }
 
-/// Whether the spans lie in a batch of `rows` rows and in the cache.
+/// Whether the spans lie in a batch of `rows` rows and in the cache, and their rows can see.
 pub(crate) fn check(
     spans: &[AttentionSpan<'_>],
     rows: usize,
     block_size: usize,
     num_blocks: usize,
     scale: f32,
+    window: Option<usize>,
 ) -> Result<()> {
     if scale.is_nan() || scale <= 0.0 {
         bail!("attention: scale {scale} must be positive");
+    }
+    if window == Some(0) {
+        bail!("attention: a window of 0 positions leaves nothing to see");
     }
     let mut covered = Some(0_usize);
     for (index, span) in spans.iter().enumerate() {
@@ -119,6 +129,7 @@ struct Attention<'a> {
     kv: &'a KvBlocks,
     spans: &'a [AttentionSpan<'a>],
     scale: f32,
+    window: Option<usize>,
 }
 
 /// Some query heads of some rows, all on one KV head: a unit of work.
@@ -170,12 +181,13 @@ impl Attention<'_> {
         }
         let span = &self.spans[task.span];
         let head_dim = self.kv.head_dim;
-        let mut vectors = [Query { q: &[], positions: 0, row: 0, column: 0 }; TILE];
+        let mut vectors = [Query { q: &[], first: 0, positions: 0, row: 0, column: 0 }; TILE];
         let mut count = 0;
         for row in task.rows.clone() {
             for head in task.heads.clone() {
                 let (positions, row, column) = (span.start + row + 1, span.first_row + row, head * head_dim);
-                vectors[count] = Query { q: &self.q.row(row)[column..][..head_dim], positions, row, column };
+                let first = self.window.map_or(0, |window| positions.saturating_sub(window));
+                vectors[count] = Query { q: &self.q.row(row)[column..][..head_dim], first, positions, row, column };
                 count += 1;
             }
         }
@@ -215,13 +227,18 @@ mod tests {
         head_dim: usize,
         block_size: usize,
         kv_type: KvType,
+        window: Option<usize>,
     }
 
     fn shapes() -> impl Strategy<Value = Shape> {
         let kv_type = prop_oneof![Just(KvType::F32), Just(KvType::F16)];
-        (1usize..9, 1usize..3, 1usize..5, 1usize..3, kv_type).prop_map(|(group, kv_heads, eighths, strips, kv_type)| {
-            Shape { group, kv_heads, head_dim: 8 * eighths, block_size: 16 * strips, kv_type }
-        })
+        let window = prop::option::of(1usize..50);
+        (1usize..9, 1usize..3, 1usize..5, 1usize..3, kv_type, window).prop_map(
+            |(group, kv_heads, eighths, strips, kv_type, window)| {
+                let (head_dim, block_size) = (8 * eighths, 16 * strips);
+                Shape { group, kv_heads, head_dim, block_size, kv_type, window }
+            },
+        )
     }
 
     impl Sequence {
@@ -233,7 +250,7 @@ mod tests {
 
         /// The textbook formula, position by position.
         fn plain(&self, shape: Shape, scale: f64) -> Vec<f64> {
-            let Shape { group, kv_heads, head_dim, .. } = shape;
+            let Shape { group, kv_heads, head_dim, window, .. } = shape;
             let heads = group * kv_heads;
             let mut out = Vec::new();
             for row in 0..self.len {
@@ -242,7 +259,8 @@ mod tests {
                     let of = |x: &[f32], p: usize, d: usize| f64::from(x[(p * kv_heads + head / group) * head_dim + d]);
                     let score =
                         |p: usize| (0..head_dim).map(|d| f64::from(q[d]) * of(&self.k, p, d)).sum::<f64>() * scale;
-                    let weights: Vec<f64> = (0..=row).map(|p| score(p).exp()).collect();
+                    let seen = |p: usize| window.is_none_or(|window| p + window > row);
+                    let weights: Vec<f64> = (0..=row).map(|p| if seen(p) { score(p).exp() } else { 0.0 }).collect();
                     let mass: f64 = weights.iter().sum();
                     out.extend(
                         (0..head_dim).map(|d| (0..=row).map(|p| weights[p] * of(&self.v, p, d)).sum::<f64>() / mass),
@@ -261,7 +279,7 @@ mod tests {
         tables: &[Vec<u32>],
         blocks: usize,
     ) -> Vec<Vec<f32>> {
-        let Shape { group, kv_heads, head_dim, block_size, kv_type } = shape;
+        let Shape { group, kv_heads, head_dim, block_size, kv_type, window } = shape;
         let mut kv = PagedKv::new(kv_type, blocks, block_size, kv_heads, head_dim).unwrap();
         let mut starts = vec![0; sequences.len()];
         let mut results = vec![Vec::new(); sequences.len()];
@@ -281,7 +299,7 @@ mod tests {
             }
             let tensor = |x: Vec<f32>, heads| Tensor::from_vec(x, (first_row, heads, head_dim), &Device::Cpu).unwrap();
             let (q, k, v) = (tensor(q, group * kv_heads), tensor(k, kv_heads), tensor(v, kv_heads));
-            let out = paged_attention(&q, &k, &v, &mut kv, &spans, 0.3).unwrap().to_vec2::<f32>().unwrap();
+            let out = paged_attention(&q, &k, &v, &mut kv, &spans, 0.3, window).unwrap().to_vec2::<f32>().unwrap();
             for (result, span) in results.iter_mut().zip(&spans) {
                 result.extend(out[span.first_row..span.first_row + span.rows].concat());
             }
@@ -342,7 +360,7 @@ mod tests {
         let x = Tensor::zeros((3, 8), candle_core::DType::F32, &Device::Cpu).unwrap();
         let mut error = |first_row, rows, start, block_table: &[u32]| {
             let span = AttentionSpan { first_row, rows, start, block_table };
-            paged_attention(&x, &x, &x, &mut kv, &[span], 1.0).unwrap_err().to_string()
+            paged_attention(&x, &x, &x, &mut kv, &[span], 1.0, None).unwrap_err().to_string()
         };
         assert!(error(0, 3, 14, &[0]).contains("block table of span 0"));
         assert!(error(0, 3, 0, &[4]).contains("block 4 of 4"));

@@ -2,16 +2,22 @@
 
 use super::kv::{KeysValues, KvElement, STRIP};
 use super::output::Output;
-use super::simd::{Kernel, LANES, Simd};
+use super::simd::{CACHE_LINE, Kernel, LANES, Simd};
+use std::ops::Range;
 
 /// Query vectors (row and head) that share one pass over keys and values: with two vectors each, 12 accumulators.
 pub(crate) const TILE: usize = 6;
+
+/// Positions between those that are used and those that are asked for.
+const AHEAD: usize = 2 * STRIP;
 
 /// One head of one row.
 #[derive(Clone, Copy)]
 pub(crate) struct Query<'a> {
     pub(crate) q: &'a [f32],
-    /// Positions that it sees: its own and all before.
+    /// First position that it sees.
+    pub(crate) first: usize,
+    /// End of the positions that it sees: after its own.
     pub(crate) positions: usize,
     /// Where its result goes.
     pub(crate) row: usize,
@@ -35,6 +41,18 @@ impl<T> Cache<'_, T> {
     fn strip(&self, position: usize) -> usize {
         let block = self.table[position / self.block_size] as usize;
         block * self.block_len + self.head_start + position % self.block_size * self.head_dim
+    }
+
+    /// Asks for keys or values of the strip from a position on, if there is one before `end`. The blocks of a sequence lie apart,
+    /// so the processor does not foresee where the next one is.
+    #[inline(always)]
+    fn prefetch<S: Simd>(&self, s: S, data: &[T], position: usize, end: usize) {
+        if position < end {
+            let strip = &data[self.strip(position)..][..STRIP * self.head_dim];
+            for line in (0..strip.len()).step_by(CACHE_LINE / size_of::<T>()) {
+                s.prefetch(&strip[line]);
+            }
+        }
     }
 }
 
@@ -68,10 +86,17 @@ impl<T: KvElement> Tile<'_, T> {
     fn attend<S: Simd, const N: usize>(self, s: S) {
         let Self { cache, queries, scale, scratch, out } = self;
         let head_dim = cache.head_dim;
+        // Scores start at a whole strip, so that the lanes of a sum do not depend on the queries beside.
+        let first = queries.iter().map(|query| query.first).min().unwrap_or(0);
+        let first = first - first % STRIP;
         let longest = queries.iter().map(|query| query.positions).max().unwrap_or(0);
-        let stride = longest.next_multiple_of(STRIP);
+        let stride = (longest - first).next_multiple_of(STRIP);
         scratch.clear();
         scratch.resize(N * (stride + 2 * head_dim), 0.0);
+        for position in (first..first + AHEAD).step_by(STRIP) {
+            cache.prefetch(s, &cache.data.keys, position, longest);
+            cache.prefetch(s, &cache.data.values, position, longest);
+        }
         let (scores, rest) = scratch.split_at_mut(N * stride);
         let (sums, q) = rest.split_at_mut(N * head_dim);
 
@@ -81,10 +106,11 @@ impl<T: KvElement> Tile<'_, T> {
                 q[n] = queries[n].q[dim];
             }
         }
-        for position in (0..longest).step_by(STRIP) {
+        for position in (first..longest).step_by(STRIP) {
+            cache.prefetch(s, &cache.data.keys, position + AHEAD, longest);
             let strip = score_strip(s, &cache, position, q);
             for (n, [low, high]) in strip.iter().enumerate() {
-                let at = scores[n * stride + position..][..STRIP].as_chunks_mut::<LANES>().0;
+                let at = scores[n * stride + position - first..][..STRIP].as_chunks_mut::<LANES>().0;
                 s.store(*low, &mut at[0]);
                 s.store(*high, &mut at[1]);
             }
@@ -92,14 +118,16 @@ impl<T: KvElement> Tile<'_, T> {
 
         let mut masses = [0.0; N];
         for (n, mass) in masses.iter_mut().enumerate() {
-            *mass = exponentiate(s, &mut scores[n * stride..][..stride], queries[n].positions, scale);
+            let seen = queries[n].first - first..queries[n].positions - first;
+            *mass = exponentiate(s, &mut scores[n * stride..][..stride], seen, scale);
         }
 
         let shortest = queries.iter().map(|query| query.positions).min().unwrap_or(0);
         let scores = scores.as_chunks::<STRIP>().0;
-        for strip in 0..longest.div_ceil(STRIP) {
-            let values = &cache.data.values[cache.strip(strip * STRIP)..][..STRIP * head_dim];
-            if (strip + 1) * STRIP <= shortest {
+        for (strip, position) in (first..longest).step_by(STRIP).enumerate() {
+            cache.prefetch(s, &cache.data.values, position + AHEAD, longest);
+            let values = &cache.data.values[cache.strip(position)..][..STRIP * head_dim];
+            if position + STRIP <= shortest {
                 let mut weights = [&scores[strip]; N];
                 for n in 1..N {
                     weights[n] = &scores[n * stride / STRIP + strip];
@@ -108,7 +136,7 @@ impl<T: KvElement> Tile<'_, T> {
             } else {
                 // A weight of zero is not left out by multiplying: the value may be of a later chunk, even not finite.
                 for (n, sums) in sums.chunks_exact_mut(head_dim).enumerate() {
-                    let seen = queries[n].positions.saturating_sub(strip * STRIP).min(STRIP);
+                    let seen = queries[n].positions.saturating_sub(position).min(STRIP);
                     add_strip::<S, T, 1>(s, values, [&scores[n * stride / STRIP + strip]], seen, sums);
                 }
             }
@@ -145,11 +173,12 @@ fn score_strip<S: Simd, T: KvElement, const N: usize>(
     sums
 }
 
-/// Turns the first scores into `e^(scale (score - largest))` and returns their sum.
+/// Turns the scores `seen` into `e^(scale (score - largest))`, those before into zeros, and returns their sum.
 #[inline(always)]
-fn exponentiate<S: Simd>(s: S, scores: &mut [f32], positions: usize, scale: f32) -> f32 {
-    let scores = &mut scores[..positions.next_multiple_of(LANES)];
-    scores[positions..].fill(f32::NEG_INFINITY);
+fn exponentiate<S: Simd>(s: S, scores: &mut [f32], seen: Range<usize>, scale: f32) -> f32 {
+    let scores = &mut scores[..seen.end.next_multiple_of(LANES)];
+    scores[..seen.start].fill(f32::NEG_INFINITY);
+    scores[seen.end..].fill(f32::NEG_INFINITY);
     let scores = scores.as_chunks_mut::<LANES>().0;
     let mut largest = s.splat(f32::NEG_INFINITY);
     for part in &*scores {

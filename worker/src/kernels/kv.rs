@@ -3,6 +3,7 @@
 use super::simd::{LANES, Simd};
 use candle_core::{Result, bail};
 use half::f16;
+use half::slice::{HalfBitsSliceExt, HalfFloatSliceExt};
 
 /// Positions that attention scores at a time: two vectors.
 pub(crate) const STRIP: usize = 2 * LANES;
@@ -40,14 +41,15 @@ pub(crate) struct KeysValues<T> {
 }
 
 /// An element type of the cache.
-pub(crate) trait KvElement: Copy + Sync {
-    fn from_f32(x: f32) -> Self;
+pub(crate) trait KvElement: Copy + Default + Sync {
+    /// Rounds to the nearest; both have the same length.
+    fn store(from: &[f32], to: &mut [Self]);
     fn load<S: Simd>(simd: S, x: &[Self; LANES]) -> S::F32;
 }
 
 impl KvElement for f32 {
-    fn from_f32(x: f32) -> Self {
-        x
+    fn store(from: &[f32], to: &mut [Self]) {
+        to.copy_from_slice(from);
     }
 
     #[inline(always)]
@@ -58,8 +60,8 @@ impl KvElement for f32 {
 
 /// Half precision bits: unlike `f16`, the standard library allocates zeros of it without touching them.
 impl KvElement for u16 {
-    fn from_f32(x: f32) -> Self {
-        f16::from_f32(x).to_bits()
+    fn store(from: &[f32], to: &mut [Self]) {
+        to.reinterpret_cast_mut::<f16>().convert_from_f32_slice(from);
     }
 
     #[inline(always)]
@@ -128,12 +130,15 @@ impl<T: KvElement> KeysValues<T> {
         for (head, (k, v)) in k.chunks_exact(head_dim).zip(v.chunks_exact(head_dim)).enumerate() {
             let start = block + head * head_len;
             let strip = start + (position - position % STRIP) * head_dim;
-            for (dim, &k) in self.keys[strip..][..STRIP * head_dim].as_chunks_mut::<STRIP>().0.iter_mut().zip(k) {
-                dim[position % STRIP] = T::from_f32(k);
+            let columns = self.keys[strip..][..STRIP * head_dim].as_chunks_mut::<STRIP>().0;
+            for (columns, k) in columns.chunks_mut(LANES).zip(k.as_chunks::<LANES>().0) {
+                let mut rounded = [T::default(); LANES];
+                T::store(k, &mut rounded);
+                for (column, k) in columns.iter_mut().zip(rounded) {
+                    column[position % STRIP] = k;
+                }
             }
-            for (out, &v) in self.values[start + position * head_dim..][..head_dim].iter_mut().zip(v) {
-                *out = T::from_f32(v);
-            }
+            T::store(v, &mut self.values[start + position * head_dim..][..head_dim]);
         }
     }
 }

@@ -1,15 +1,18 @@
 //! The linear layer: repacked weights behind a candle custom op.
 
-use super::dense::Dense;
+use super::dense::{Bf16, Dense, F16};
+use super::kv::KvType;
 use super::matrix::{self, Matrix};
 use super::output::Output;
 use super::packed::Packed;
 use super::pool::Pool;
 use super::portable;
-use super::q4::{Q4_0, Q4_1};
-use super::q8::Q8_0;
+use super::q4::{Q4_0, Q4_1, Q4K};
+use super::q8::{Q6K, Q8_0, q8_0_from_q5_0};
+use super::spent::{Work, timed};
 use candle_core::quantized::{GgmlDType, QTensor};
 use candle_core::{CpuStorage, CustomOp1, Device, Layout, Result, Shape, Tensor, bail};
+use std::borrow::Cow;
 use std::sync::Arc;
 
 /// How a linear layer computes.
@@ -17,13 +20,24 @@ use std::sync::Arc;
 pub enum Compute {
     /// Dequantised weights and `f32` arithmetic: the reference.
     F32,
-    /// 8-bit activations where the weights are Q4_0, Q4_1 or Q8_0; otherwise as [`Compute::F32`].
+    /// Integer arithmetic with the weights of the file: 8-bit activations where those are Q4_0, Q4_1 or Q4_K, 16-bit activations
+    /// where they are Q5_0, Q6_K or Q8_0. F16 and BF16 weights stay as they are, in `f32` arithmetic; the others become `f32`.
     Quantized,
-    /// What [`Compute::Quantized`] means on a GPU, on any device: candle's products of the weights as the file holds them.
+    /// On any device what [`Compute::Quantized`] means on a GPU, candle's products of the weights as the file holds them, but
+    /// with exact keys and values: for tests.
     Portable,
 }
 
 impl Compute {
+    /// Precision of the keys and values that goes with it.
+    #[must_use]
+    pub fn kv_type(self) -> KvType {
+        match self {
+            Self::F32 | Self::Portable => KvType::F32,
+            Self::Quantized => KvType::F16,
+        }
+    }
+
     /// Whether the CPU kernels run, and not their twins.
     #[must_use]
     pub(crate) fn has_kernels(self, device: &Device) -> bool {
@@ -51,9 +65,13 @@ struct Op {
 }
 
 enum Weights {
-    Dense(Dense),
+    F32(Dense<f32>),
+    F16(Dense<F16>),
+    Bf16(Dense<Bf16>),
     Q4_0(Packed<Q4_0>),
     Q4_1(Packed<Q4_1>),
+    Q4K(Packed<Q4K>),
+    Q6K(Packed<Q6K>),
     Q8_0(Packed<Q8_0>),
 }
 
@@ -61,9 +79,13 @@ enum Weights {
 macro_rules! with_matrix {
     ($weights:expr, $matrix:ident => $body:expr) => {
         match $weights {
-            Weights::Dense($matrix) => $body,
+            Weights::F32($matrix) => $body,
+            Weights::F16($matrix) => $body,
+            Weights::Bf16($matrix) => $body,
             Weights::Q4_0($matrix) => $body,
             Weights::Q4_1($matrix) => $body,
+            Weights::Q4K($matrix) => $body,
+            Weights::Q6K($matrix) => $body,
             Weights::Q8_0($matrix) => $body,
         }
     };
@@ -71,18 +93,39 @@ macro_rules! with_matrix {
 
 impl Weights {
     fn new(tensors: &[QTensor], columns: usize, compute: Compute) -> Result<Self> {
+        let Some(dtype) = tensors.first().map(QTensor::dtype) else { bail!("linear: no weights") };
+        if compute == Compute::F32 {
+            return Self::dense(tensors, columns);
+        }
         let files = || tensors.iter().map(QTensor::data).collect::<Result<Vec<_>>>();
-        let dtype = tensors.first().map(QTensor::dtype);
-        Ok(match (compute, dtype) {
-            (Compute::Quantized, Some(GgmlDType::Q4_0)) => Self::Q4_0(Packed::new(&files()?, columns)),
-            (Compute::Quantized, Some(GgmlDType::Q4_1)) => Self::Q4_1(Packed::new(&files()?, columns)),
-            (Compute::Quantized, Some(GgmlDType::Q8_0)) => Self::Q8_0(Packed::new(&files()?, columns)),
-            _ => {
-                let dequantized = |t: &QTensor| t.dequantize(&Device::Cpu)?.flatten_all()?.to_vec1();
-                Self::Dense(Dense::new(&tensors.iter().map(dequantized).collect::<Result<Vec<_>>>()?, columns))
+        let halves = || -> Result<Vec<Vec<u16>>> {
+            let bits = |file: &[u8]| file.as_chunks().0.iter().map(|&bytes| u16::from_le_bytes(bytes)).collect();
+            Ok(files()?.iter().map(|file| bits(file)).collect())
+        };
+        Ok(match dtype {
+            GgmlDType::Q4_0 => Self::Q4_0(Packed::new(&files()?, columns)),
+            GgmlDType::Q4_1 => Self::Q4_1(Packed::new(&files()?, columns)),
+            GgmlDType::Q4K => Self::Q4K(Packed::new(&files()?, columns)),
+            GgmlDType::Q5_0 => {
+                let files: Vec<_> = files()?.iter().map(|file| Cow::Owned(q8_0_from_q5_0(file))).collect();
+                Self::Q8_0(Packed::new(&files, columns))
             }
+            GgmlDType::Q6K => Self::Q6K(Packed::new(&files()?, columns)),
+            GgmlDType::Q8_0 => Self::Q8_0(Packed::new(&files()?, columns)),
+            GgmlDType::F16 => Self::F16(Dense::new(&map_all(halves()?, F16), columns)),
+            GgmlDType::BF16 => Self::Bf16(Dense::new(&map_all(halves()?, Bf16), columns)),
+            _ => Self::dense(tensors, columns)?,
         })
     }
+
+    fn dense(tensors: &[QTensor], columns: usize) -> Result<Self> {
+        let dequantized = |t: &QTensor| t.dequantize(&Device::Cpu)?.flatten_all()?.to_vec1();
+        Ok(Self::F32(Dense::new(&tensors.iter().map(dequantized).collect::<Result<Vec<_>>>()?, columns)))
+    }
+}
+
+fn map_all<A, B>(parts: Vec<Vec<A>>, f: impl Fn(A) -> B + Copy) -> Vec<Vec<B>> {
+    parts.into_iter().map(|part| part.into_iter().map(f).collect()).collect()
 }
 
 impl Linear {
@@ -127,7 +170,7 @@ impl Linear {
     /// Where `x` is not so.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         match &self.0 {
-            Kind::Kernel(op) => x.apply_op1_no_bwd(op.as_ref()),
+            Kind::Kernel(op) => timed(Work::Matmul, || x.apply_op1_no_bwd(op.as_ref())),
             Kind::Portable(layer) => layer.forward(x),
         }
     }
@@ -237,14 +280,24 @@ impl CustomOp1 for Op {
 
 #[cfg(test)]
 mod tests {
-    use super::super::quantize::OUTLIERS;
+    use super::super::quantize::Activation;
     use super::super::testing::normals;
     use super::*;
     use proptest::prelude::*;
     use std::num::NonZeroUsize;
 
-    const FORMATS: [GgmlDType; 6] =
-        [GgmlDType::Q4_0, GgmlDType::Q4_1, GgmlDType::Q8_0, GgmlDType::F32, GgmlDType::F16, GgmlDType::Q5_0];
+    const FORMATS: [GgmlDType; 10] = [
+        GgmlDType::Q4_0,
+        GgmlDType::Q4_1,
+        GgmlDType::Q4K,
+        GgmlDType::Q5_0,
+        GgmlDType::Q6K,
+        GgmlDType::Q8_0,
+        GgmlDType::F16,
+        GgmlDType::BF16,
+        GgmlDType::F32,
+        GgmlDType::Q5_1,
+    ];
 
     fn quantized(out_features: usize, in_features: usize, dtype: GgmlDType, seed: u64) -> QTensor {
         let weights = normals(out_features * in_features, seed);
@@ -264,7 +317,7 @@ mod tests {
             rows in 1usize..=40, out_features in 1usize..70, blocks in 1usize..4, format in 0..FORMATS.len(),
             threads in 1usize..4, seed in any::<u64>(),
         ) {
-            let in_features = 32 * blocks;
+            let in_features = FORMATS[format].block_size().max(32) * blocks;
             let layer = Linear::new(quantized(out_features, in_features, FORMATS[format], seed), Compute::Quantized)?;
             let x = normals(rows * in_features, seed ^ 1);
             let Kind::Kernel(op) = &layer.0 else { panic!("not the kernel") };
@@ -279,7 +332,7 @@ mod tests {
         fn a_product_is_that_of_the_dequantised_weights(
             rows in 1usize..12, out_features in 1usize..70, blocks in 1usize..9, format in 0..FORMATS.len(), seed in any::<u64>(),
         ) {
-            let in_features = 32 * blocks;
+            let in_features = FORMATS[format].block_size().max(32) * blocks;
             let weight = || quantized(out_features, in_features, FORMATS[format], seed);
             let x = rows_of(&normals(rows * in_features, seed ^ 1), in_features);
             let want = x.matmul(&weight().dequantize(&Device::Cpu)?.t()?)?;
@@ -294,9 +347,9 @@ mod tests {
         #[test]
         fn a_few_large_activations_cost_the_others_no_precision(
             out_features in 1usize..20, blocks in 1usize..9, format in 0..3usize, seed in any::<u64>(),
-            large in prop::collection::vec((any::<prop::sample::Index>(), 1e2f32..1e4), 0..=OUTLIERS),
+            large in prop::collection::vec((any::<prop::sample::Index>(), 1e2f32..1e4), 0..=i8::OUTLIERS),
         ) {
-            let in_features = 32 * blocks;
+            let in_features = FORMATS[format].block_size() * blocks;
             let mut x = normals(in_features, seed ^ 1);
             let smallest_scale = x.iter().fold(0.0, |largest: f32, x| largest.max(x.abs())) / 127.0;
             for (at, value) in large {
@@ -317,8 +370,8 @@ mod tests {
         #[test]
         fn stacked_layers_and_embeddings_are_those_of_their_parts(format in 0..FORMATS.len(), seed in any::<u64>()) {
             let parts = || [(11, FORMATS[format], 1), (8, FORMATS[format], 2), (5, GgmlDType::Q8_0, 3)];
-            let part = |(rows, dtype, salt)| quantized(rows, 64, dtype, seed ^ salt);
-            let x = rows_of(&normals(3 * 64, seed), 64);
+            let part = |(rows, dtype, salt)| quantized(rows, 256, dtype, seed ^ salt);
+            let x = rows_of(&normals(3 * 256, seed), 256);
             for compute in [Compute::F32, Compute::Quantized] {
                 let stacked = Linear::stack(&parts().map(part), compute)?;
                 let (got, ids) = (stacked.forward(&x)?, (0..24).collect::<Vec<u32>>());

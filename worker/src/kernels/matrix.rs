@@ -2,7 +2,7 @@
 
 use super::output::Output;
 use super::pool::Pool;
-use super::simd::{Kernel, Simd, dispatch};
+use super::simd::{Kernel, Simd, dispatch_products};
 use std::ops::Range;
 
 /// A weight matrix repacked into panels of consecutive output features.
@@ -21,7 +21,7 @@ pub(crate) trait Matrix: Sync {
     fn columns(&self) -> usize;
     fn size_in_bytes(&self) -> usize;
     /// Prepares rows of [`Matrix::columns`] activations.
-    fn prepare<'a>(&self, x: &'a [f32]) -> Self::Input<'a>;
+    fn prepare<'a>(&self, x: &'a [f32], pool: &Pool) -> Self::Input<'a>;
     /// Computes the output features of some panels for all rows of `x`. Implementations are `#[inline(always)]`.
     fn multiply<S: Simd>(&self, simd: S, panels: Range<usize>, x: &Self::Input<'_>, out: &Output<'_>);
     /// Writes the dequantised weights of one output feature.
@@ -45,33 +45,35 @@ impl<M: Matrix> Kernel for Multiply<'_, '_, M> {
 
 /// Writes `x` (rows of [`Matrix::columns`]) times the transposed matrix to `out` (rows of [`Matrix::rows`]).
 pub(crate) fn multiply<M: Matrix>(matrix: &M, x: &[f32], out: &Output<'_>, pool: &Pool) {
-    let input = matrix.prepare(x);
+    let input = matrix.prepare(x, pool);
     let panels = matrix.rows().div_ceil(M::PANEL);
     // Enough tasks to even out the threads, few enough that a task reuses its rows from the cache.
     let size = (panels / (8 * pool.threads())).clamp(1, 8);
     pool.run(panels.div_ceil(size), &|task| {
         let panels = task * size..panels.min((task + 1) * size);
-        dispatch(Multiply { matrix, panels, x: &input, out });
+        dispatch_products(Multiply { matrix, panels, x: &input, out });
     });
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::dense::Dense;
+    use super::super::dense::{Bf16, Dense, F16};
     use super::super::packed::Packed;
-    use super::super::q4::{Q4_0, Q4_1};
-    use super::super::q8::Q8_0;
+    use super::super::q4::{Q4_0, Q4_1, Q4K};
+    use super::super::q8::{Q6K, Q8_0};
     use super::super::simd::Plain;
     use super::super::testing::normals;
     use super::*;
     use candle_core::quantized::{GgmlDType, QTensor};
     use candle_core::{Device, Result, Tensor};
+    use half::{bf16, f16};
     use proptest::prelude::*;
     use std::borrow::Cow;
+    use std::num::NonZeroUsize;
 
     /// The product on the best instruction set, and on plain Rust.
     fn on_both_paths<M: Matrix>(matrix: &M, x: &[f32]) -> [Vec<f32>; 2] {
-        let input = matrix.prepare(x);
+        let input = matrix.prepare(x, &Pool::new(NonZeroUsize::MIN));
         let width = matrix.rows();
         [true, false].map(|best| {
             let len = x.len() / matrix.columns() * width;
@@ -79,7 +81,7 @@ mod tests {
             let out = Output::new(&mut buffer, width, 0..width);
             let kernel = Multiply { matrix, panels: 0..width.div_ceil(M::PANEL), x: &input, out: &out };
             if best {
-                dispatch(kernel)
+                dispatch_products(kernel)
             } else {
                 kernel.run(Plain)
             }
@@ -99,20 +101,31 @@ mod tests {
 
         #[test]
         fn every_format_gives_the_same_bits_on_the_vector_and_the_plain_path(
-            x_rows in 1usize..40, rows in 1usize..40, blocks in 1usize..4, odd in 0usize..32, seed in any::<u64>(),
+            x_rows in 1usize..20, rows in 1usize..40, blocks in 1usize..3, odd in 0usize..32, seed in any::<u64>(),
         ) {
-            let columns = 32 * blocks;
+            let columns = 256 * blocks;
             let x = normals(x_rows * columns, seed ^ 1);
             let data = |dtype| file(rows, columns, dtype, seed)?.data().map(|data| [Cow::Owned(data.into_owned())]);
             let [best, plain] = on_both_paths(&Packed::<Q4_0>::new(&data(GgmlDType::Q4_0)?, columns), &x);
             prop_assert_eq!(best, plain);
             let [best, plain] = on_both_paths(&Packed::<Q4_1>::new(&data(GgmlDType::Q4_1)?, columns), &x);
             prop_assert_eq!(best, plain);
+            let [best, plain] = on_both_paths(&Packed::<Q4K>::new(&data(GgmlDType::Q4K)?, columns), &x);
+            prop_assert_eq!(best, plain);
+            let [best, plain] = on_both_paths(&Packed::<Q6K>::new(&data(GgmlDType::Q6K)?, columns), &x);
+            prop_assert_eq!(best, plain);
             let [best, plain] = on_both_paths(&Packed::<Q8_0>::new(&data(GgmlDType::Q8_0)?, columns), &x);
             prop_assert_eq!(best, plain);
             let columns = columns + odd;
             let (weights, x) = (normals(rows * columns, seed), normals(x_rows * columns, seed ^ 1));
-            let [best, plain] = on_both_paths(&Dense::new(&[weights], columns), &x);
+            let bits = |to_bits: fn(f32) -> u16| weights.iter().map(|&w| to_bits(w)).collect::<Vec<_>>();
+            let f16s = bits(|w| f16::from_f32(w).to_bits()).into_iter().map(F16).collect();
+            let bf16s = bits(|w| bf16::from_f32(w).to_bits()).into_iter().map(Bf16).collect();
+            let [best, plain] = on_both_paths(&Dense::<F16>::new(&[f16s], columns), &x);
+            prop_assert_eq!(best, plain);
+            let [best, plain] = on_both_paths(&Dense::<Bf16>::new(&[bf16s], columns), &x);
+            prop_assert_eq!(best, plain);
+            let [best, plain] = on_both_paths(&Dense::<f32>::new(&[weights], columns), &x);
             prop_assert_eq!(best, plain);
         }
     }

@@ -1,23 +1,30 @@
 //! Root mean square normalisation (Zhang and Sennrich 2019).
 
 use super::portable;
-use super::rows::{Rows, build, padded};
+use super::rows::{Rows, build, build_all, padded};
 use super::simd::{Kernel, LANES, Simd, dispatch};
-use candle_core::{Device, Result, Tensor};
+use candle_core::{Device, Result, Tensor, bail};
 
-/// `x / sqrt(mean(x²) + eps) * weight` for each row: `x` is `[rows, n]`, `weight` is `[n]`.
+/// `x / sqrt(mean(x²) + eps) * weight` for each `n` elements of a row: `x` is `[rows, k n]`, `weight` is `[n]`. So `n` is the
+/// row's width, or that of one head in a row of heads.
 ///
 /// # Errors
 /// Where the operands are not `f32` on one device, on the CPU with contiguous rows, or the shapes do not match.
 pub fn rms_norm(x: &Tensor, weight: &Tensor, eps: f32) -> Result<Tensor> {
+    let (width, row) = (weight.elem_count(), x.elem_count() / x.dim(0)?.max(1));
+    if width == 0 || !row.is_multiple_of(width) {
+        bail!("norm weight has {width} elements, wanted a divisor of the width {row}");
+    }
     if !x.device().is_cpu() {
         return portable::rms_norm(x, weight, eps);
     }
     let x = Rows::new("x", x)?;
     let weight = weight.unsqueeze(0)?;
-    let weight = Rows::with_shape("norm weight", &weight, 1, x.width)?;
+    let weight = Rows::with_shape("norm weight", &weight, 1, width)?;
     let out = build(x.count, x.width, |index, out| {
-        dispatch(RmsNorm { x: x.row(index), weight: weight.row(0), eps, out });
+        for (x, out) in x.row(index).chunks_exact(width).zip(out.chunks_exact_mut(width)) {
+            dispatch(RmsNorm { x, weight: weight.row(0), eps, out });
+        }
     });
     Tensor::from_vec(out, (x.count, x.width), &Device::Cpu)
 }
@@ -30,18 +37,18 @@ pub fn add_rms_norm(x: &Tensor, y: &Tensor, weight: &Tensor, eps: f32) -> Result
     if !x.device().is_cpu() {
         return portable::add_rms_norm(x, y, weight, eps);
     }
-    let sum = {
-        let x = Rows::new("x", x)?;
-        let y = Rows::with_shape("y", y, x.count, x.width)?;
-        let out = build(x.count, x.width, |index, out| {
-            for ((out, x), y) in out.iter_mut().zip(x.row(index)).zip(y.row(index)) {
-                *out = x + y;
-            }
-        });
-        Tensor::from_vec(out, (x.count, x.width), &Device::Cpu)?
-    };
-    let normed = rms_norm(&sum, weight, eps)?;
-    Ok((sum, normed))
+    let x = Rows::new("x", x)?;
+    let y = Rows::with_shape("y", y, x.count, x.width)?;
+    let weight = weight.unsqueeze(0)?;
+    let weight = Rows::with_shape("norm weight", &weight, 1, x.width)?;
+    let [sum, normed] = build_all(x.count, x.width, |index, [sum, out]| {
+        for ((sum, x), y) in sum.iter_mut().zip(x.row(index)).zip(y.row(index)) {
+            *sum = x + y;
+        }
+        dispatch(RmsNorm { x: sum, weight: weight.row(0), eps, out });
+    });
+    let tensor = |data| Tensor::from_vec(data, (x.count, x.width), &Device::Cpu);
+    Ok((tensor(sum)?, tensor(normed)?))
 }
 
 struct RmsNorm<'a> {
@@ -103,6 +110,16 @@ mod tests {
         let (sum, normed) = add_rms_norm(&x, &y, &weight, 1e-5)?;
         assert_eq!(sum.to_vec2::<f32>()?, (&x + &y)?.to_vec2::<f32>()?);
         assert_eq!(normed.to_vec2::<f32>()?, rms_norm(&sum, &weight, 1e-5)?.to_vec2::<f32>()?);
+        Ok(())
+    }
+
+    #[test]
+    fn heads_side_by_side_are_each_normed_as_if_alone() -> Result<()> {
+        let heads = Tensor::from_vec(normals(60, 1), (5, 12), &Device::Cpu)?;
+        let weight = Tensor::from_vec(normals(12, 2), 12, &Device::Cpu)?;
+        let alone = rms_norm(&heads, &weight, 1e-6)?.flatten_all()?.to_vec1::<f32>()?;
+        let beside = rms_norm(&heads.reshape((1, 60))?, &weight, 1e-6)?.flatten_all()?.to_vec1::<f32>()?;
+        assert_eq!(beside, alone);
         Ok(())
     }
 

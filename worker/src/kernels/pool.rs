@@ -41,10 +41,18 @@ struct State {
 struct Job {
     /// Points into the stack of the caller of [`Pool::run`]: read only by the holder of an unfinished task.
     task: *const Task<'static>,
-    tasks: usize,
-    claimed: AtomicUsize,
+    /// One for each thread.
+    shares: Vec<Share>,
     finished: AtomicUsize,
     panic: Mutex<Option<Box<dyn Any + Send>>>,
+}
+
+/// Consecutive tasks that one thread claims first, and others when they have run out of their own. On a cache line of its own:
+/// where cores are far apart, a counter that all of them change costs more than a small task.
+#[repr(align(128))]
+struct Share {
+    next: AtomicUsize,
+    end: usize,
 }
 
 // SAFETY: the task behind the pointer is `Sync`, and `Pool::run` keeps it alive until every claimed task has finished.
@@ -59,22 +67,38 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Job {
-    fn work(&self) {
-        loop {
-            let index = self.claimed.fetch_add(1, Ordering::Relaxed);
-            if index >= self.tasks {
-                return;
+    fn new(task: *const Task<'static>, tasks: usize, threads: usize) -> Self {
+        let start = |thread: usize| thread * tasks / threads;
+        let share = |thread| Share { next: AtomicUsize::new(start(thread)), end: start(thread + 1) };
+        let shares = (0..threads).map(share).collect();
+        Self { task, shares, finished: AtomicUsize::new(0), panic: Mutex::new(None) }
+    }
+
+    /// Works on the thread's own share, then on what is left of the others.
+    fn work(&self, thread: usize) {
+        let mut finished = 0;
+        for offset in 0..self.shares.len() {
+            let share = &self.shares[(thread + offset) % self.shares.len()];
+            while share.next.load(Ordering::Relaxed) < share.end {
+                let index = share.next.fetch_add(1, Ordering::Relaxed);
+                if index < share.end {
+                    self.run(index);
+                    finished += 1;
+                }
             }
-            let run = || {
-                // SAFETY: this task is claimed and not finished, so `Pool::run` has not returned and the pointee lives.
-                #[expect(unsafe_code, reason = "see the field")]
-                let task = unsafe { &*self.task };
-                task(index);
-            };
-            if let Err(payload) = catch_unwind(AssertUnwindSafe(run)) {
-                lock(&self.panic).get_or_insert(payload);
-            }
-            self.finished.fetch_add(1, Ordering::Release);
+        }
+        self.finished.fetch_add(finished, Ordering::Release);
+    }
+
+    fn run(&self, index: usize) {
+        let run = || {
+            // SAFETY: this task is claimed and not finished, so `Pool::run` has not returned and the pointee lives.
+            #[expect(unsafe_code, reason = "see the field")]
+            let task = unsafe { &*self.task };
+            task(index);
+        };
+        if let Err(payload) = catch_unwind(AssertUnwindSafe(run)) {
+            lock(&self.panic).get_or_insert(payload);
         }
     }
 }
@@ -109,7 +133,7 @@ impl Pool {
             std::thread::Builder::new().name(format!("kernel-{index}")).spawn(move || {
                 let mut seen = 0;
                 while let Some(job) = shared.next_job(&mut seen) {
-                    job.work();
+                    job.work(index);
                 }
             })
         };
@@ -154,8 +178,7 @@ impl Pool {
         // SAFETY: only the lifetime changes; this function outlives every use of the pointer (it waits for `finished` below).
         #[expect(unsafe_code, reason = "lets pool threads borrow from this stack frame")]
         let task = unsafe { std::mem::transmute::<*const Task<'_>, *const Task<'static>>(task) };
-        let (claimed, finished) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        let job = Arc::new(Job { task, tasks, claimed, finished, panic: Mutex::new(None) });
+        let job = Arc::new(Job::new(task, tasks, self.threads()));
         {
             let mut state = lock(&self.shared.state);
             state.job = Some(Arc::clone(&job));
@@ -164,7 +187,7 @@ impl Pool {
                 self.shared.wake.notify_all();
             }
         }
-        job.work();
+        job.work(0);
         let mut spins = 0_u32;
         while job.finished.load(Ordering::Acquire) < tasks {
             spins += 1;
@@ -179,6 +202,17 @@ impl Pool {
         if let Some(payload) = payload {
             resume_unwind(payload);
         }
+    }
+}
+
+impl Pool {
+    /// The results of `task` for each of `0..tasks`, in order; see [`Pool::run`].
+    pub(crate) fn map<T: Send + Sync>(&self, tasks: usize, task: impl Fn(usize) -> T + Sync) -> Vec<T> {
+        let slots: Vec<OnceLock<T>> = (0..tasks).map(|_| OnceLock::new()).collect();
+        self.run(tasks, &|index| {
+            slots[index].get_or_init(|| task(index));
+        });
+        slots.into_iter().filter_map(OnceLock::into_inner).collect()
     }
 }
 
@@ -217,6 +251,11 @@ mod tests {
                 assert_eq!(counts(&pool, tasks), vec![1; tasks]);
             }
         }
+    }
+
+    #[test]
+    fn results_come_in_the_order_of_their_tasks() {
+        assert_eq!(pool(3).map(100, |index| 2 * index), (0..100).map(|index| 2 * index).collect::<Vec<_>>());
     }
 
     #[test]

@@ -56,20 +56,35 @@ impl<'a> Rows<'a> {
 }
 
 /// Elements that a task of [`build`] is worth: less does not pay for waking a thread.
-const TASK: usize = 8192;
+const TASK: usize = 4096;
 
 /// Makes `count` rows of `width` elements, each by `fill(index, row)`; large results by several threads.
 pub(crate) fn build(count: usize, width: usize, fill: impl Fn(usize, &mut [f32]) + Sync) -> Vec<f32> {
-    let mut out = vec![0.0; count * width];
-    let per_task = (TASK / width.max(1)).max(1);
-    let chunks: Vec<_> = out.chunks_mut((per_task * width).max(1)).map(Mutex::new).collect();
-    Pool::global().run(chunks.len(), &|task| {
-        let mut chunk = chunks[task].lock().unwrap_or_else(PoisonError::into_inner);
-        for (index, row) in chunk.chunks_exact_mut(width).enumerate() {
-            fill(task * per_task + index, row);
+    let [out] = build_all(count, width, |index, [row]| fill(index, row));
+    out
+}
+
+/// As [`build`], several results of the same shape.
+pub(crate) fn build_all<const N: usize>(
+    count: usize,
+    width: usize,
+    fill: impl Fn(usize, [&mut [f32]; N]) + Sync,
+) -> [Vec<f32>; N] {
+    let mut out = [(); N].map(|()| vec![0.0; count * width]);
+    let tasks = (count * width / TASK).clamp(1, count.max(1));
+    let per_task = count.div_ceil(tasks).max(1);
+    let mut parts = out.each_mut().map(|out| out.chunks_mut((per_task * width).max(1)));
+    let parts: Vec<_> = (0..count.div_ceil(per_task))
+        .map(|_| Mutex::new(parts.each_mut().map(|part| part.next().unwrap_or_default())))
+        .collect();
+    Pool::global().run(parts.len(), &|task| {
+        let mut parts = parts[task].lock().unwrap_or_else(PoisonError::into_inner);
+        let mut rows = parts.each_mut().map(|part| part.chunks_exact_mut(width));
+        for index in task * per_task..count.min((task + 1) * per_task) {
+            fill(index, rows.each_mut().map(|rows| rows.next().unwrap_or_default()));
         }
     });
-    drop(chunks);
+    drop(parts);
     out
 }
 

@@ -74,14 +74,14 @@ impl EstimateTable {
     ///
     /// An estimate counts while it is at most `max_age` tokens old and is conditioned on the tokens since.
     pub fn forecast(&self, id: &RequestId, generated: u32, max_age: u32) -> Option<Forecast> {
-        match (self.fresh(id, generated, max_age), self.prior) {
-            (Some((estimate, age)), _) => {
-                let forecast = Forecast { mean: estimate.mean, quantiles: estimate.quantiles };
-                Some(forecast.after(age))
-            }
-            (None, Some(total)) => Some(total.after(generated)),
-            (None, None) => None,
-        }
+        let fallback = || self.prior.map(|total| total.after(generated));
+        self.fresh_forecast(id, generated, max_age).or_else(fallback)
+    }
+
+    /// The same, from an estimate of the request itself alone.
+    pub fn fresh_forecast(&self, id: &RequestId, generated: u32, max_age: u32) -> Option<Forecast> {
+        let (estimate, age) = self.fresh(id, generated, max_age)?;
+        Some(Forecast { mean: estimate.mean, quantiles: estimate.quantiles }.after(age))
     }
 
     /// What [`forecast`](Self::forecast) rests on.

@@ -231,6 +231,7 @@ mod tests {
             task: None,
             output_length: 0,
             ignore_eos: false,
+            target_tokens: None,
         };
         StepReport { started: vec![started], ..Default::default() }
     }
@@ -244,7 +245,7 @@ mod tests {
             top_logprob: -1.0,
             eos_rank: 1,
         };
-        let event = StepEvent { request_id: id(name), step, token_id: 5, signals, finish_reason };
+        let event = StepEvent { request_id: id(name), step, token_id: 5, signals, finish_reason, eos_bias: 0.0 };
         StepReport { events: vec![event], ..Default::default() }
     }
 

@@ -1,17 +1,17 @@
 //! GGUF files, read with checks: metadata of the right type, tensors of the right shape, errors that name them.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File;
 use std::io::{BufReader, Seek};
 use std::path::Path;
 
+use candle_core::Device;
 use candle_core::quantized::gguf_file::{Content, Value};
 use candle_core::quantized::{GgmlDType, QTensor};
-use candle_core::{Device, Tensor};
 use thiserror::Error;
 
+use super::error::WeightError;
 use super::gguf_header;
-use crate::tensor_error::TensorError;
 
 /// Why a GGUF file cannot be used.
 #[derive(Debug, Error)]
@@ -36,27 +36,6 @@ pub enum GgufError {
         /// What it should be.
         expected: String,
     },
-    /// A tensor that must be there.
-    #[error("tensor `{0}` is missing")]
-    MissingTensor(String),
-    /// A tensor whose shape contradicts the metadata.
-    #[error("tensor `{name}` has shape {found:?}, expected {expected:?} by the metadata")]
-    TensorShape {
-        /// The tensor.
-        name: String,
-        /// Shape by the metadata, rows first.
-        expected: Vec<usize>,
-        /// Shape in the file, rows first.
-        found: Vec<usize>,
-    },
-    /// A tensor whose data are truncated or of an unsupported type.
-    #[error("tensor `{name}` cannot be read: {problem}")]
-    Tensor {
-        /// The tensor.
-        name: String,
-        /// What the tensor library says.
-        problem: TensorError,
-    },
 }
 
 impl GgufError {
@@ -70,21 +49,22 @@ impl GgufError {
 pub struct GgufFile {
     content: Content,
     reader: BufReader<File>,
-    /// Where tensors are put.
-    device: Device,
+    /// Tensors that nobody has asked for yet.
+    unread: BTreeSet<String>,
 }
 
 impl GgufFile {
-    /// Opens `path` and reads its header; tensors will be put on `device`.
+    /// Opens `path` and reads its header.
     ///
     /// # Errors
     /// The file is missing, not a GGUF, truncated, or claims absurd sizes.
-    pub fn open(path: &Path, device: Device) -> Result<Self, GgufError> {
+    pub fn open(path: &Path) -> Result<Self, GgufError> {
         let mut reader = BufReader::new(File::open(path)?);
         gguf_header::check(&mut reader)?;
         reader.rewind()?;
         let content = Content::read(&mut reader).map_err(|error| GgufError::Malformed(error.to_string()))?;
-        Ok(Self { content, reader, device })
+        let unread = content.tensor_infos.keys().cloned().collect();
+        Ok(Self { content, reader, unread })
     }
 
     /// The file's metadata.
@@ -99,34 +79,22 @@ impl GgufFile {
         self.content.tensor_infos.contains_key(name)
     }
 
-    /// Reads tensor `name`, which must have `shape` (rows first).
+    /// Reads tensor `name`, which must have `shape` (rows first), onto `device`.
     ///
     /// # Errors
     /// The tensor is missing, truncated, of another shape or of an unsupported type.
-    pub fn tensor(&mut self, name: &str, shape: &[usize]) -> Result<QTensor, GgufError> {
-        let device = self.device.clone();
-        self.read(name, shape, &device)
+    pub fn tensor(&mut self, name: &str, shape: &[usize], device: &Device) -> Result<QTensor, WeightError> {
+        let info = (self.content.tensor_infos.get(name)).ok_or_else(|| WeightError::Missing(name.to_owned()))?;
+        WeightError::check_shape(name, info.shape.dims(), shape)?;
+        self.unread.remove(name);
+        info.read(&mut self.reader, self.content.tensor_data_offset, device)
+            .map_err(|error| WeightError::unreadable(name, error))
     }
 
-    fn read(&mut self, name: &str, shape: &[usize], device: &Device) -> Result<QTensor, GgufError> {
-        let info = (self.content.tensor_infos.get(name)).ok_or_else(|| GgufError::MissingTensor(name.to_owned()))?;
-        if info.shape.dims() != shape {
-            return Err(GgufError::TensorShape {
-                name: name.to_owned(),
-                expected: shape.to_vec(),
-                found: info.shape.dims().to_vec(),
-            });
-        }
-        info.read(&mut self.reader, self.content.tensor_data_offset, device).map_err(|error| tensor_error(name, error))
-    }
-
-    /// Reads a vector of `length` f32 values, e.g. a norm's weights.
-    ///
-    /// # Errors
-    /// As [`Self::tensor`].
-    pub fn vector(&mut self, name: &str, length: usize) -> Result<Tensor, GgufError> {
-        let tensor = self.read(name, &[length], &Device::Cpu)?;
-        tensor.dequantize(&self.device).map_err(|error| tensor_error(name, error))
+    /// Name of a tensor that was never read.
+    #[must_use]
+    pub fn unread(&self) -> Option<&str> {
+        self.unread.first().map(String::as_str)
     }
 
     /// Number of weights in the file.
@@ -151,10 +119,6 @@ impl GgufFile {
         }
         elements
     }
-}
-
-fn tensor_error(name: &str, error: candle_core::Error) -> GgufError {
-    GgufError::Tensor { name: name.to_owned(), problem: error.into() }
 }
 
 /// candle writes `Q4K` where GGUF writes `Q4_K`.
@@ -242,6 +206,15 @@ impl<'a> Metadata<'a> {
             Value::F64(number) => Some(*number as f32).filter(|number| number.is_finite()),
             _ => None,
         })
+    }
+
+    /// A number above zero, or `default`.
+    ///
+    /// # Errors
+    /// Another type, infinite, or not above zero.
+    pub fn positive(self, key: &str, default: f32) -> Result<f32, GgufError> {
+        let value = self.optional_f32(key)?.unwrap_or(default);
+        if value > 0.0 { Ok(value) } else { Err(GgufError::invalid(key, "a positive number")) }
     }
 
     /// A truth value.

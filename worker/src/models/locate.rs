@@ -1,18 +1,24 @@
-//! Where model files lie: a path as it is, a known name in the model folders.
+//! Where models lie: a path as it is, a known name in the model folders, a repository on the hub.
 
 use std::path::{Path, PathBuf};
 
 use super::ModelError;
+use super::hub::download::{Hub, HubModel};
 
 /// Name of the default model, and the file that holds it.
 const KNOWN: &[(&str, &str)] = &[("smollm2-135m", "SmolLM2-135M-Instruct.Q4_1.gguf")];
 
-/// The file for `name_or_path`: an existing path, else a known name looked up in `$EOSCAST_MODELS`, `./models` and the user's
-/// cache folder.
+/// The file or folder for `name_or_path`: an existing path, else a known name looked up in `$EOSCAST_MODELS`, `./models` and the
+/// user's cache folder, else a repository on the hub, which is downloaded.
 ///
 /// # Errors
-/// Nothing found; says where it looked.
+/// Nothing found, or a download failed; says where it looked.
 pub fn locate(name_or_path: &str) -> Result<PathBuf, ModelError> {
+    if !Path::new(name_or_path).exists()
+        && let Some(model) = HubModel::parse(name_or_path)
+    {
+        return model.fetch(&Hub::from_env());
+    }
     locate_in(name_or_path, &folders(|variable| std::env::var_os(variable).map(PathBuf::from)))
 }
 
@@ -28,7 +34,7 @@ fn folders(variable: impl Fn(&str) -> Option<PathBuf>) -> Vec<PathBuf> {
 
 fn locate_in(name_or_path: &str, folders: &[PathBuf]) -> Result<PathBuf, ModelError> {
     let path = Path::new(name_or_path);
-    if path.is_file() {
+    if path.exists() {
         return Ok(path.to_owned());
     }
     let Some((_, file)) = KNOWN.iter().find(|(name, _)| *name == name_or_path) else {

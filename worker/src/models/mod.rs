@@ -1,88 +1,67 @@
-//! Model architectures: trait [`CausalLm`] and the table that loads a file into one.
+//! Model architectures: trait [`CausalLm`] and the table that loads a file or folder into one.
+//!
+//! # Layout
+//! - `llama`, `qwen2`, `qwen3`, `gemma3`: one file per architecture: which parts it is made of, and its own settings
+//! - `decoder`: the stack of layers; `attention`, `feed_forward`, `rotary`: its parts; `config`: sizes that all have
+//! - `checkpoint`: weights from either source; [`gguf`] files; [`hub`] folders (`config.json`, safetensors, downloads)
+//! - `locate`: where a model lies; `error`: why it cannot be loaded
 
+mod attention;
+mod checkpoint;
+mod config;
+mod decoder;
+mod error;
+mod feed_forward;
+mod gemma3;
 pub mod gguf;
 mod gguf_header;
+pub mod hub;
 mod llama;
 mod locate;
+mod qwen2;
+mod qwen3;
+mod rotary;
 
 use std::path::PathBuf;
 
 use candle_core::{Device, Tensor};
-use thiserror::Error;
 
 use crate::kernels::{AttentionSpan, Compute, PagedKv};
 use crate::runner::{CandleRunner, ModelSpec};
 use crate::tensor_error::TensorError;
-use crate::text::{ChatTemplate, ChatTemplateError, Tokenizer, TokenizerError};
-use gguf::{GgufError, GgufFile};
+use crate::text::{self, ChatTemplate, Tokenizer};
+use checkpoint::{Checkpoint, Loader};
+use decoder::Decoder;
+use gguf::GgufFile;
+use hub::{HubConfig, HubFolder};
 
+pub use error::{FileError, ModelError, WeightError};
 pub use locate::locate;
 
-/// Reads the weights of one architecture; `vocab_size` is the tokenizer's, and `progress(done, total)` counts layers.
-type Loader = fn(&mut GgufFile, usize, Compute, &mut dyn FnMut(usize, usize)) -> Result<Box<dyn CausalLm>, FileError>;
-
-/// Loader of each `general.architecture`.
-const ARCHITECTURES: &[(&str, Loader)] = &[("llama", llama::load)];
-
-/// Why a model cannot be loaded.
-#[derive(Debug, Error)]
-pub enum ModelError {
-    /// A known name whose file lies nowhere.
-    #[error("model `{name}` not found (looked for {looked_in}): run `make setup`, or pass the path of a gguf file")]
-    NotFound {
-        /// The name.
-        name: String,
-        /// Files tried.
-        looked_in: String,
-    },
-    /// Neither a file nor a known name.
-    #[error("model `{name}` is neither a file nor a known name (known: {known})")]
-    UnknownName {
-        /// What was asked for.
-        name: String,
-        /// Names known.
-        known: String,
-    },
-    /// The file is unusable.
-    #[error("model file {}: {problem}", path.display())]
-    File {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        problem: FileError,
-    },
-    /// A load option out of range.
-    #[error("{0}")]
-    InvalidOption(String),
+/// An architecture: its name in GGUF files (`general.architecture`) and on the hub (`model_type`), and how it is read.
+struct Architecture {
+    name: &'static str,
+    hub_name: &'static str,
+    load: fn(&mut Loader<'_>) -> Result<Decoder, FileError>,
 }
 
-/// What is wrong with a model file.
-#[derive(Debug, Error)]
-pub enum FileError {
-    /// The container.
-    #[error(transparent)]
-    Gguf(#[from] GgufError),
-    /// The tokenizer.
-    #[error(transparent)]
-    Tokenizer(#[from] TokenizerError),
-    /// The chat template.
-    #[error(transparent)]
-    ChatTemplate(#[from] ChatTemplateError),
-    /// A model of another kind.
-    #[error("architecture `{0}` is not supported (supported: {supported})", supported = supported())]
-    UnsupportedArchitecture(String),
-    /// A variant of a supported architecture.
-    #[error("{0} is not supported")]
-    UnsupportedFeature(String),
-    /// The tensor library failed.
-    #[error("weights cannot be prepared: {0}")]
-    Tensor(TensorError),
-}
+const ARCHITECTURES: &[Architecture] = &[
+    Architecture { name: "llama", hub_name: "llama", load: llama::load },
+    Architecture { name: "qwen2", hub_name: "qwen2", load: qwen2::load },
+    Architecture { name: "qwen3", hub_name: "qwen3", load: qwen3::load },
+    Architecture { name: "gemma3", hub_name: "gemma3_text", load: gemma3::load },
+];
 
-impl From<candle_core::Error> for FileError {
-    fn from(error: candle_core::Error) -> Self {
-        Self::Tensor(error.into())
-    }
+/// The architecture whose name by `name_of` is `found`.
+fn architecture(
+    found: &str,
+    name_of: impl Fn(&'static Architecture) -> &'static str,
+) -> Result<&'static Architecture, FileError> {
+    let known = || ARCHITECTURES.iter().map(&name_of);
+    ARCHITECTURES.iter().find(|architecture| name_of(architecture) == found).ok_or_else(|| {
+        let supported = known().collect::<Vec<_>>().join(", ");
+        FileError::UnsupportedArchitecture { found: found.to_owned(), supported }
+    })
 }
 
 /// The rows of one forward pass: sequences one after the other.
@@ -126,7 +105,7 @@ pub trait CausalLm: Send {
 /// How to load a model.
 #[derive(Debug, Clone)]
 pub struct LoadOptions {
-    /// A GGUF file.
+    /// A GGUF file, or a folder in the hub's layout.
     pub path: PathBuf,
     /// Name under which the model is served and logged.
     pub name: String,
@@ -171,7 +150,7 @@ pub fn load(options: &LoadOptions, progress: &mut dyn FnMut(usize, usize)) -> Re
         load_file(options, progress).map_err(|problem| ModelError::File { path: options.path.clone(), problem })?;
     let spec = ModelSpec {
         name: options.name.clone(),
-        architecture: parts.architecture,
+        architecture: parts.architecture.to_owned(),
         vocab_size: parts.tokenizer.vocab_size(),
         context_length: parts.model.context_length(),
         eos_token_ids: parts.tokenizer.eos_token_ids().to_vec(),
@@ -185,9 +164,9 @@ pub fn load(options: &LoadOptions, progress: &mut dyn FnMut(usize, usize)) -> Re
     Ok(LoadedModel { runner, tokenizer: parts.tokenizer, chat_template: parts.chat_template })
 }
 
-/// What a model file holds, before a cache is added.
+/// What a model's file or folder holds, before a cache is added.
 struct FileParts {
-    architecture: String,
+    architecture: &'static str,
     parameters: u64,
     quantization: String,
     model: Box<dyn CausalLm>,
@@ -196,28 +175,41 @@ struct FileParts {
 }
 
 fn load_file(options: &LoadOptions, progress: &mut dyn FnMut(usize, usize)) -> Result<FileParts, FileError> {
-    let mut file = GgufFile::open(&options.path, options.device.clone())?;
+    if options.path.is_dir() { load_folder(options, progress) } else { load_gguf(options, progress) }
+}
+
+fn load_gguf(options: &LoadOptions, progress: &mut dyn FnMut(usize, usize)) -> Result<FileParts, FileError> {
+    let file = GgufFile::open(&options.path)?;
     let metadata = file.metadata();
-    let architecture = metadata.text("general.architecture")?.to_owned();
-    let (_, load_weights) = ARCHITECTURES
-        .iter()
-        .find(|(name, _)| *name == architecture)
-        .ok_or_else(|| FileError::UnsupportedArchitecture(architecture.clone()))?;
+    let architecture = architecture(metadata.text("general.architecture")?, |architecture| architecture.name)?;
     let tokenizer = Tokenizer::from_gguf(metadata)?;
     let chat_template = metadata
         .optional_text("tokenizer.chat_template")?
         .map(|source| ChatTemplate::new(source, tokenizer.bos_token(), tokenizer.eos_token()))
         .transpose()?;
-    Ok(FileParts {
-        parameters: file.parameters(),
-        quantization: file.dominant_type(),
-        model: load_weights(&mut file, tokenizer.vocab_size(), options.compute, progress)?,
-        architecture,
-        tokenizer,
-        chat_template,
-    })
+    let (parameters, quantization) = (file.parameters(), file.dominant_type());
+    let mut checkpoint = Checkpoint::Gguf(file);
+    let LoadOptions { compute, ref device, .. } = *options;
+    let mut loader =
+        Loader { checkpoint: &mut checkpoint, vocab_size: tokenizer.vocab_size(), compute, device, progress };
+    let model = Box::new((architecture.load)(&mut loader)?);
+    Ok(FileParts { architecture: architecture.name, parameters, quantization, model, tokenizer, chat_template })
 }
 
-fn supported() -> String {
-    ARCHITECTURES.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ")
+fn load_folder(options: &LoadOptions, progress: &mut dyn FnMut(usize, usize)) -> Result<FileParts, FileError> {
+    let path = &options.path;
+    let config = HubConfig::read(path)?;
+    let architecture = architecture(&config.model_type, |architecture| architecture.hub_name)?;
+    config.check_features()?;
+    let vocab_size = config.vocab_size()?;
+    let folder = HubFolder::open(path, config, architecture.name)?;
+    // The vocabulary's size is only a claim until the embedding has as many rows.
+    folder.check_shape("token_embd.weight", &[vocab_size, folder.config.hidden_size()?])?;
+    let (tokenizer, chat_template) = text::hub::read(path, vocab_size, folder.config.eos_token_ids())?;
+    let (parameters, quantization) = (folder.parameters(), format!("{:?}", folder.dominant_type()));
+    let mut checkpoint = Checkpoint::Hub(Box::new(folder));
+    let LoadOptions { compute, ref device, .. } = *options;
+    let mut loader = Loader { checkpoint: &mut checkpoint, vocab_size, compute, device, progress };
+    let model = Box::new((architecture.load)(&mut loader)?);
+    Ok(FileParts { architecture: architecture.name, parameters, quantization, model, tokenizer, chat_template })
 }

@@ -3,7 +3,7 @@
 use super::{ModelRunner, ModelSpec, RunnerError, SequenceSlice, check_batch};
 use candle_core::Device;
 
-use crate::kernels::{AttentionSpan, Compute, KvType, PagedKv};
+use crate::kernels::{AttentionSpan, Compute, PagedKv};
 use crate::models::{CausalLm, KvShape, Rows};
 
 /// Runs a [`CausalLm`] over ragged batches.
@@ -15,8 +15,8 @@ pub struct CandleRunner {
 }
 
 impl CandleRunner {
-    /// Adds a cache of `spec.num_blocks` blocks to `model`, whose weights are on `device`: exact on the CPU, in half precision
-    /// on a GPU.
+    /// Adds a cache of `spec.num_blocks` blocks to `model`, whose weights are on `device`, in the precision that goes with
+    /// `compute`.
     ///
     /// # Errors
     /// The cache cannot be allocated, or the kernels cannot work with its block size.
@@ -28,7 +28,7 @@ impl CandleRunner {
     ) -> candle_core::Result<Self> {
         let KvShape { layers, heads, head_dim } = model.kv_shape();
         let ModelSpec { num_blocks, block_size, .. } = spec;
-        let kv_type = if device.is_cpu() { KvType::F32 } else { KvType::F16 };
+        let kv_type = compute.kv_type();
         let cache = |_| match compute.has_kernels(device) {
             true => PagedKv::new(kv_type, num_blocks, block_size, heads, head_dim),
             false => PagedKv::on_device(device, kv_type, num_blocks, block_size, heads, head_dim),

@@ -1,6 +1,7 @@
 //! One forward pass over a ragged batch: sequences at different positions, prefill chunks beside decodes.
 
 pub mod candle;
+pub mod length_control;
 pub mod sampler;
 pub mod scripted;
 

@@ -32,6 +32,8 @@ pub struct Sample {
     pub signals: StepSignals,
     /// The likeliest tokens with their raw log-probabilities, in falling order, as many as the request asked for.
     pub top: Vec<(u32, f32)>,
+    /// Nats by which the EOS set was raised.
+    pub eos_bias: f32,
 }
 
 /// A token that may be drawn, by falling logit and then rising id.
@@ -57,9 +59,11 @@ impl Sampler {
     }
 
     /// Draws token number `step` (1 is the first) of the reply from raw `logits` and remembers it. `scratch` is overwritten.
+    /// The logits of the EOS set count as `eos_bias` nats higher than they are, where the reply may end; see
+    /// [`length_control`](super::length_control).
     ///
     /// `None` if the logits are no distribution: one is NaN, or none is finite.
-    pub fn sample(&mut self, logits: &[f32], scratch: &mut Vec<f32>, step: u32) -> Option<Sample> {
+    pub fn sample(&mut self, logits: &[f32], scratch: &mut Vec<f32>, step: u32, eos_bias: f32) -> Option<Sample> {
         let stats = row_stats(logits);
         if !stats.log_sum_exp.is_finite() {
             return None;
@@ -69,13 +73,17 @@ impl Sampler {
         let eos_rank = rank_of(logits, best_eos) + 1;
         let top = self.params.logprobs.map_or_else(Vec::new, |n| likeliest(logits, n as usize, &stats));
 
-        let as_it_is = !self.penalises() && !self.masks(step);
+        let eos_bias = if self.masks(step) { 0.0 } else { eos_bias };
+        let as_it_is = !self.penalises() && !self.masks(step) && eos_bias == 0.0;
         let (token_id, eos_logprob_sampled) = if self.params.temperature == 0.0 && as_it_is {
             (stats.argmax, self.certainty_of_end(stats.argmax))
         } else {
             scratch.clear();
             scratch.extend_from_slice(logits);
             self.penalise(scratch);
+            if eos_bias > 0.0 {
+                self.eos_token_ids.iter().for_each(|id| scratch[*id as usize] += eos_bias);
+            }
             self.mask(scratch, step);
             let max =
                 if as_it_is { stats.max_logit } else { scratch.iter().copied().fold(f32::NEG_INFINITY, f32::max) };
@@ -92,7 +100,7 @@ impl Sampler {
             top_logprob: (stats.max_logit - stats.log_sum_exp).min(0.0),
             eos_rank,
         };
-        Some(Sample { token_id, signals, top })
+        Some(Sample { token_id, signals, top, eos_bias })
     }
 
     fn penalises(&self) -> bool {

@@ -12,7 +12,7 @@ fn frequencies(params: &SamplingParams, row: &[f32]) -> Vec<f64> {
     let draws = 40_000;
     let mut counts = vec![0.0; row.len()];
     for step in 1..=draws {
-        counts[sampler(params.clone()).sample(row, &mut Vec::new(), step).unwrap().token_id as usize] +=
+        counts[sampler(params.clone()).sample(row, &mut Vec::new(), step, 0.0).unwrap().token_id as usize] +=
             1.0 / f64::from(draws);
     }
     counts
@@ -57,9 +57,9 @@ fn truncation_keeps_the_likeliest_tokens_and_their_proportions() {
 #[test]
 fn greedy_takes_the_top_token_and_the_hazard_is_certain() {
     let params = SamplingParams { temperature: 0.0, ..Default::default() };
-    let sample = sampler(params.clone()).sample(&[0.0, 5.0, 1.0], &mut Vec::new(), 1).unwrap();
+    let sample = sampler(params.clone()).sample(&[0.0, 5.0, 1.0], &mut Vec::new(), 1, 0.0).unwrap();
     assert_eq!((sample.token_id, sample.signals.eos_logprob_sampled), (1, f32::NEG_INFINITY));
-    let sample = sampler(params).sample(&[0.0, 1.0, 5.0], &mut Vec::new(), 1).unwrap();
+    let sample = sampler(params).sample(&[0.0, 1.0, 5.0], &mut Vec::new(), 1, 0.0).unwrap();
     assert_eq!((sample.token_id, sample.signals.eos_logprob_sampled), (EOS, 0.0));
 }
 
@@ -67,7 +67,7 @@ fn greedy_takes_the_top_token_and_the_hazard_is_certain() {
 fn the_eos_probability_is_summed_over_the_eos_set_and_the_whole_vocabulary() {
     let row = [1.0, 0.5, 2.0, -1.0];
     let p = softmax(&row, 1.0);
-    let signals = sampler(SamplingParams::default()).sample(&row, &mut Vec::new(), 1).unwrap().signals;
+    let signals = sampler(SamplingParams::default()).sample(&row, &mut Vec::new(), 1, 0.0).unwrap().signals;
     assert!((f64::from(signals.eos_logprob) - (p[0] + p[2]).ln()).abs() < 1e-5);
     assert!((f64::from(signals.entropy) + p.iter().map(|p| p * p.ln()).sum::<f64>()).abs() < 1e-5);
     assert!((f64::from(signals.top_logprob) - p[2].ln()).abs() < 1e-5);
@@ -77,14 +77,14 @@ fn the_eos_probability_is_summed_over_the_eos_set_and_the_whole_vocabulary() {
 #[test]
 fn at_temperature_one_the_hazard_is_the_eos_probability() {
     let signals =
-        sampler(SamplingParams::default()).sample(&[1.0, 0.5, 2.0, -1.0], &mut Vec::new(), 1).unwrap().signals;
+        sampler(SamplingParams::default()).sample(&[1.0, 0.5, 2.0, -1.0], &mut Vec::new(), 1, 0.0).unwrap().signals;
     assert!((signals.eos_logprob - signals.eos_logprob_sampled).abs() < 1e-5);
 }
 
 #[test]
 fn the_raw_signals_do_not_see_masks_penalties_or_truncation() {
     let row = [1.0, 0.5, 2.0, 1.5];
-    let plain = sampler(SamplingParams::default()).sample(&row, &mut Vec::new(), 1).unwrap().signals;
+    let plain = sampler(SamplingParams::default()).sample(&row, &mut Vec::new(), 1, 0.0).unwrap().signals;
     let params = SamplingParams {
         ignore_eos: true,
         repetition_penalty: 1.5,
@@ -94,7 +94,7 @@ fn the_raw_signals_do_not_see_masks_penalties_or_truncation() {
         ..Default::default()
     };
     let mut altered = Sampler::new(params, 7, Arc::from([0, EOS]), &[3]);
-    let sample = altered.sample(&row, &mut Vec::new(), 1).unwrap();
+    let sample = altered.sample(&row, &mut Vec::new(), 1, 0.0).unwrap();
     assert_eq!(sample.signals.eos_logprob, plain.eos_logprob);
     assert_eq!(sample.signals.entropy, plain.entropy);
     assert_eq!(sample.signals.eos_logprob_sampled, f32::NEG_INFINITY);
@@ -106,7 +106,8 @@ fn min_tokens_keeps_eos_and_stop_tokens_out_until_then() {
     let params = SamplingParams { temperature: 0.0, min_tokens: 3, stop_token_ids: vec![3], ..Default::default() };
     let mut sampler = sampler(params);
     let row = [0.0, 1.0, 5.0, 4.0];
-    let tokens: Vec<u32> = (1..=3).map(|step| sampler.sample(&row, &mut Vec::new(), step).unwrap().token_id).collect();
+    let tokens: Vec<u32> =
+        (1..=3).map(|step| sampler.sample(&row, &mut Vec::new(), step, 0.0).unwrap().token_id).collect();
     assert_eq!(tokens, [1, 1, EOS]);
 }
 
@@ -116,16 +117,19 @@ fn penalties_count_the_reply_and_repetition_also_the_prompt() {
     let greedy = SamplingParams { temperature: 0.0, ..Default::default() };
     let repetition = SamplingParams { repetition_penalty: 2.0, ..greedy.clone() };
     assert_eq!(
-        Sampler::new(repetition, 7, Arc::from([EOS]), &[1]).sample(&row, &mut Vec::new(), 1).unwrap().token_id,
+        Sampler::new(repetition, 7, Arc::from([EOS]), &[1]).sample(&row, &mut Vec::new(), 1, 0.0).unwrap().token_id,
         3
     );
     let presence = SamplingParams { presence_penalty: 0.2, ..greedy.clone() };
     let mut sampler = Sampler::new(presence, 7, Arc::from([EOS]), &[1]);
-    assert_eq!((1..=2).map(|s| sampler.sample(&row, &mut Vec::new(), s).unwrap().token_id).collect::<Vec<_>>(), [1, 3]);
+    assert_eq!(
+        (1..=2).map(|s| sampler.sample(&row, &mut Vec::new(), s, 0.0).unwrap().token_id).collect::<Vec<_>>(),
+        [1, 3]
+    );
     let frequency = SamplingParams { frequency_penalty: 0.06, ..greedy };
     let mut sampler = Sampler::new(frequency, 7, Arc::from([EOS]), &[]);
     assert_eq!(
-        (1..=4).map(|s| sampler.sample(&row, &mut Vec::new(), s).unwrap().token_id).collect::<Vec<_>>(),
+        (1..=4).map(|s| sampler.sample(&row, &mut Vec::new(), s, 0.0).unwrap().token_id).collect::<Vec<_>>(),
         [1, 1, 3, 1]
     );
 }
@@ -134,7 +138,7 @@ fn penalties_count_the_reply_and_repetition_also_the_prompt() {
 fn the_likeliest_tokens_come_in_falling_order_with_raw_log_probabilities() {
     let params = SamplingParams { logprobs: Some(2), ignore_eos: true, ..Default::default() };
     let row = [0.0, 1.0, 3.0, 2.0];
-    let top = sampler(params).sample(&row, &mut Vec::new(), 1).unwrap().top;
+    let top = sampler(params).sample(&row, &mut Vec::new(), 1, 0.0).unwrap().top;
     let p = softmax(&row, 1.0);
     assert_eq!(top.iter().map(|(id, _)| *id).collect::<Vec<_>>(), [2, 3]);
     assert!((f64::from(top[1].1) - p[3].ln()).abs() < 1e-5);
@@ -143,7 +147,7 @@ fn the_likeliest_tokens_come_in_falling_order_with_raw_log_probabilities() {
 #[test]
 fn logits_that_are_no_distribution_give_no_token() {
     for row in [[0.0, f32::NAN, 1.0], [f32::NEG_INFINITY; 3], [0.0, f32::INFINITY, 1.0]] {
-        assert_eq!(sampler(SamplingParams::default()).sample(&row, &mut Vec::new(), 1), None);
+        assert_eq!(sampler(SamplingParams::default()).sample(&row, &mut Vec::new(), 1, 0.0), None);
     }
 }
 
@@ -153,9 +157,9 @@ proptest! {
         let draw = |steps_before: u32| {
             let mut sampler = Sampler::new(SamplingParams::default(), seed, Arc::from([0]), &[]);
             for s in 1..=steps_before {
-                sampler.sample(&row, &mut Vec::new(), s).unwrap();
+                sampler.sample(&row, &mut Vec::new(), s, 0.0).unwrap();
             }
-            sampler.sample(&row, &mut Vec::new(), step).unwrap().token_id
+            sampler.sample(&row, &mut Vec::new(), step, 0.0).unwrap().token_id
         };
         prop_assert_eq!(draw(0), draw(3));
     }
@@ -172,4 +176,34 @@ proptest! {
         prop_assert!(share(kept.len()) >= goal * (1.0 - 1e-12));
         prop_assert!(share(kept.len() - 1) < goal * (1.0 + 1e-12));
     }
+}
+
+#[test]
+fn a_raised_end_is_drawn_as_often_as_the_raised_logit_says_and_reported_as_the_model_gave_it() {
+    let row = [1.0, 0.5, 0.0, -1.0];
+    let raised = [1.0 + 1.5, 0.5, 0.0 + 1.5, -1.0];
+    let plain = sampler(SamplingParams::default()).sample(&row, &mut Vec::new(), 1, 0.0).unwrap();
+    for temperature in [0.7, 1.0] {
+        let params = SamplingParams { temperature, ..Default::default() };
+        let sample = sampler(params.clone()).sample(&row, &mut Vec::new(), 1, 1.5).unwrap();
+        let p = softmax(&raised, temperature);
+        assert!((f64::from(sample.signals.eos_logprob_sampled) - (p[0] + p[2]).ln()).abs() < 1e-5);
+        assert_eq!(sample.signals.eos_logprob, plain.signals.eos_logprob);
+        assert_eq!((sample.eos_bias, plain.eos_bias), (1.5, 0.0));
+        let ends = (1..=10_000).filter(|step| {
+            let token = sampler(params.clone()).sample(&row, &mut Vec::new(), *step, 1.5).unwrap().token_id;
+            token == 0 || token == EOS
+        });
+        assert!((ends.count() as f64 / 10_000.0 - p[0] - p[2]).abs() < 0.015);
+    }
+    let greedy = SamplingParams { temperature: 0.0, ..Default::default() };
+    let sample = sampler(greedy).sample(&[-9.0, 1.0, 0.5], &mut Vec::new(), 1, 1.5).unwrap();
+    assert_eq!(sample.token_id, EOS);
+}
+
+#[test]
+fn nothing_is_raised_where_the_reply_may_not_end() {
+    let params = SamplingParams { min_tokens: 3, ..Default::default() };
+    let sample = sampler(params).sample(&[9.0, 0.0, 9.0], &mut Vec::new(), 2, 50.0).unwrap();
+    assert_eq!((sample.token_id, sample.eos_bias), (1, 0.0));
 }

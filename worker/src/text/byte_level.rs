@@ -4,8 +4,9 @@ use std::collections::HashMap;
 
 use tokenizers::models::bpe::BPE;
 
+use super::TokenizerError;
+use super::gguf::{Scheme, Vocabulary};
 use super::pre_tokenizer;
-use super::tokenizer::{Scheme, TokenizerError, Vocabulary};
 use crate::models::gguf::Metadata;
 
 /// Reads the scheme of a file whose `tokenizer.ggml.model` is `gpt2`.
@@ -27,33 +28,40 @@ pub(super) fn scheme(metadata: Metadata<'_>, vocabulary: &Vocabulary<'_>) -> Res
     })
 }
 
-/// Splits `left right` pairs. The library panics on a merge whose parts or result are not in the vocabulary, so check.
+/// Splits `left right` pairs.
 fn merges(entries: &[&str], vocabulary: &Vocabulary<'_>) -> Result<Vec<(String, String)>, TokenizerError> {
-    let known = |text: &str| vocabulary.ids.contains_key(text);
     entries
         .iter()
         .map(|entry| {
-            let (left, right) = entry
-                .split_once(' ')
-                .filter(|(left, right)| known(left) && known(right) && known(&format!("{left}{right}")))
-                .ok_or_else(|| {
-                    TokenizerError::Inconsistent(format!("merge {entry:?} does not join two tokens into a third"))
-                })?;
-            Ok((left.to_owned(), right.to_owned()))
+            let (left, right) = entry.split_once(' ').unwrap_or((entry, ""));
+            checked_merge(left, right, |text| vocabulary.ids.contains_key(text))
         })
         .collect()
 }
 
+/// The library panics on a merge whose parts or result are not in the vocabulary, so check.
+pub(super) fn checked_merge(
+    left: &str,
+    right: &str,
+    known: impl Fn(&str) -> bool,
+) -> Result<(String, String), TokenizerError> {
+    if known(left) && known(right) && known(&format!("{left}{right}")) {
+        return Ok((left.to_owned(), right.to_owned()));
+    }
+    let merge = format!("{left} {right}");
+    Err(TokenizerError::Inconsistent(format!("merge {:?} does not join two tokens into a third", merge.trim_end())))
+}
+
 /// The reversible byte-to-character map of GPT-2's published encoder (`bytes_to_unicode`): printable Latin-1 stands for
 /// itself, the other bytes for the characters from U+0100 on.
-fn byte_alphabet() -> HashMap<char, u8> {
+pub(super) fn byte_alphabet() -> HashMap<char, u8> {
     let printable = |byte: &u8| matches!(byte, b'!'..=b'~' | 0xA1..=0xAC | 0xAE..=0xFF);
     let shifted = (0..=u8::MAX).filter(|byte| !printable(byte));
     (0..=u8::MAX).filter(printable).map(|byte| (char::from(byte), byte)).chain(('\u{100}'..).zip(shifted)).collect()
 }
 
 /// A token added by hand may be written in plain characters instead of the byte alphabet.
-fn token_bytes(text: &str, alphabet: &HashMap<char, u8>) -> Box<[u8]> {
+pub(super) fn token_bytes(text: &str, alphabet: &HashMap<char, u8>) -> Box<[u8]> {
     let mapped: Option<Box<[u8]>> = text.chars().map(|character| alphabet.get(&character).copied()).collect();
     mapped.unwrap_or_else(|| text.as_bytes().into())
 }

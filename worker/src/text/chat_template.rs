@@ -144,6 +144,23 @@ mod tests {
         assert_eq!(render(source, &user("  Hi ")).unwrap(), "<s>\n[Hi]</s>\n");
     }
 
+    /// What the templates of Qwen3 and Gemma 3 do beyond plain loops.
+    #[test]
+    fn templates_may_walk_backwards_slice_split_and_ask_for_what_is_not_there() {
+        let source = "{%- set ns = namespace(last=-1) %}\
+            {%- for m in messages[::-1] %}{%- set index = (messages|length - 1) - loop.index0 %}\
+            {%- if ns.last < 0 and m.role == 'user' and m.content is string %}{%- set ns.last = index %}{%- endif %}\
+            {%- endfor %}\
+            {%- for m in messages[1:] %}{%- set content = m.content.split('</think>')[-1].lstrip('\\n') %}\
+            {{- loop.index0 ~ content ~ (m.role == 'user') ~ (loop.index0 % 2 == 0) }}{%- endfor %}\
+            {{- ns.last ~ ('' if enable_thinking is defined and enable_thinking is false else '+') }}\
+            {%- if tools %}{{- tools | tojson }}{%- endif %}{{- messages[0]['content'] | trim }}";
+        let message = |role: &str, content: &str| ChatMessage { role: role.to_owned(), content: content.to_owned() };
+        let messages = [message("user", " a "), message("assistant", "<think>x</think>\n\nb"), message("user", "c")];
+        let text = render(source, &messages).unwrap().to_lowercase();
+        assert_eq!(text, "0bfalsetrue1ctruefalse2+a");
+    }
+
     #[test]
     fn a_role_that_the_template_raises_on_is_rejected_with_its_words() {
         let source = "{% for m in messages %}{% if m.role != 'assistant' %}\

@@ -1,7 +1,14 @@
-//! Text to tokens and back: tokenizer and chat template, read from the model file.
+//! Text to tokens and back: tokenizer and chat template, read from the model's file or folder.
+//!
+//! # Layout
+//! - [`tokenizer`]: text to ids, ids to bytes; built by `gguf` from a file's metadata, by [`hub`] from `tokenizer.json`
+//! - `byte_level`, `sentencepiece`: the two ways that vocabularies spell bytes; `pre_tokenizer`: how GGUF files cut text
+//! - [`chat_template`]: messages to text
 
 mod byte_level;
 pub mod chat_template;
+mod gguf;
+pub mod hub;
 mod pre_tokenizer;
 mod sentencepiece;
 pub mod tokenizer;

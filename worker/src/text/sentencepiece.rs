@@ -7,7 +7,8 @@
 use tokenizers::models::bpe::BPE;
 use tokenizers::normalizers::{NormalizerWrapper, Prepend, Replace, Sequence};
 
-use super::tokenizer::{Scheme, TokenizerError, Vocabulary, token_type};
+use super::TokenizerError;
+use super::gguf::{Scheme, Vocabulary, token_type};
 use crate::models::gguf::Metadata;
 
 const SPACE: &str = "▁";
@@ -43,7 +44,9 @@ pub(super) fn scheme(metadata: Metadata<'_>, vocabulary: &Vocabulary<'_>) -> Res
         normalizer: Some(normalizer),
         pre_tokenizer: None,
         add_bos: true,
-        bytes: (0..vocabulary.tokens.len()).map(|index| token_bytes(vocabulary, index)).collect(),
+        bytes: (vocabulary.tokens.iter().enumerate())
+            .map(|(index, text)| token_bytes(text, vocabulary.token_type(index) == token_type::BYTE))
+            .collect(),
     })
 }
 
@@ -65,11 +68,11 @@ fn merges(vocabulary: &Vocabulary<'_>, scores: &[f32]) -> Vec<(String, String)> 
     merges.into_iter().map(|(_, left, right)| (left.to_owned(), right.to_owned())).collect()
 }
 
-fn token_bytes(vocabulary: &Vocabulary<'_>, index: usize) -> Box<[u8]> {
-    let text = vocabulary.tokens[index];
-    let byte = text.strip_prefix("<0x").and_then(|rest| rest.strip_suffix('>'));
-    match byte.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
-        Some(byte) if vocabulary.token_type(index) == token_type::BYTE => [byte].into(),
-        _ => text.replace(SPACE, " ").into_bytes().into(),
+/// A byte without a token is spelled `<0x0A>`; `byte` says whether this may be one.
+pub(super) fn token_bytes(text: &str, byte: bool) -> Box<[u8]> {
+    let digits = text.strip_prefix("<0x").and_then(|rest| rest.strip_suffix('>')).filter(|_| byte);
+    match digits.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
+        Some(byte) => [byte].into(),
+        None => text.replace(SPACE, " ").into_bytes().into(),
     }
 }

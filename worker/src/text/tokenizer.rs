@@ -1,15 +1,16 @@
 //! The tokenizer of a model file: text to token ids, and each id to its bytes.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 
 use thiserror::Error;
 use tokenizers::AddedToken;
-use tokenizers::models::bpe::{BPE, Vocab};
+use tokenizers::models::bpe::BPE;
 use tokenizers::normalizers::NormalizerWrapper;
 use tokenizers::pre_tokenizers::PreTokenizerWrapper;
 
-use super::{byte_level, pre_tokenizer, sentencepiece};
-use crate::models::gguf::{GgufError, Metadata};
+use super::pre_tokenizer;
+use crate::models::gguf::GgufError;
+use crate::models::hub::HubError;
 
 /// Token texts that end a generation in the published model families, whatever the file's own ids say.
 const END_OF_GENERATION: &[&str] = &[
@@ -26,21 +27,18 @@ const END_OF_GENERATION: &[&str] = &[
     "<｜end▁of▁sentence｜>",
 ];
 
-/// Values of `tokenizer.ggml.token_type`.
-pub(super) mod token_type {
-    pub(in crate::text) const NORMAL: u64 = 1;
-    pub(in crate::text) const UNKNOWN: u64 = 2;
-    pub(in crate::text) const CONTROL: u64 = 3;
-    pub(in crate::text) const USER_DEFINED: u64 = 4;
-    pub(in crate::text) const BYTE: u64 = 6;
-}
-
 /// Why a model file's tokenizer cannot be used, or a text not be encoded.
 #[derive(Debug, Error)]
 pub enum TokenizerError {
     /// Metadata missing or of another type.
     #[error(transparent)]
     Gguf(#[from] GgufError),
+    /// A file of a hub folder.
+    #[error(transparent)]
+    Hub(#[from] HubError),
+    /// A part of a hub folder's tokenizer that we cannot do.
+    #[error("{0} (tokenizer.json) is not supported")]
+    UnsupportedPart(String),
     /// A vocabulary of another kind.
     #[error("tokenizer model `{0}` is not supported (supported: gpt2, i.e. byte-level bpe; llama, i.e. sentencepiece)")]
     UnsupportedModel(String),
@@ -64,60 +62,43 @@ impl TokenizerError {
     }
 }
 
-/// The tokens of a file.
-pub(super) struct Vocabulary<'a> {
-    pub(super) tokens: Vec<&'a str>,
-    pub(super) ids: HashMap<&'a str, u32>,
-    /// Type of each token; may be shorter than `tokens`.
-    pub(super) types: Vec<u64>,
-}
-
-impl<'a> Vocabulary<'a> {
-    fn read(metadata: Metadata<'a>) -> Result<Self, TokenizerError> {
-        let tokens = metadata.texts("tokenizer.ggml.tokens")?;
-        if tokens.is_empty() {
-            return Err(TokenizerError::Inconsistent("`tokenizer.ggml.tokens` is empty".to_owned()));
-        }
-        let mut ids = HashMap::with_capacity(tokens.len());
-        for (id, text) in (0u32..).zip(&tokens) {
-            if let Some(other) = ids.insert(*text, id) {
-                return Err(TokenizerError::Inconsistent(format!("tokens {other} and {id} are both {text:?}")));
-            }
-        }
-        let types = metadata.optional_uints("tokenizer.ggml.token_type")?.unwrap_or_default();
-        Ok(Self { tokens, ids, types })
-    }
-
-    pub(super) fn token_type(&self, index: usize) -> u64 {
-        self.types.get(index).copied().unwrap_or(token_type::NORMAL)
-    }
-
-    pub(super) fn to_library(&self) -> Vocab {
-        self.ids.iter().map(|(text, id)| ((*text).to_owned(), *id)).collect()
-    }
-
-    /// The id that metadata `key` names.
-    fn named_id(&self, metadata: Metadata<'_>, key: &str) -> Result<Option<u32>, TokenizerError> {
-        let size = self.tokens.len();
-        let Some(id) = metadata.optional_uint(key)? else {
-            return Ok(None);
-        };
-        match u32::try_from(id) {
-            Ok(id) if (id as usize) < size => Ok(Some(id)),
-            _ => Err(TokenizerError::Inconsistent(format!("`{key}` is {id}, outside the vocabulary of {size}"))),
-        }
-    }
-}
-
-/// How one family of tokenizers cuts and spells text.
-pub(super) struct Scheme {
+/// What a tokenizer is made of, whatever file it comes from.
+pub(super) struct Parts {
     pub(super) bpe: BPE,
     pub(super) normalizer: Option<NormalizerWrapper>,
     pub(super) pre_tokenizer: Option<PreTokenizerWrapper>,
-    /// Whether plain prompts start with BOS when the file does not say.
-    pub(super) add_bos: bool,
-    /// What each token stands for.
+    /// Tokens that are found in a text before it is cut.
+    pub(super) added: Vec<AddedToken>,
+    /// Each token in the vocabulary's spelling, its bytes, and whether it is a control token, which has no text.
+    pub(super) tokens: Vec<String>,
     pub(super) bytes: Vec<Box<[u8]>>,
+    pub(super) special: Vec<bool>,
+    pub(super) ends: Ends,
+    pub(super) bos_token_id: Option<u32>,
+    /// Whether plain prompts start with BOS.
+    pub(super) add_bos: bool,
+}
+
+/// The EOS set.
+pub(super) struct Ends {
+    /// The model's own one first, then ascending; never empty.
+    pub(super) ids: Vec<u32>,
+    /// The model's own one.
+    pub(super) main: Option<u32>,
+}
+
+impl Ends {
+    /// The main id, others that the file names, and the well-known texts that are in the vocabulary. `None` if there are none.
+    pub(super) fn new(
+        main: Option<u32>,
+        others: impl IntoIterator<Item = u32>,
+        id_of: impl Fn(&str) -> Option<u32>,
+    ) -> Option<Self> {
+        let known = END_OF_GENERATION.iter().filter_map(|text| id_of(text));
+        let rest: BTreeSet<u32> = others.into_iter().chain(known).filter(|id| Some(*id) != main).collect();
+        let ids: Vec<u32> = main.into_iter().chain(rest).collect();
+        (!ids.is_empty()).then_some(Self { ids, main })
+    }
 }
 
 /// Encodes text and gives each token's bytes.
@@ -127,71 +108,22 @@ pub struct Tokenizer {
     tokens: Vec<String>,
     bytes: Vec<Box<[u8]>>,
     special: Vec<bool>,
-    eos_token_ids: Vec<u32>,
+    ends: Ends,
     bos_token_id: Option<u32>,
-    eos_token_id: Option<u32>,
     add_bos: bool,
 }
 
 impl Tokenizer {
-    /// Builds the tokenizer that the metadata describes.
-    ///
-    /// # Errors
-    /// Missing or contradictory metadata; a tokenizer model or pre-tokenizer that is not supported.
-    pub fn from_gguf(metadata: Metadata<'_>) -> Result<Self, TokenizerError> {
-        let vocabulary = Vocabulary::read(metadata)?;
-        let mut scheme = match metadata.text("tokenizer.ggml.model")? {
-            "gpt2" => byte_level::scheme(metadata, &vocabulary)?,
-            "llama" => sentencepiece::scheme(metadata, &vocabulary)?,
-            other => return Err(TokenizerError::UnsupportedModel(other.to_owned())),
-        };
-        let id = |key: &str| vocabulary.named_id(metadata, key);
-        let (bos_token_id, eos_token_id) = (id("tokenizer.ggml.bos_token_id")?, id("tokenizer.ggml.eos_token_id")?);
-        let named_ends = END_OF_GENERATION.iter().filter_map(|text| vocabulary.ids.get(text).copied());
-        let mut eos: BTreeSet<u32> = eos_token_id.into_iter().chain(named_ends).collect();
-        for key in ["tokenizer.ggml.eot_token_id", "tokenizer.ggml.eom_token_id"] {
-            eos.extend(id(key)?);
-        }
-        if eos.is_empty() {
-            return Err(TokenizerError::Inconsistent(
-                "no end-of-sequence token: set `tokenizer.ggml.eos_token_id`".to_owned(),
-            ));
-        }
-        let padding = id("tokenizer.ggml.padding_token_id")?;
-        let control: BTreeSet<u32> = eos.iter().copied().chain(bos_token_id).chain(padding).collect();
-        let special: Vec<bool> = (0u32..)
-            .zip(0..vocabulary.tokens.len())
-            .map(|(id, index)| {
-                let kind = vocabulary.token_type(index);
-                control.contains(&id) || matches!(kind, token_type::UNKNOWN | token_type::CONTROL)
-            })
-            .collect();
-        for (bytes, _) in scheme.bytes.iter_mut().zip(&special).filter(|(_, special)| **special) {
+    pub(super) fn new(mut parts: Parts) -> Result<Self, TokenizerError> {
+        for (bytes, _) in parts.bytes.iter_mut().zip(&parts.special).filter(|(_, special)| **special) {
             *bytes = Box::default();
         }
-
-        let mut library = tokenizers::Tokenizer::new(scheme.bpe);
-        library.with_normalizer(scheme.normalizer).map_err(TokenizerError::library)?;
-        library.with_pre_tokenizer(scheme.pre_tokenizer);
-        let added = vocabulary.tokens.iter().enumerate().filter_map(|(index, text)| {
-            let added = special[index] || vocabulary.token_type(index) == token_type::USER_DEFINED;
-            let token = AddedToken::from(*text, special[index]).normalized(false);
-            added.then_some(token)
-        });
-        library.add_tokens(added).map_err(TokenizerError::library)?;
-        Ok(Self {
-            library,
-            bytes: scheme.bytes,
-            special,
-            eos_token_ids: eos_token_id
-                .into_iter()
-                .chain(eos.into_iter().filter(|id| Some(*id) != eos_token_id))
-                .collect(),
-            bos_token_id,
-            eos_token_id,
-            add_bos: metadata.optional_bool("tokenizer.ggml.add_bos_token")?.unwrap_or(scheme.add_bos),
-            tokens: vocabulary.tokens.into_iter().map(str::to_owned).collect(),
-        })
+        let mut library = tokenizers::Tokenizer::new(parts.bpe);
+        library.with_normalizer(parts.normalizer).map_err(TokenizerError::library)?;
+        library.with_pre_tokenizer(parts.pre_tokenizer);
+        library.add_tokens(parts.added).map_err(TokenizerError::library)?;
+        let Parts { tokens, bytes, special, ends, bos_token_id, add_bos, .. } = parts;
+        Ok(Self { library, tokens, bytes, special, ends, bos_token_id, add_bos })
     }
 
     /// Encodes a rendered chat template: the text of a special token becomes that token. Adds nothing.
@@ -246,7 +178,7 @@ impl Tokenizer {
     /// The EOS set: every id that ends a generation; the file's own one first, then ascending; never empty.
     #[must_use]
     pub fn eos_token_ids(&self) -> &[u32] {
-        &self.eos_token_ids
+        &self.ends.ids
     }
 
     /// Text of the beginning-of-sequence token, for chat templates; empty if the model has none.
@@ -258,6 +190,6 @@ impl Tokenizer {
     /// Text of the file's own end-of-sequence token, for chat templates; empty if the file names none.
     #[must_use]
     pub fn eos_token(&self) -> &str {
-        self.eos_token_id.and_then(|id| self.token(id)).unwrap_or("")
+        self.ends.main.and_then(|id| self.token(id)).unwrap_or("")
     }
 }

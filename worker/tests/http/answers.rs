@@ -4,7 +4,7 @@ use axum::http::StatusCode;
 use serde_json::{Value, json};
 
 use super::support::ROOMY;
-use super::{Server, babbles, chat, post, with};
+use super::{Server, babbles, chat, post, tokenizer_size, with};
 
 fn texts(answer: &Value) -> Vec<&str> {
     answer["choices"].as_array().unwrap().iter().map(|choice| choice["text"].as_str().unwrap()).collect()
@@ -54,6 +54,21 @@ async fn completions_are_cut_at_openais_sixteen_tokens_and_chats_are_not() {
     assert_eq!(answer["usage"]["completion_tokens"], 16);
     let answer = server.post("/v1/chat/completions", &json!({ "messages": chat("hi") })).await.json();
     assert_eq!(answer["usage"]["completion_tokens"], 41);
+}
+
+#[tokio::test]
+async fn length_control_ends_a_reply_that_would_be_cut() {
+    let script = |_: &[u32]| {
+        let mut logits = vec![0.0; tokenizer_size()];
+        logits[..3].fill(-14.0);
+        logits
+    };
+    let server = Server::start(&ROOMY, script);
+    let body = json!({ "prompt": "hi", "seed": 1, "max_tokens": 60 });
+    let controlled = json!({ "length_control": { "target_tokens": 10, "strength": 20 } });
+    for (body, reason) in [(body.clone(), "length"), (with(&body, &controlled), "stop")] {
+        assert_eq!(server.complete(&body).await["choices"][0]["finish_reason"], reason, "{body}");
+    }
 }
 
 #[tokio::test]

@@ -48,6 +48,12 @@ async fn a_field_that_is_wrong_is_named() {
         ("logit_bias", json!({ "logit_bias": { "1": 2 } })),
         ("response_format.type", json!({ "response_format": { "type": "json_object" } })),
         ("model", json!({ "model": 3 })),
+        ("length_control", json!({ "length_control": 48 })),
+        ("length_control", json!({ "length_control": { "strength": 3 } })),
+        ("length_control", json!({ "length_control": { "target_tokens": 48 }, "ignore_eos": true })),
+        ("length_control.target_tokens", json!({ "length_control": { "target_tokens": 0 } })),
+        ("length_control.target", json!({ "length_control": { "target_tokens": 48, "target": 1 } })),
+        ("length_control.strength", json!({ "length_control": { "target_tokens": 48, "strength": -1 } })),
     ] {
         for (path, base) in [("/v1/completions", &text), ("/v1/chat/completions", &talk)] {
             names(&server, path, &with(base, &more), param).await;
@@ -79,6 +85,9 @@ async fn a_field_that_is_wrong_is_named() {
         ("top_logprobs", json!({ "logprobs": true, "top_logprobs": 21 })),
         ("top_logprobs", json!({ "top_logprobs": 1 })),
         ("tools", json!({ "tools": [{}] })),
+        ("max_completion_tokens", json!({ "max_completion_tokens": "many" })),
+        ("max_completion_tokens", json!({ "max_completion_tokens": 0 })),
+        ("max_completion_tokens", json!({ "max_completion_tokens": 5000, "max_tokens": 8 })),
     ] {
         names(&server, "/v1/chat/completions", &with(&talk, &more), param).await;
     }

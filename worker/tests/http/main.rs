@@ -6,6 +6,7 @@ mod answers;
 mod disconnect;
 mod errors;
 mod forecast;
+mod fuzz;
 mod stream;
 #[path = "../support/mod.rs"]
 mod support;

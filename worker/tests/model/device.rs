@@ -1,19 +1,21 @@
 //! The operations that a GPU runs, against the CPU kernels: on the CPU always, on a GPU where build and machine have one.
 
-use super::tiny::TinyModel;
-use candle_core::Device;
+use super::random::{ARCHITECTURES, RandomModel};
+use super::tiny::{TinyModel, load_error, options};
 use candle_core::quantized::GgmlDType;
+use candle_core::{DType, Device};
 use eoscast_worker::kernels::Compute;
+use eoscast_worker::models::{LoadOptions, LoadedModel, ModelError, load};
 use eoscast_worker::runner::{CandleRunner, LogitRows, ModelRunner, SequenceSlice};
 
-/// Runners of `model` without CPU kernels, and how far logits may lie from those of `Compute::F32`.
-fn runners(model: &TinyModel, tolerance: f32) -> Vec<(CandleRunner, f32)> {
-    let mut runners = vec![(model.load_on(Compute::Portable, Device::Cpu).unwrap().runner, tolerance)];
-    if let Ok(gpu) = Device::new_cuda(0) {
-        // Keys and values in half precision there.
-        runners.push((model.load_on(Compute::Quantized, gpu).unwrap().runner, tolerance + 0.02));
-    }
-    runners
+/// Largest difference of a logit that is rounding.
+const TOLERANCE: f32 = 1e-3;
+
+/// Runners without CPU kernels of the model that `load` loads; on a GPU it computes by `on_gpu`.
+fn runners(load: impl Fn(Compute, Device) -> Result<LoadedModel, ModelError>, on_gpu: Compute) -> Vec<CandleRunner> {
+    let gpu = Device::new_cuda(0).ok().map(|gpu| (on_gpu, gpu));
+    let places = [(Compute::Portable, Device::Cpu)].into_iter().chain(gpu);
+    places.map(|(compute, device)| load(compute, device).unwrap().runner).collect()
 }
 
 struct Sequence {
@@ -77,16 +79,18 @@ fn assert_close(got: &[f32], want: &[f32], tolerance: f32) {
 }
 
 #[test]
-fn greedy_replies_of_a_ragged_batch_are_those_of_the_kernels() {
+fn greedy_replies_of_a_ragged_batch_are_those_of_the_kernels_in_every_architecture() {
     let prompts: Vec<Vec<u32>> =
         [(1, 1), (2, 15), (3, 16), (4, 33), (5, 70)].map(|(seed, length)| prompt(seed, length)).into();
-    let model = TinyModel::new(GgmlDType::F32);
-    let want = generate(&mut model.load(Compute::F32).unwrap().runner, &prompts, 20, 30);
-    for (mut runner, tolerance) in runners(&model, 1e-4) {
-        for (got, want) in generate(&mut runner, &prompts, 20, 30).iter().zip(&want) {
-            assert_eq!(got.tokens, want.tokens);
-            for (got, want) in got.rows.iter().zip(&want.rows) {
-                assert_close(got, want, tolerance);
+    for architecture in ARCHITECTURES {
+        let model = RandomModel::new(architecture).gguf(GgmlDType::F32);
+        let want = generate(&mut model.load(Compute::F32).unwrap().runner, &prompts, 20, 30);
+        for mut runner in runners(|compute, device| model.load_on(compute, device), Compute::F32) {
+            for (got, want) in generate(&mut runner, &prompts, 20, 30).iter().zip(&want) {
+                assert_eq!(got.tokens, want.tokens, "{architecture}");
+                for (got, want) in got.rows.iter().zip(&want.rows) {
+                    assert_close(got, want, TOLERANCE);
+                }
             }
         }
     }
@@ -103,28 +107,43 @@ fn sequences_may_share_the_blocks_of_a_common_prefix() {
         runner.forward(&batch, &mut logits).unwrap();
         logits
     };
-    let model = TinyModel::new(GgmlDType::F32);
-    let want = shared(&mut model.load(Compute::F32).unwrap().runner);
-    for (mut runner, tolerance) in runners(&model, 1e-4) {
-        assert_close(&shared(&mut runner), &want, tolerance);
+    for architecture in ["llama", "gemma3"] {
+        let model = RandomModel::new(architecture).gguf(GgmlDType::F32);
+        let want = shared(&mut model.load(Compute::F32).unwrap().runner);
+        for mut runner in runners(|compute, device| model.load_on(compute, device), Compute::F32) {
+            assert_close(&shared(&mut runner), &want, TOLERANCE);
+        }
     }
+}
+
+/// Logits of every row of one prompt.
+fn logits(runner: &mut CandleRunner) -> Vec<f32> {
+    let (tokens, mut logits) = (prompt(7, 40), Vec::new());
+    let slice = SequenceSlice { tokens: &tokens, start: 0, block_table: &[3, 1, 2], logits: LogitRows::All };
+    runner.forward(&[slice], &mut logits).unwrap();
+    logits
 }
 
 /// candle's products take activations in 8 bits, as ours do.
 #[test]
 fn quantised_weights_give_the_logits_of_the_dequantised_ones() {
-    let tokens = prompt(7, 40);
-    let all = |runner: &mut CandleRunner| {
-        let mut logits = Vec::new();
-        let slice = SequenceSlice { tokens: &tokens, start: 0, block_table: &[3, 1, 2], logits: LogitRows::All };
-        runner.forward(&[slice], &mut logits).unwrap();
-        logits
-    };
     for dtype in [GgmlDType::Q4_0, GgmlDType::Q8_0] {
         let model = TinyModel::new(dtype);
-        let want = all(&mut model.load(Compute::F32).unwrap().runner);
-        for (mut runner, tolerance) in runners(&model, 0.1) {
-            assert_close(&all(&mut runner), &want, tolerance);
+        let want = logits(&mut model.load(Compute::F32).unwrap().runner);
+        for mut runner in runners(|compute, device| model.load_on(compute, device), Compute::Quantized) {
+            assert_close(&logits(&mut runner), &want, 0.12);
+        }
+    }
+}
+
+#[test]
+fn a_hub_folder_runs_where_its_weights_are_put() {
+    for architecture in ARCHITECTURES {
+        let folder = RandomModel::new(architecture).folder(DType::BF16);
+        let load = |compute, device| load(&LoadOptions { device, ..options(folder.path(), compute) }, &mut |_, _| ());
+        let want = logits(&mut load(Compute::F32, Device::Cpu).unwrap().runner);
+        for mut runner in runners(load, Compute::F32) {
+            assert_close(&logits(&mut runner), &want, TOLERANCE);
         }
     }
 }
@@ -134,8 +153,8 @@ fn a_cache_that_cannot_be_is_refused_with_the_reason() {
     let model = TinyModel::new(GgmlDType::F32);
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), model.bytes()).unwrap();
-    let mut options = super::tiny::options(file.path(), Compute::Portable);
+    let mut options = options(file.path(), Compute::Portable);
     options.kv_tokens = 1 << 35;
-    let error = super::tiny::load_error(eoscast_worker::models::load(&options, &mut |_, _| ()));
+    let error = load_error(load(&options, &mut |_, _| ()));
     assert!(error.contains("fewer kv tokens"), "{error}");
 }

@@ -75,7 +75,7 @@ fn absurd_metadata_is_named() {
     let max = Value::U32(u32::MAX);
     for (key, value, expected) in [
         ("llama.attention.head_count", Value::U32(0), "llama.attention.head_count"),
-        ("llama.attention.head_count_kv", Value::U32(3), "llama.attention.head_count_kv"),
+        ("llama.attention.head_count_kv", Value::U32(3), "attention.head_count_kv"),
         ("llama.attention.head_count", text("four"), "llama.attention.head_count"),
         ("llama.embedding_length", max.clone(), "llama.attention.head_count"),
         ("llama.feed_forward_length", max.clone(), "blk.0.ffn_gate.weight"),
@@ -84,7 +84,7 @@ fn absurd_metadata_is_named() {
         ("llama.attention.layer_norm_rms_epsilon", Value::F32(f32::NAN), "layer_norm_rms_epsilon"),
         ("llama.rope.freq_base", Value::F32(0.0), "llama.rope.freq_base"),
         ("llama.rope.scaling.type", text("yarn"), "yarn"),
-        ("llama.rope.dimension_count", Value::U32(6), "6 rotated"),
+        ("llama.rope.dimension_count", Value::U32(6), "`llama.rope.dimension_count` of 6"),
         ("llama.expert_count", Value::U32(8), "llama.expert_count"),
         ("tokenizer.ggml.eos_token_id", max, "tokenizer.ggml.eos_token_id"),
         ("tokenizer.ggml.model", text("bert"), "tokenizer model `bert`"),

@@ -1,5 +1,6 @@
 //! The forward pass: right by candle-transformers' own Llama, and the same bits however the work is cut and batched.
 
+use super::random::{ARCHITECTURES, RandomModel};
 use super::tiny::{BLOCK_SIZE, HEADS, HIDDEN, NUM_BLOCKS, TinyModel};
 use candle_core::quantized::GgmlDType;
 use candle_core::quantized::gguf_file::{Content, Value};
@@ -12,11 +13,14 @@ fn runner(model: &TinyModel, compute: Compute) -> CandleRunner {
     model.load(compute).unwrap().runner
 }
 
-/// One runner per arithmetic, each with the weights it is meant for.
+/// One runner per arithmetic, each with the weights it is meant for, and one per architecture.
 fn runners() -> Vec<CandleRunner> {
-    [(GgmlDType::F32, Compute::F32), (GgmlDType::Q4_1, Compute::Quantized), (GgmlDType::Q8_0, Compute::Quantized)]
-        .map(|(dtype, compute)| runner(&TinyModel::new(dtype), compute))
-        .into()
+    let arithmetics =
+        [(GgmlDType::F32, Compute::F32), (GgmlDType::Q4_1, Compute::Quantized), (GgmlDType::Q8_0, Compute::Quantized)]
+            .map(|(dtype, compute)| runner(&TinyModel::new(dtype), compute));
+    let architectures = ARCHITECTURES
+        .map(|architecture| runner(&RandomModel::new(architecture).gguf(GgmlDType::Q8_0), Compute::Quantized));
+    arithmetics.into_iter().chain(architectures).collect()
 }
 
 fn tokens(seed: u32, length: u32) -> Vec<u32> {

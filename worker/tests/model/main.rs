@@ -2,10 +2,15 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "clippy exempts test functions only, not their helpers")]
 
+mod architectures;
 mod device;
+mod download;
 mod file;
+mod folder;
 mod forward;
+mod fuzz;
 mod prefix_cache;
+mod random;
 mod score;
 mod text;
 mod tiny;

@@ -151,7 +151,7 @@ pub(crate) fn load_error(result: Result<LoadedModel, ModelError>) -> String {
 }
 
 /// Three control tokens, the byte alphabet of GPT-2, and three merged tokens.
-fn vocabulary() -> Vec<String> {
+pub(crate) fn vocabulary() -> Vec<String> {
     let printable = |byte: u32| matches!(byte, 0x21..=0x7E | 0xA1..=0xAC | 0xAE..=0xFF);
     let mut shifted = 0x100..;
     let bytes = (0..256).map(|byte| if printable(byte) { byte } else { shifted.next().unwrap() });
@@ -174,7 +174,7 @@ fn norm() -> QTensor {
 }
 
 /// Next number in -1..1 (xorshift64*).
-fn uniform(seed: &mut u64) -> f32 {
+pub(crate) fn uniform(seed: &mut u64) -> f32 {
     *seed ^= *seed >> 12;
     *seed ^= *seed << 25;
     *seed ^= *seed >> 27;

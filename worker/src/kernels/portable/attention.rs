@@ -14,6 +14,7 @@ pub(crate) fn paged_attention(
     kv: &KvTensors,
     spans: &[AttentionSpan<'_>],
     scale: f32,
+    window: Option<usize>,
 ) -> Result<Tensor> {
     let device = q.device();
     let (q, k, v) = (q.contiguous()?.flatten_from(1)?, k_new.flatten_from(1)?, v_new.flatten_from(1)?);
@@ -27,10 +28,10 @@ pub(crate) fn paged_attention(
             bail!("{name} has shape {:?}, wanted {rows} rows of {group_width}", new.dims());
         }
     }
-    check(spans, rows, kv.block_size, kv.num_blocks, scale)?;
+    check(spans, rows, kv.block_size, kv.num_blocks, scale, window)?;
     kv.write(&plan::slots(spans, kv.block_size, device)?, &k, &v)?;
     let (mut parts, mut order) = (Vec::new(), Vec::with_capacity(rows));
-    for group in plan::groups(spans, kv, device)? {
+    for group in plan::groups(spans, window, kv, device)? {
         parts.push(attend(&q, kv, &group, scale)?);
         order.extend(group.batch_rows);
     }
@@ -88,17 +89,20 @@ mod tests {
         head_dim: usize,
         block_size: usize,
         kv_type: KvType,
+        window: Option<usize>,
     }
+
+    /// One sequence's worth of a tiny cache, for tests that look at one thing.
+    const SMALL: Shape =
+        Shape { shared: 2, kv_heads: 1, head_dim: 8, block_size: 16, kv_type: KvType::F32, window: None };
 
     fn shapes() -> impl Strategy<Value = Shape> {
         let kv_type = prop_oneof![Just(KvType::F32), Just(KvType::F16)];
-        (1usize..5, 1usize..4, 1usize..4, 1usize..3, kv_type).prop_map(
-            |(shared, kv_heads, eighths, strips, kv_type)| Shape {
-                shared,
-                kv_heads,
-                head_dim: 8 * eighths,
-                block_size: 16 * strips,
-                kv_type,
+        let window = prop::option::of(1usize..50);
+        (1usize..5, 1usize..4, 1usize..4, 1usize..3, kv_type, window).prop_map(
+            |(shared, kv_heads, eighths, strips, kv_type, window)| {
+                let (head_dim, block_size) = (8 * eighths, 16 * strips);
+                Shape { shared, kv_heads, head_dim, block_size, kv_type, window }
             },
         )
     }
@@ -143,8 +147,8 @@ mod tests {
                     (first_row, *start) = (first_row + rows, *start + rows);
                 }
                 let [q, k, v] = shape.operands(first_row, seed ^ first_row as u64)?;
-                let want = kernels::paged_attention(&q, &k, &v, &mut blocks, &spans, 0.3)?;
-                let got = kernels::paged_attention(&q, &k, &v, &mut tensors, &spans, 0.3)?;
+                let want = kernels::paged_attention(&q, &k, &v, &mut blocks, &spans, 0.3, shape.window)?;
+                let got = kernels::paged_attention(&q, &k, &v, &mut tensors, &spans, 0.3, shape.window)?;
                 prop_assert_eq!(got.dims(), want.dims());
                 let error = largest_difference(&got, &want)?;
                 prop_assert!(error < 1e-5, "{}", error);
@@ -154,12 +158,12 @@ mod tests {
 
     #[test]
     fn what_another_sequence_left_in_a_block_is_not_seen() -> Result<()> {
-        let shape = Shape { shared: 2, kv_heads: 1, head_dim: 8, block_size: 16, kv_type: KvType::F32 };
-        let [mut blocks, mut tensors] = shape.caches(3)?;
-        let [q, k, v] = shape.operands(16, 1)?;
+        let [mut blocks, mut tensors] = SMALL.caches(3)?;
+        let [q, k, v] = SMALL.operands(16, 1)?;
         let broken = (&k / 0.0)?;
         let left = |first_row, block_table| AttentionSpan { first_row, rows: 8, start: 8, block_table };
-        kernels::paged_attention(&q, &broken, &broken, &mut tensors, &[left(0, &[0, 0]), left(8, &[0, 1])], 1.0)?;
+        let spans = [left(0, &[0, 0]), left(8, &[0, 1])];
+        kernels::paged_attention(&q, &broken, &broken, &mut tensors, &spans, 1.0, None)?;
         // One sequence in a block of leftovers, the other longer, so that the first is padded.
         let spans = [
             AttentionSpan { first_row: 0, rows: 4, start: 0, block_table: &[0] },
@@ -173,8 +177,8 @@ mod tests {
             let rows = spans.iter().map(|span| span.rows).sum();
             let [q, k, v] = [&q, &k, &v].map(|x| x.narrow(0, 0, rows));
             let (q, k, v) = (q?, k?, v?);
-            let want = kernels::paged_attention(&q, &k, &v, &mut blocks, spans, 1.0)?;
-            let got = kernels::paged_attention(&q, &k, &v, &mut tensors, spans, 1.0)?;
+            let want = kernels::paged_attention(&q, &k, &v, &mut blocks, spans, 1.0, None)?;
+            let got = kernels::paged_attention(&q, &k, &v, &mut tensors, spans, 1.0, None)?;
             assert!(largest_difference(&got, &want)? < 1e-5);
         }
         Ok(())
@@ -182,12 +186,11 @@ mod tests {
 
     #[test]
     fn operands_that_contradict_the_batch_or_the_cache_are_refused() -> Result<()> {
-        let shape = Shape { shared: 2, kv_heads: 1, head_dim: 8, block_size: 16, kv_type: KvType::F32 };
-        let [_, mut kv] = shape.caches(4)?;
-        let [q, k, v] = shape.operands(3, 1)?;
+        let [_, mut kv] = SMALL.caches(4)?;
+        let [q, k, v] = SMALL.operands(3, 1)?;
         let mut error = |q: &Tensor, k: &Tensor, block_table: &[u32]| {
             let span = AttentionSpan { first_row: 0, rows: 3, start: 14, block_table };
-            kernels::paged_attention(q, k, &v, &mut kv, &[span], 1.0).unwrap_err().to_string()
+            kernels::paged_attention(q, k, &v, &mut kv, &[span], 1.0, None).unwrap_err().to_string()
         };
         assert!(error(&q, &k, &[0]).contains("block table of span 0"));
         assert!(error(&q, &k, &[0, 4]).contains("block 4 of 4"));

@@ -15,7 +15,7 @@ mod norm;
 mod plan;
 mod rotation;
 
-pub(crate) use activation::swiglu;
+pub(crate) use activation::gated;
 pub(crate) use attention::paged_attention;
 pub(crate) use kv::KvTensors;
 pub(crate) use linear::Linear;

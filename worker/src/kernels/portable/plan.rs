@@ -9,7 +9,7 @@ use std::ops::Range;
 const MAX_GATHERED: usize = 1 << 16;
 
 /// Spans of the same number of rows, attended together: `spans` of them with `rows` each, over `positions` cached
-/// positions, those of the longest span in whole blocks.
+/// positions, those of the longest span in whole blocks. Blocks that lie before a window are left out.
 pub(crate) struct Group {
     pub(crate) spans: usize,
     pub(crate) rows: usize,
@@ -41,9 +41,26 @@ fn positions(span: &AttentionSpan<'_>) -> Range<u32> {
     span.start as u32..(span.start + span.rows) as u32
 }
 
-/// Groups the spans that have rows.
-pub(crate) fn groups(spans: &[AttentionSpan<'_>], kv: &KvTensors, device: &Device) -> Result<Vec<Group>> {
-    partition(spans, kv.block_size).iter().map(|spans| Group::new(spans, kv, device)).collect()
+/// Groups the spans that have rows. With a window, above 0, a row sees that many positions at most.
+pub(crate) fn groups(
+    spans: &[AttentionSpan<'_>],
+    window: Option<usize>,
+    kv: &KvTensors,
+    device: &Device,
+) -> Result<Vec<Group>> {
+    let spans: Vec<_> = spans.iter().map(|span| seen(span, window, kv.block_size)).collect();
+    partition(&spans, kv.block_size).iter().map(|spans| Group::new(spans, window, kv, device)).collect()
+}
+
+/// The span without the blocks that none of its rows sees; positions count from the first block left.
+fn seen<'a>(span: &AttentionSpan<'a>, window: Option<usize>, block_size: usize) -> AttentionSpan<'a> {
+    let unseen = first_seen(span.start, window) / block_size;
+    AttentionSpan { start: span.start - unseen * block_size, block_table: &span.block_table[unseen..], ..*span }
+}
+
+/// First position that a row at `position` sees.
+fn first_seen(position: usize, window: Option<usize>) -> usize {
+    window.map_or(0, |window| (position + 1).saturating_sub(window))
 }
 
 /// Spans of like rows, those of like length together: decodes beside decodes, not beside prefill chunks.
@@ -70,7 +87,7 @@ fn blocks(span: &AttentionSpan<'_>, block_size: usize) -> usize {
 }
 
 impl Group {
-    fn new(spans: &[AttentionSpan<'_>], kv: &KvTensors, device: &Device) -> Result<Self> {
+    fn new(spans: &[AttentionSpan<'_>], window: Option<usize>, kv: &KvTensors, device: &Device) -> Result<Self> {
         let KvTensors { block_size, kv_heads, .. } = *kv;
         let count = spans.len();
         let rows = spans.first().map_or(0, |span| span.rows);
@@ -90,9 +107,13 @@ impl Group {
         let head_rows = block_starts.broadcast_add(&in_block)?.broadcast_add(&heads)?;
 
         let cached = Tensor::arange(0, (longest * block_size) as u32, device)?;
-        let of_rows: Vec<u32> = spans.iter().flat_map(positions).collect();
-        let of_rows = Tensor::from_vec(of_rows, (count, 1, rows, 1), device)?;
-        let last_of_spans = of_rows.narrow(2, rows - 1, 1)?;
+        let last: Vec<u32> = spans.iter().flat_map(positions).collect();
+        let first: Vec<u32> = last.iter().map(|&position| first_seen(position as usize, window) as u32).collect();
+        let [first, last] = [first, last].map(|of_rows| Tensor::from_vec(of_rows, (count, 1, rows, 1), device));
+        let (first, last) = (first?, last?);
+        let between = |first: &Tensor, last: &Tensor, cached: &Tensor| {
+            first.broadcast_le(cached)?.mul(&last.broadcast_ge(cached)?)
+        };
         let batch_rows = |span: &AttentionSpan<'_>| span.first_row as u32..(span.first_row + span.rows) as u32;
         Ok(Self {
             spans: count,
@@ -100,8 +121,8 @@ impl Group {
             positions: longest * block_size,
             batch_rows: spans.iter().flat_map(batch_rows).collect(),
             head_rows: head_rows.reshape((count, kv_heads, longest * block_size))?,
-            visible: of_rows.broadcast_ge(&cached)?,
-            live: last_of_spans.broadcast_ge(&cached.unsqueeze(1)?)?,
+            visible: between(&first, &last, &cached)?,
+            live: between(&first.narrow(2, 0, 1)?, &last.narrow(2, rows - 1, 1)?, &cached.unsqueeze(1)?)?,
         })
     }
 }
@@ -110,6 +131,21 @@ impl Group {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn blocks_before_the_window_are_not_gathered() {
+        let decode = AttentionSpan { first_row: 0, rows: 1, start: 100, block_table: &[9, 8, 7, 6, 5, 4, 3] };
+        for (window, start, block_table) in [
+            (None, 100, [9, 8, 7, 6, 5, 4, 3].as_slice()),
+            (Some(500), 100, &[9, 8, 7, 6, 5, 4, 3]),
+            (Some(22), 36, &[5, 4, 3]),
+            (Some(21), 20, &[4, 3]),
+            (Some(1), 4, &[3]),
+        ] {
+            let seen = seen(&decode, window, 16);
+            assert_eq!((seen.start, seen.block_table), (start, block_table), "{window:?}");
+        }
+    }
 
     proptest! {
         #[test]

@@ -1,0 +1,86 @@
+//! A body as a job: what both generating endpoints read alike, around what each reads in its own way.
+
+use eoscast_proto::domain::{Input, SamplingParams};
+use eoscast_proto::status::{FieldViolation, ServiceError};
+
+use super::fields::Fields;
+use super::response::Endpoint;
+use super::sampling::{Options, options, sampling_params};
+use super::{chat, completions};
+
+/// The limit's name in the contract, and the usual one here.
+pub(super) const MAX_TOKENS: &str = "max_tokens";
+
+/// A request of either endpoint.
+pub(super) struct Job {
+    pub(super) endpoint: Endpoint,
+    /// Prompts, at least one.
+    pub(super) inputs: Vec<Input>,
+    /// Valid, and the same for all choices.
+    pub(super) sampling: SamplingParams,
+    pub(super) options: Options,
+    pub(super) terms: ClientTerms,
+}
+
+/// How the client names what the contract names otherwise.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ClientTerms {
+    max_tokens: &'static str,
+    prompts: usize,
+}
+
+/// What the endpoints read each in its own way.
+pub(super) struct Own {
+    pub(super) inputs: Vec<Input>,
+    pub(super) max_tokens: Option<u32>,
+    /// The field that it was read from.
+    pub(super) max_tokens_name: &'static str,
+    /// None: as many as the context holds.
+    pub(super) default_max_tokens: Option<u32>,
+    /// Likely tokens to report beside each token; None: no log-probabilities.
+    pub(super) logprobs: Option<u32>,
+}
+
+impl Job {
+    /// Reads the body of a call to `endpoint`.
+    ///
+    /// # Errors
+    /// The first field that is wrong, by the client's name for it.
+    pub(super) fn read(endpoint: Endpoint, fields: &mut Fields) -> Result<Self, FieldViolation> {
+        let own = match endpoint {
+            Endpoint::Chat => chat::own(fields),
+            Endpoint::Completions => completions::own(fields),
+        }?;
+        let sampling = sampling_params(fields)?;
+        let default_max_tokens = own.default_max_tokens.map(|default| default.max(sampling.min_tokens));
+        let sampling =
+            SamplingParams { max_tokens: own.max_tokens.or(default_max_tokens), logprobs: own.logprobs, ..sampling };
+        let terms = ClientTerms { max_tokens: own.max_tokens_name, prompts: own.inputs.len() };
+        let job = Self { endpoint, inputs: own.inputs, sampling, options: options(fields)?, terms };
+        job.sampling.validate().map_err(|violation| terms.translate(violation))?;
+        Ok(job)
+    }
+}
+
+impl ClientTerms {
+    /// What is wrong, in the client's words.
+    fn translate(self, violation: FieldViolation) -> FieldViolation {
+        match violation.field.as_str() {
+            MAX_TOKENS | "sampling_params.max_tokens" => FieldViolation::new(self.max_tokens, violation.description),
+            _ => violation,
+        }
+    }
+
+    /// What is wrong with a request of prompt number `prompt`, which is named if there are several.
+    pub(super) fn translate_prompt(self, prompt: usize, error: ServiceError) -> ServiceError {
+        match error {
+            ServiceError::InvalidArgument(FieldViolation { field, description })
+                if self.prompts > 1 && (field == "text" || field == "token_ids.ids") =>
+            {
+                FieldViolation::new(format!("prompt[{prompt}]"), description).into()
+            }
+            ServiceError::InvalidArgument(violation) => self.translate(violation).into(),
+            other => other,
+        }
+    }
+}

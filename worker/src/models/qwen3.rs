@@ -1,0 +1,27 @@
+//! Qwen3: as Llama, with norms of each query head and each key head.
+//!
+//! Source: Yang et al. 2025, "Qwen3 Technical Report", <https://arxiv.org/abs/2505.09388>.
+
+use super::attention::Attention;
+use super::checkpoint::{Checkpoint, Loader};
+use super::config::Config;
+use super::decoder::{Block, Decoder};
+use super::error::FileError;
+use super::feed_forward::FeedForward;
+use crate::kernels::Activation;
+
+pub(super) fn load(loader: &mut Loader<'_>) -> Result<Decoder, FileError> {
+    let config = Config::read(loader.checkpoint)?;
+    if let Checkpoint::Hub(folder) = loader.checkpoint {
+        folder.config.check_activation(&["silu"])?;
+    }
+    Decoder::load(loader, &config, vec![config.inverse_frequencies()], |_, layer| {
+        Ok(Block {
+            attention_norm: layer.norm("attn_norm", config.hidden)?,
+            attention: Attention::load(layer, &config)?.with_head_norms(layer, &config)?,
+            feed_forward_norm: layer.norm("ffn_norm", config.hidden)?,
+            feed_forward: FeedForward::load(layer, &config, Activation::Silu)?,
+            post_norms: None,
+        })
+    })
+}
