@@ -9,7 +9,7 @@ use super::output::Output;
 use super::pool::Pool;
 use super::rows::Rows;
 use super::simd::dispatch;
-use super::spent::{Work, timed};
+use super::spent;
 use candle_core::{Device, Result, Tensor, bail};
 use std::cell::RefCell;
 use std::ops::Range;
@@ -58,7 +58,8 @@ pub fn paged_attention(
         bail!("attention: a window of 0 positions leaves nothing to see");
     }
     let (count, width) = (q.count, q.width);
-    let out = timed(Work::Attention, || {
+    let read = spans.iter().map(|span| span.start + span.rows).sum::<usize>() * kv.bytes_per_token();
+    let out = spent::attention(read, || {
         for span in spans {
             for row in 0..span.rows {
                 let position = span.start + row;

@@ -8,7 +8,7 @@ use super::packed::Packed;
 use super::pool::Pool;
 use super::q4::{Q4_0, Q4_1, Q4K};
 use super::q8::{Q6K, Q8_0, q8_0_from_q5_0};
-use super::spent::{Work, timed};
+use super::spent;
 use candle_core::quantized::{GgmlDType, QTensor};
 use candle_core::{CpuStorage, CustomOp1, Device, Layout, Result, Shape, Tensor, bail};
 use std::borrow::Cow;
@@ -149,7 +149,8 @@ impl Linear {
     /// # Errors
     /// Where `x` is not so.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        timed(Work::Matmul, || x.apply_op1_no_bwd(self.0.as_ref()))
+        let operations = 2 * x.elem_count() * self.out_features();
+        spent::matmul(self.size_in_bytes(), operations, || x.apply_op1_no_bwd(self.0.as_ref()))
     }
 
     /// Rows `ids` of the dequantised weights, `[ids, in]`: an embedding whose matrix is also the output layer is stored once.

@@ -54,5 +54,5 @@ pub use linear::{Compute, Linear};
 pub use norm::{add_rms_norm, rms_norm};
 pub use pool::Pool;
 pub use rope::{RopeLayout, Rotation};
-pub use spent::{Work, seconds_spent};
+pub use spent::Spent;
 pub use stats::{LogitStats, rank_of, row_stats};
