@@ -1,5 +1,6 @@
 //! `bench`: how fast the engine decodes and prefills, and where the time of a step goes.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::time::Instant;
 
@@ -14,8 +15,9 @@ use super::engine_args::EngineArgs;
 use super::local_engine::LocalEngine;
 use super::model_args::progress_bar;
 use super::predictor_cost::{self, PredictorCost};
+use super::step_time::{PARTS, StepTime};
 use crate::engine::{EngineHandle, PreparedRequest, Reply};
-use crate::metrics::Phase;
+use crate::kernels::{Limits, Pool};
 
 /// Options of `bench`.
 #[derive(Debug, Args)]
@@ -48,6 +50,9 @@ pub(super) struct BenchArgs {
 #[derive(Debug, Serialize)]
 struct Report {
     runs: Vec<Run>,
+    /// What the processor can do at most, measured before the runs.
+    memory_bytes_per_s: f64,
+    byte_operations_per_s: f64,
     /// Resident memory of the process at the end.
     rss_bytes: u64,
 }
@@ -60,8 +65,10 @@ struct Run {
     /// Slowest and fastest repeat.
     decode_range: [f64; 2],
     prefill_tokens_per_s: f64,
-    /// Shares of the engine thread's time.
-    breakdown: std::collections::BTreeMap<&'static str, f64>,
+    /// Shares of the engine thread's time, prefill and decoding together.
+    breakdown: BTreeMap<&'static str, f64>,
+    /// Share of it that would be needed at the physical limit.
+    share_of_limit: f64,
     #[serde(flatten)]
     cost: Option<PredictorCost>,
 }
@@ -82,6 +89,7 @@ async fn bench(args: &BenchArgs) -> anyhow::Result<()> {
         spec.context_length
     );
     ensure!(local.has_predictor || args.predictor == "none", "--predictor: nothing answers at {}", args.predictor);
+    let limits = Limits::measure(Pool::global());
     let bar = progress_bar("measuring");
     bar.set_length(args.concurrency.len() as u64 * (1 + u64::from(args.repeats)));
     let mut runs = Vec::new();
@@ -92,10 +100,10 @@ async fn bench(args: &BenchArgs) -> anyhow::Result<()> {
         for repeat in 0..=args.repeats {
             let seed = u64::from(repeat) << 32;
             if let Some(without) = &without {
-                let measured = measure(&without.engine, args, concurrency, seed).await?;
+                let measured = measure(&without.engine, args, concurrency, seed, limits).await?;
                 repeats_without.extend((repeat > 0).then_some(measured.decode_tokens_per_s));
             }
-            let measured = measure(&local.engine, args, concurrency, seed).await?;
+            let measured = measure(&local.engine, args, concurrency, seed, limits).await?;
             if repeat > 0 {
                 repeats.push(measured);
             }
@@ -109,7 +117,8 @@ async fn bench(args: &BenchArgs) -> anyhow::Result<()> {
     if let Some(without) = without {
         without.stop().await?;
     }
-    let report = Report { runs, rss_bytes: rss_bytes().unwrap_or(0) };
+    let Limits { memory_bytes_per_s, byte_operations_per_s } = limits;
+    let report = Report { runs, memory_bytes_per_s, byte_operations_per_s, rss_bytes: rss_bytes().unwrap_or(0) };
     let mut out = std::io::stdout().lock();
     if args.json {
         writeln!(out, "{}", serde_json::to_string(&report)?)?;
@@ -119,9 +128,15 @@ async fn bench(args: &BenchArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn measure(engine: &EngineHandle, args: &BenchArgs, concurrency: usize, seed: u64) -> anyhow::Result<Run> {
+async fn measure(
+    engine: &EngineHandle,
+    args: &BenchArgs,
+    concurrency: usize,
+    seed: u64,
+    limits: Limits,
+) -> anyhow::Result<Run> {
     let (metrics, vocab_size) = (engine.metrics(), engine.model().vocab_size as u64);
-    let before = Phase::ALL.map(|phase| metrics.phase_seconds(phase));
+    let before = StepTime::so_far(metrics);
     let begin = Instant::now();
     let mut replies = JoinSet::new();
     for i in 0..concurrency {
@@ -136,16 +151,15 @@ async fn measure(engine: &EngineHandle, args: &BenchArgs, concurrency: usize, se
     let last_first = arrived.iter().map(|times| times[0]).max().unwrap_or(begin);
     let first_last = arrived.iter().map(|times| times[times.len() - 1]).min().unwrap_or(begin);
     let decoded = arrived.iter().flatten().filter(|at| **at > last_first && **at <= first_last).count();
-    let spent: Vec<f64> =
-        Phase::ALL.iter().zip(before).map(|(phase, before)| metrics.phase_seconds(*phase) - before).collect();
-    let total: f64 = spent.iter().sum();
+    let time = StepTime::so_far(metrics).since(before);
     let rate = decoded as f64 / (first_last - last_first).as_secs_f64();
     Ok(Run {
         concurrency,
         decode_tokens_per_s: rate,
         decode_range: [rate, rate],
         prefill_tokens_per_s: (concurrency * args.prompt_tokens as usize) as f64 / (last_first - begin).as_secs_f64(),
-        breakdown: Phase::ALL.iter().zip(spent).map(|(phase, seconds)| (phase.as_str(), seconds / total)).collect(),
+        breakdown: time.shares(),
+        share_of_limit: time.share_of_limit(limits),
         cost: None,
     })
 }
@@ -197,10 +211,10 @@ fn rss_bytes() -> Option<u64> {
 
 fn table(report: &Report) -> String {
     let mut text = format!("{:>7} {:>14} {:>17} {:>15}", "streams", "decode tok/s", "(range)", "prefill tok/s");
-    for phase in Phase::ALL {
-        text += &format!(" {:>9}", phase.as_str());
+    for part in PARTS {
+        text += &format!(" {part:>10}");
     }
-    text.push('\n');
+    text += "   of limit\n";
     for run in &report.runs {
         let [low, high] = run.decode_range;
         let range = format!("({low:.0}-{high:.0})");
@@ -208,13 +222,18 @@ fn table(report: &Report) -> String {
             "{:>7} {:>14.0} {range:>17} {:>15.0}",
             run.concurrency, run.decode_tokens_per_s, run.prefill_tokens_per_s
         );
-        for phase in Phase::ALL {
-            text += &format!(" {:>8.1}%", run.breakdown[phase.as_str()] * 100.0);
+        for part in PARTS {
+            text += &format!(" {:>9.1}%", run.breakdown[part] * 100.0);
         }
-        text.push('\n');
+        text += &format!(" {:>9.1}%\n", run.share_of_limit * 100.0);
         if let Some(cost) = &run.cost {
             text += &format!("{:>7} {cost}\n", "");
         }
     }
-    text + &format!("resident memory {:.0} MB\n", report.rss_bytes as f64 / 1e6)
+    text + &format!(
+        "limits: memory {:.1} GB/s, bytes {:.0} GOP/s; resident memory {:.0} MB\n",
+        report.memory_bytes_per_s / 1e9,
+        report.byte_operations_per_s / 1e9,
+        report.rss_bytes as f64 / 1e6
+    )
 }

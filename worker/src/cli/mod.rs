@@ -9,6 +9,7 @@ mod model_args;
 mod predictor_cost;
 mod score;
 mod serve;
+mod step_time;
 
 use std::io::IsTerminal;
 

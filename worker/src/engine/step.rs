@@ -1,25 +1,32 @@
 //! The loop: schedule, execute, apply.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::hash::RandomState;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use eoscast_proto::domain::{EngineLoad, FinishReason, RequestEnded, RequestId};
 use eoscast_proto::status::ServiceError;
 use eoscast_sched::{
-    Policy, PrefixHasher, Request, RequestKey, Scheduler, SchedulerConfig, StepOutcome, StepPlan, WorkDone,
+    Policy, PrefixHasher, Request, RequestKey, Scheduler, SchedulerConfig, StepOutcome, StepPlan, Work, WorkDone,
 };
 use tokio::sync::mpsc;
 use tracing::{error, info};
 
 use super::handle::Command;
 use super::sequence::{Ending, Outlook, Sequence, Submission};
+use crate::kernels::Pool;
 use crate::link::PredictorLink;
 use crate::link::outbox::StepReport;
 use crate::metrics::{Metrics, Phase};
 use crate::runner::{LogitRows, ModelRunner, RunnerError, SequenceSlice};
 use crate::text::Vocabulary;
+
+thread_local! {
+    /// Of the sampler.
+    static SCRATCH: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
+}
 
 /// How the engine runs.
 #[derive(Debug, Clone, Copy)]
@@ -55,8 +62,6 @@ pub(crate) struct Engine {
     /// Time zero of the scheduler's clock.
     epoch: Instant,
     logits: Vec<f32>,
-    /// Of the sampler.
-    scratch: Vec<f32>,
     report: StepReport,
     /// Replies that have ended, not told yet.
     ended: Vec<EndedReply>,
@@ -105,7 +110,6 @@ impl Engine {
             metrics,
             epoch: Instant::now(),
             logits: Vec::new(),
-            scratch: Vec::new(),
             report: StepReport::default(),
             ended: Vec::new(),
         };
@@ -290,30 +294,45 @@ impl Engine {
         }
     }
 
-    /// Draws a token for each sequence whose logits were computed, and shows it to the client.
+    /// Draws a token for each sequence whose logits were computed, and shows it to the client. Reading a row of logits takes long
+    /// enough to share the rows among threads; what a row brings depends on nothing but the row and its sequence.
     fn sample(&mut self, plan: &StepPlan) -> Drawn {
         let now = Instant::now();
         let outlooks = self.outlooks(plan);
         let mut rows = self.logits.chunks_exact(self.runner.spec().vocab_size);
-        let mut drawn = Drawn::default();
-        for (work, outlook) in plan.work.iter().zip(outlooks) {
-            let mut done = WorkDone { key: work.key, appended: 0, finished: false };
-            if work.samples
-                && let (Some(row), Some(sequence)) = (rows.next(), self.sequences.get_mut(&work.key))
-            {
-                let last_token = sequence.last_token;
-                let advanced = sequence.advance(row, &mut self.scratch, &*self.vocabulary, outlook, now);
-                let Some((event, ending)) = advanced else {
-                    drawn.broken.push(work.key);
-                    continue;
-                };
-                self.metrics.on_token(last_token.map(|last| now - last));
-                self.report.events.push(event);
-                (done.appended, done.finished) = (1, ending.is_some());
-                drawn.endings.extend(ending.map(|ending| (work.key, ending)));
+        let mut drawing = Vec::new();
+        for (work, outlook) in plan.work.iter().zip(outlooks).filter(|(work, _)| work.samples) {
+            if let (Some(row), Some(sequence)) = (rows.next(), self.sequences.remove(&work.key)) {
+                drawing.push((work.key, sequence.last_token, Mutex::new((sequence, row, Some(outlook)))));
             }
-            drawn.outcome.work.push(done);
         }
+        let vocabulary = &*self.vocabulary;
+        let advanced = Pool::global().map(drawing.len(), |index| {
+            let mut drawing = drawing[index].2.lock().unwrap_or_else(PoisonError::into_inner);
+            let (sequence, row, outlook) = &mut *drawing;
+            let outlook = outlook.take().unwrap_or_default();
+            SCRATCH.with_borrow_mut(|scratch| sequence.advance(row, scratch, vocabulary, outlook, now))
+        });
+        let mut drawn = Drawn::default();
+        let mut finished = HashMap::new();
+        for ((key, last_token, drawing), advanced) in drawing.into_iter().zip(advanced) {
+            self.sequences.insert(key, drawing.into_inner().unwrap_or_else(PoisonError::into_inner).0);
+            let Some((event, ending)) = advanced else {
+                drawn.broken.push(key);
+                continue;
+            };
+            self.metrics.on_token(last_token.map(|last| now - last));
+            self.report.events.push(event);
+            finished.insert(key, ending.is_some());
+            drawn.endings.extend(ending.map(|ending| (key, ending)));
+        }
+        let done = |work: &Work| WorkDone {
+            key: work.key,
+            appended: u32::from(finished.contains_key(&work.key)),
+            finished: finished.get(&work.key).copied().unwrap_or(false),
+        };
+        let broken = |key| drawn.broken.contains(key);
+        drawn.outcome.work = plan.work.iter().filter(|work| !broken(&work.key)).map(done).collect();
         drawn
     }
 

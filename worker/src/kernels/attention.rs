@@ -11,7 +11,7 @@ use super::pool::Pool;
 use super::portable;
 use super::rows::Rows;
 use super::simd::dispatch;
-use super::spent::{Work, timed};
+use super::spent;
 use candle_core::{Device, Result, Tensor, bail};
 use std::cell::RefCell;
 use std::ops::Range;
@@ -72,7 +72,8 @@ fn attend_on_cpu(
     let v = Rows::with_shape("v", v_new, q.count, group_width)?;
     check(spans, q.count, kv.block_size, kv.num_blocks, scale, window)?;
     let (count, width) = (q.count, q.width);
-    let out = timed(Work::Attention, || {
+    let read = spans.iter().map(|span| span.start + span.rows).sum::<usize>() * kv.bytes_per_token();
+    let out = spent::attention(read, || {
         for span in spans {
             for row in 0..span.rows {
                 let position = span.start + row;

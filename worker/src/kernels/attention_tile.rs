@@ -127,12 +127,12 @@ impl<T: KvElement> Tile<'_, T> {
         for (strip, position) in (first..longest).step_by(STRIP).enumerate() {
             cache.prefetch(s, &cache.data.values, position + AHEAD, longest);
             let values = &cache.data.values[cache.strip(position)..][..STRIP * head_dim];
-            if position + STRIP <= shortest {
+            if position + STRIP <= shortest || shortest == longest {
                 let mut weights = [&scores[strip]; N];
                 for n in 1..N {
                     weights[n] = &scores[n * stride / STRIP + strip];
                 }
-                add_strip::<S, T, N>(s, values, weights, STRIP, sums);
+                add_strip::<S, T, N>(s, values, weights, longest - position, sums);
             } else {
                 // A weight of zero is not left out by multiplying: the value may be of a later chunk, even not finite.
                 for (n, sums) in sums.chunks_exact_mut(head_dim).enumerate() {

@@ -9,7 +9,7 @@ use super::pool::Pool;
 use super::portable;
 use super::q4::{Q4_0, Q4_1, Q4K};
 use super::q8::{Q6K, Q8_0, q8_0_from_q5_0};
-use super::spent::{Work, timed};
+use super::spent;
 use candle_core::quantized::{GgmlDType, QTensor};
 use candle_core::{CpuStorage, CustomOp1, Device, Layout, Result, Shape, Tensor, bail};
 use std::borrow::Cow;
@@ -170,7 +170,10 @@ impl Linear {
     /// Where `x` is not so.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         match &self.0 {
-            Kind::Kernel(op) => timed(Work::Matmul, || x.apply_op1_no_bwd(op.as_ref())),
+            Kind::Kernel(op) => {
+                let operations = 2 * x.elem_count() * op.out_features;
+                spent::matmul(op.size_in_bytes(), operations, || x.apply_op1_no_bwd(op.as_ref()))
+            }
             Kind::Portable(layer) => layer.forward(x),
         }
     }

@@ -60,5 +60,5 @@ pub use norm::{add_rms_norm, rms_norm};
 pub use paged_kv::PagedKv;
 pub use pool::Pool;
 pub use rope::{RopeLayout, Rotation};
-pub use spent::{Work, seconds_spent};
+pub use spent::Spent;
 pub use stats::{LogitStats, rank_of, row_stats};
