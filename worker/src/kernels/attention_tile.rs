@@ -2,7 +2,7 @@
 
 use super::kv::{KeysValues, KvElement, STRIP};
 use super::output::Output;
-use super::simd::{CACHE_LINE, Kernel, LANES, Simd};
+use super::simd::{Kernel, LANES, Simd};
 use std::ops::Range;
 
 /// Query vectors (row and head) that share one pass over keys and values: with two vectors each, 12 accumulators.
@@ -43,16 +43,18 @@ impl<T> Cache<'_, T> {
         block * self.block_len + self.head_start + position % self.block_size * self.head_dim
     }
 
-    /// Asks for keys or values of the strip from a position on, if there is one before `end`. The blocks of a sequence lie apart,
-    /// so the processor does not foresee where the next one is.
+    /// The part of `data` for the strip from a position on.
     #[inline(always)]
-    fn prefetch<S: Simd>(&self, s: S, data: &[T], position: usize, end: usize) {
-        if position < end {
-            let strip = &data[self.strip(position)..][..STRIP * self.head_dim];
-            for line in (0..strip.len()).step_by(CACHE_LINE / size_of::<T>()) {
-                s.prefetch(&strip[line]);
-            }
-        }
+    fn strip_of<'d>(&self, data: &'d [T], position: usize) -> &'d [T] {
+        &data[self.strip(position)..][..STRIP * self.head_dim]
+    }
+
+    /// The strip to ask for while the one at `position` is used. The blocks of a sequence lie apart, so the processor does not
+    /// foresee where the next one is.
+    #[inline(always)]
+    fn strip_ahead<'d>(&self, data: &'d [T], position: usize, end: usize) -> &'d [T] {
+        let ahead = position + AHEAD;
+        self.strip_of(data, if ahead < end { ahead } else { position })
     }
 }
 
@@ -93,10 +95,6 @@ impl<T: KvElement> Tile<'_, T> {
         let stride = (longest - first).next_multiple_of(STRIP);
         scratch.clear();
         scratch.resize(N * (stride + 2 * head_dim), 0.0);
-        for position in (first..first + AHEAD).step_by(STRIP) {
-            cache.prefetch(s, &cache.data.keys, position, longest);
-            cache.prefetch(s, &cache.data.values, position, longest);
-        }
         let (scores, rest) = scratch.split_at_mut(N * stride);
         let (sums, q) = rest.split_at_mut(N * head_dim);
 
@@ -107,8 +105,8 @@ impl<T: KvElement> Tile<'_, T> {
             }
         }
         for position in (first..longest).step_by(STRIP) {
-            cache.prefetch(s, &cache.data.keys, position + AHEAD, longest);
-            let strip = score_strip(s, &cache, position, q);
+            let keys = cache.strip_of(&cache.data.keys, position);
+            let strip = score_strip(s, keys, cache.strip_ahead(&cache.data.keys, position, longest), q);
             for (n, [low, high]) in strip.iter().enumerate() {
                 let at = scores[n * stride + position - first..][..STRIP].as_chunks_mut::<LANES>().0;
                 s.store(*low, &mut at[0]);
@@ -125,19 +123,19 @@ impl<T: KvElement> Tile<'_, T> {
         let shortest = queries.iter().map(|query| query.positions).min().unwrap_or(0);
         let scores = scores.as_chunks::<STRIP>().0;
         for (strip, position) in (first..longest).step_by(STRIP).enumerate() {
-            cache.prefetch(s, &cache.data.values, position + AHEAD, longest);
-            let values = &cache.data.values[cache.strip(position)..][..STRIP * head_dim];
+            let values = cache.strip_of(&cache.data.values, position);
+            let ahead = cache.strip_ahead(&cache.data.values, position, longest);
             if position + STRIP <= shortest || shortest == longest {
                 let mut weights = [&scores[strip]; N];
                 for n in 1..N {
                     weights[n] = &scores[n * stride / STRIP + strip];
                 }
-                add_strip::<S, T, N>(s, values, weights, longest - position, sums);
+                add_strip::<S, T, N>(s, [values, ahead], weights, longest - position, sums);
             } else {
                 // A weight of zero is not left out by multiplying: the value may be of a later chunk, even not finite.
                 for (n, sums) in sums.chunks_exact_mut(head_dim).enumerate() {
                     let seen = queries[n].positions.saturating_sub(position).min(STRIP);
-                    add_strip::<S, T, 1>(s, values, [&scores[n * stride / STRIP + strip]], seen, sums);
+                    add_strip::<S, T, 1>(s, [values, ahead], [&scores[n * stride / STRIP + strip]], seen, sums);
                 }
             }
         }
@@ -151,19 +149,19 @@ impl<T: KvElement> Tile<'_, T> {
     }
 }
 
-/// `q·k` for the positions of a strip; `q` is stored dimension by dimension.
+/// `q·k` for the positions of a strip, asking for `ahead` meanwhile; `q` is stored dimension by dimension.
 #[inline(always)]
 fn score_strip<S: Simd, T: KvElement, const N: usize>(
     s: S,
-    cache: &Cache<'_, T>,
-    position: usize,
+    keys: &[T],
+    ahead: &[T],
     q: &[[f32; N]],
 ) -> [[S::F32; 2]; N] {
-    let keys = &cache.data.keys[cache.strip(position)..][..STRIP * q.len()];
-    let keys = &keys.as_chunks::<STRIP>().0[..q.len()];
     let mut sums = [[s.splat(0.0); 2]; N];
-    for (dim, q) in q.iter().enumerate() {
-        let keys = keys[dim].as_chunks::<LANES>().0;
+    let (keys, ahead) = (keys.as_chunks::<STRIP>().0, ahead.as_chunks::<STRIP>().0);
+    for ((q, keys), ahead) in q.iter().zip(keys).zip(ahead) {
+        s.prefetch(ahead);
+        let keys = keys.as_chunks::<LANES>().0;
         let (low, high) = (T::load(s, &keys[0]), T::load(s, &keys[1]));
         for n in 0..N {
             let q = s.splat(q[n]);
@@ -195,11 +193,11 @@ fn exponentiate<S: Simd>(s: S, scores: &mut [f32], seen: Range<usize>, scale: f3
     s.sum(mass)
 }
 
-/// Adds weight times value, for the first `count` positions of a strip, to the `N` rows of `sums`.
+/// Adds weight times value, for the first `count` positions of a strip, to the `N` rows of `sums`; asks for another strip meanwhile.
 #[inline(always)]
 fn add_strip<S: Simd, T: KvElement, const N: usize>(
     s: S,
-    values: &[T],
+    [values, ahead]: [&[T]; 2],
     weights: [&[f32; STRIP]; N],
     count: usize,
     sums: &mut [f32],
@@ -207,10 +205,10 @@ fn add_strip<S: Simd, T: KvElement, const N: usize>(
     let head_dim = values.len() / STRIP;
     let paired = head_dim - head_dim % STRIP;
     for dim in (0..paired).step_by(STRIP) {
-        add_columns::<S, T, N, 2>(s, values, dim, weights, count, sums);
+        add_columns::<S, T, N, 2>(s, [values, ahead], dim, weights, count, sums);
     }
     if paired < head_dim {
-        add_columns::<S, T, N, 1>(s, values, paired, weights, count, sums);
+        add_columns::<S, T, N, 1>(s, [values, ahead], paired, weights, count, sums);
     }
 }
 
@@ -218,7 +216,7 @@ fn add_strip<S: Simd, T: KvElement, const N: usize>(
 #[inline(always)]
 fn add_columns<S: Simd, T: KvElement, const N: usize, const W: usize>(
     s: S,
-    values: &[T],
+    [values, ahead]: [&[T]; 2],
     dim: usize,
     weights: [&[f32; STRIP]; N],
     count: usize,
@@ -233,7 +231,9 @@ fn add_columns<S: Simd, T: KvElement, const N: usize, const W: usize>(
         }
     }
     for position in 0..count.min(STRIP) {
-        let parts = values[position * head_dim + dim..][..W * LANES].as_chunks::<LANES>().0;
+        let at = position * head_dim + dim;
+        s.prefetch(&ahead[at]);
+        let parts = values[at..][..W * LANES].as_chunks::<LANES>().0;
         let mut value = [s.splat(0.0); W];
         for part in 0..W {
             value[part] = T::load(s, &parts[part]);

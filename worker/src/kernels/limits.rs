@@ -10,15 +10,16 @@ use std::time::{Duration, Instant};
 pub struct Limits {
     /// Reading memory that no cache holds.
     pub memory_bytes_per_s: f64,
-    /// Multiplying bytes and adding them up, with all operands in registers; a multiplication and an addition are two.
+    /// Multiplying bytes and adding them up, with all operands in registers or the first cache; a multiplication and an addition
+    /// are two.
     pub byte_operations_per_s: f64,
 }
 
 /// More than the caches of a processor hold.
 const MEMORY: usize = 512 << 20;
 const READS: usize = 4;
-/// Products of one call of [`Products`], in rounds of 8 sums.
-const ROUNDS: usize = 100_000;
+/// Passes of one call of [`Products`] over its activations.
+const ROUNDS: usize = 10_000;
 const SUMS: usize = 8;
 const CALLS: Duration = Duration::from_millis(300);
 
@@ -34,17 +35,18 @@ impl Limits {
                 black_box(dispatch(Sum(memory[part])));
             });
         });
+        let activations = black_box([[1; 4]; 64]);
         let start = Instant::now();
         let mut fastest = f64::INFINITY;
         while start.elapsed() < CALLS {
             fastest = fastest.min(best(1, || {
                 pool.run(pool.threads(), &|_| {
-                    black_box(dispatch_products(Products));
+                    black_box(dispatch_products(Products(&activations)));
                 })
             }));
         }
         // Each product of a sum is 32 bytes times 32 bytes.
-        let operations = (2 * 32 * SUMS * ROUNDS * pool.threads()) as f64;
+        let operations = (2 * 32 * activations.len() * ROUNDS * pool.threads()) as f64;
         Self { memory_bytes_per_s: MEMORY as f64 / read, byte_operations_per_s: operations / fastest }
     }
 }
@@ -75,23 +77,25 @@ impl Kernel for Sum<'_> {
     }
 }
 
-struct Products;
+/// Activations differ from product to product, or the compiler would multiply once.
+struct Products<'a>(&'a [[i8; 4]; 64]);
 
-impl Kernel for Products {
+impl Kernel for Products<'_> {
     type Output = [f32; LANES];
     #[inline(always)]
     fn run<S: Simd>(self, s: S) -> [f32; LANES] {
         let [weights, _] = s.nibbles(&black_box([1; 32]));
-        let x = black_box([1; 4]);
         let mut sums = [s.no_byte_sums(); SUMS];
         for _ in 0..ROUNDS {
-            for n in 0..SUMS {
-                sums[n] = s.add_byte_products(sums[n], weights, &x);
+            for x in self.0.as_chunks::<SUMS>().0 {
+                for n in 0..SUMS {
+                    sums[n] = s.add_byte_products(sums[n], weights, &x[n]);
+                }
             }
         }
         let mut total = s.splat(0.0);
-        for n in 0..SUMS {
-            total = s.add(total, s.byte_sums(sums[n]));
+        for sum in sums {
+            total = s.add(total, s.byte_sums(sum));
         }
         s.lanes(total)
     }
@@ -106,6 +110,6 @@ mod tests {
         let numbers: Vec<f32> = (0..64).map(|x| x as f32).collect();
         assert_eq!(dispatch(Sum(&numbers)), 63.0 * 32.0);
         // Sums of 16 bits wrap on vector hardware, so only that there is a number for each lane can be told.
-        assert!(dispatch_products(Products).iter().all(|sum| sum.is_finite()));
+        assert!(dispatch_products(Products(&[[1; 4]; 64])).iter().all(|sum| sum.is_finite()));
     }
 }
