@@ -24,9 +24,8 @@ use crate::tracker::RequestKey;
 
 /// Most entries of each kind in one message.
 const MOST_ENTRIES: usize = 4_096;
-/// An acknowledgement waits this long for estimates to travel with: longer than most engines need for a step, so that they cost
-/// one message a step and not two.
-const ACKNOWLEDGE_WITHIN: Duration = Duration::from_millis(50);
+/// An acknowledgement waits this long for estimates to travel with.
+const ACKNOWLEDGE_WITHIN: Duration = Duration::from_millis(5);
 /// Responses ready for the connection.
 const READY_RESPONSES: usize = 64;
 

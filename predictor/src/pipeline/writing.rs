@@ -14,9 +14,6 @@ use crate::store::record::Lines;
 
 /// Most messages written at once.
 const MOST_AT_ONCE: usize = 256;
-/// How long the first message waits for others to be written with: a write and the wake-ups around it cost more than the lines
-/// of one step. Estimates do not wait for it, only acknowledgements do.
-const GATHER: Duration = Duration::from_millis(50);
 /// How long a log that has failed is left alone.
 const RETRY: Duration = Duration::from_secs(10);
 /// How long the thread sleeps when there is nothing to write.
@@ -58,18 +55,13 @@ pub(super) fn run(log: Option<EventLog>, jobs: &Receiver<Job>, state: &watch::Se
     let mut writing = Writing { log, state, retry_at: Instant::now(), metrics };
     let mut lines = vec![];
     let mut receipts = vec![];
-    let mut more_at_hand = false;
     loop {
         match jobs.recv_timeout(IDLE) {
             Ok(first) => {
-                if !more_at_hand {
-                    std::thread::sleep(GATHER);
-                }
                 for job in std::iter::once(first).chain(jobs.try_iter()).take(MOST_AT_ONCE) {
                     lines.push(job.lines);
                     receipts.extend(job.receipt);
                 }
-                more_at_hand = lines.len() == MOST_AT_ONCE;
                 let logged = writing.append(&lines);
                 lines.clear();
                 for Receipt { progress, acknowledged, weight } in receipts.drain(..) {
