@@ -9,7 +9,7 @@ use std::time::Instant;
 use eoscast_proto::domain::{EngineLoad, FinishReason, RequestEnded, RequestId};
 use eoscast_proto::status::ServiceError;
 use eoscast_sched::{
-    Policy, PrefixHasher, Request, RequestKey, Scheduler, SchedulerConfig, StepOutcome, StepPlan, Work, WorkDone,
+    Policy, PrefixHasher, Request, RequestKey, Scheduler, SchedulerConfig, StepOutcome, StepPlan, WorkDone,
 };
 use tokio::sync::mpsc;
 use tracing::{error, info};
@@ -300,39 +300,35 @@ impl Engine {
         let now = Instant::now();
         let outlooks = self.outlooks(plan);
         let mut rows = self.logits.chunks_exact(self.runner.spec().vocab_size);
+        let mut drawn = Drawn::default();
         let mut drawing = Vec::new();
-        for (work, outlook) in plan.work.iter().zip(outlooks).filter(|(work, _)| work.samples) {
-            if let (Some(row), Some(sequence)) = (rows.next(), self.sequences.remove(&work.key)) {
-                drawing.push((work.key, sequence.last_token, Mutex::new((sequence, row, Some(outlook)))));
+        for (work, outlook) in plan.work.iter().zip(outlooks) {
+            let row = if work.samples { rows.next() } else { None };
+            match row.and_then(|row| Some((self.sequences.remove(&work.key)?, row, outlook))) {
+                Some(draw) => drawing.push((work.key, Mutex::new(draw))),
+                None => drawn.outcome.work.push(WorkDone { key: work.key, appended: 0, finished: false }),
             }
         }
         let vocabulary = &*self.vocabulary;
         let advanced = Pool::global().map(drawing.len(), |index| {
-            let mut drawing = drawing[index].2.lock().unwrap_or_else(PoisonError::into_inner);
-            let (sequence, row, outlook) = &mut *drawing;
-            let outlook = outlook.take().unwrap_or_default();
-            SCRATCH.with_borrow_mut(|scratch| sequence.advance(row, scratch, vocabulary, outlook, now))
+            let mut draw = drawing[index].1.lock().unwrap_or_else(PoisonError::into_inner);
+            let (sequence, row, outlook) = &mut *draw;
+            let since_last = sequence.last_token.map(|last| now - last);
+            let outlook = std::mem::take(outlook);
+            let advanced = SCRATCH.with_borrow_mut(|scratch| sequence.advance(row, scratch, vocabulary, outlook, now));
+            (since_last, advanced)
         });
-        let mut drawn = Drawn::default();
-        let mut finished = HashMap::new();
-        for ((key, last_token, drawing), advanced) in drawing.into_iter().zip(advanced) {
-            self.sequences.insert(key, drawing.into_inner().unwrap_or_else(PoisonError::into_inner).0);
+        for ((key, draw), (since_last, advanced)) in drawing.into_iter().zip(advanced) {
+            self.sequences.insert(key, draw.into_inner().unwrap_or_else(PoisonError::into_inner).0);
             let Some((event, ending)) = advanced else {
                 drawn.broken.push(key);
                 continue;
             };
-            self.metrics.on_token(last_token.map(|last| now - last));
+            self.metrics.on_token(since_last);
             self.report.events.push(event);
-            finished.insert(key, ending.is_some());
+            drawn.outcome.work.push(WorkDone { key, appended: 1, finished: ending.is_some() });
             drawn.endings.extend(ending.map(|ending| (key, ending)));
         }
-        let done = |work: &Work| WorkDone {
-            key: work.key,
-            appended: u32::from(finished.contains_key(&work.key)),
-            finished: finished.get(&work.key).copied().unwrap_or(false),
-        };
-        let broken = |key| drawn.broken.contains(key);
-        drawn.outcome.work = plan.work.iter().filter(|work| !broken(&work.key)).map(done).collect();
         drawn
     }
 

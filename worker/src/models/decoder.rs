@@ -8,7 +8,7 @@ use super::config::Config;
 use super::error::FileError;
 use super::feed_forward::FeedForward;
 use super::{CausalLm, KvShape, Rows};
-use crate::kernels::{Linear, PagedKv, Rotation, add_rms_norm, rms_norm};
+use crate::kernels::{Activation, Linear, PagedKv, Rotation, add_rms_norm, rms_norm};
 
 /// A decoder-only model with its weights.
 pub(super) struct Decoder {
@@ -33,6 +33,23 @@ pub(super) struct Block {
     pub(super) feed_forward_norm: Tensor,
     pub(super) feed_forward: FeedForward,
     pub(super) post_norms: Option<PostNorms>,
+}
+
+impl Block {
+    /// A layer with no norms but those before its branches, and a SiLU gate.
+    pub(super) fn pre_norm(
+        layer: &mut LayerLoader<'_>,
+        config: &Config,
+        attention: Attention,
+    ) -> std::result::Result<Self, FileError> {
+        Ok(Self {
+            attention_norm: layer.norm("attn_norm", config.hidden)?,
+            attention,
+            feed_forward_norm: layer.norm("ffn_norm", config.hidden)?,
+            feed_forward: FeedForward::load(layer, config, Activation::Silu)?,
+            post_norms: None,
+        })
+    }
 }
 
 /// Norms of what the branches give, before it is added.

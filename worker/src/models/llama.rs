@@ -10,8 +10,7 @@ use super::checkpoint::{Checkpoint, Loader};
 use super::config::Config;
 use super::decoder::{Block, Decoder};
 use super::error::FileError;
-use super::feed_forward::FeedForward;
-use crate::kernels::{Activation, RopeLayout};
+use crate::kernels::RopeLayout;
 
 pub(super) fn load(loader: &mut Loader<'_>) -> Result<Decoder, FileError> {
     let config = Config::read(loader.checkpoint)?;
@@ -35,12 +34,6 @@ pub(super) fn load(loader: &mut Loader<'_>) -> Result<Decoder, FileError> {
     Decoder::load(loader, &config, vec![frequencies], |_, layer| {
         let mut attention = Attention::load(layer, &config)?;
         attention.rope_layout = rope_layout;
-        Ok(Block {
-            attention_norm: layer.norm("attn_norm", config.hidden)?,
-            attention,
-            feed_forward_norm: layer.norm("ffn_norm", config.hidden)?,
-            feed_forward: FeedForward::load(layer, &config, Activation::Silu)?,
-            post_norms: None,
-        })
+        Block::pre_norm(layer, &config, attention)
     })
 }

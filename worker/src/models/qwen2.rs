@@ -7,8 +7,6 @@ use super::checkpoint::{Checkpoint, Loader};
 use super::config::Config;
 use super::decoder::{Block, Decoder};
 use super::error::FileError;
-use super::feed_forward::FeedForward;
-use crate::kernels::Activation;
 
 pub(super) fn load(loader: &mut Loader<'_>) -> Result<Decoder, FileError> {
     let config = Config::read(loader.checkpoint)?;
@@ -16,12 +14,7 @@ pub(super) fn load(loader: &mut Loader<'_>) -> Result<Decoder, FileError> {
         folder.config.check_activation(&["silu"])?;
     }
     Decoder::load(loader, &config, vec![config.inverse_frequencies()], |_, layer| {
-        Ok(Block {
-            attention_norm: layer.norm("attn_norm", config.hidden)?,
-            attention: Attention::load(layer, &config)?.with_bias(layer, &config)?,
-            feed_forward_norm: layer.norm("ffn_norm", config.hidden)?,
-            feed_forward: FeedForward::load(layer, &config, Activation::Silu)?,
-            post_norms: None,
-        })
+        let attention = Attention::load(layer, &config)?.with_bias(layer, &config)?;
+        Block::pre_norm(layer, &config, attention)
     })
 }
