@@ -3,7 +3,9 @@
 //! Memory is constant per request and a step costs one scan of 64 values. Windows are summed anew at each step rather than
 //! kept as running sums, so that nothing drifts and a replay gives the same bits.
 
-use eoscast_proto::domain::StepSignals;
+use eoscast_log::record::Arrival;
+use eoscast_log::running::Running;
+use eoscast_proto::domain::StepEvent;
 
 /// Changes whenever the meaning, number or order of the features does.
 pub const FEATURE_VERSION: u32 = 1;
@@ -56,19 +58,6 @@ pub const FEATURE_NAMES: [&str; 36] = [
 const SIGNALS: usize = 3;
 const PER_SIGNAL: usize = 10;
 
-/// What is known of a request before its first token.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Arrival {
-    /// Tokens of the prompt.
-    pub prompt_length: u32,
-    /// Most tokens the reply may have.
-    pub max_tokens: u32,
-    /// Sampling temperature, 0 is greedy.
-    pub temperature: f32,
-    /// The reply cannot end by itself.
-    pub ignore_eos: bool,
-}
-
 /// The features of one request after one step. Before the first step those of the signals are 0.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FeatureRow {
@@ -96,27 +85,6 @@ impl FeatureRow {
     /// Mean, maximum and standard deviation of the EOS probability over the reply.
     pub fn eos_prob_summary(&self) -> [f32; 3] {
         [self.values[1], self.values[2], self.values[3]]
-    }
-}
-
-/// Mean and spread of a whole series, by Welford's recurrence (Technometrics 4, 1962).
-#[derive(Debug, Clone, Copy, Default)]
-struct Running {
-    mean: f64,
-    squares: f64,
-    max: f32,
-}
-
-impl Running {
-    fn push(&mut self, value: f32, count: u32) {
-        let delta = f64::from(value) - self.mean;
-        self.mean += delta / f64::from(count);
-        self.squares += delta * (f64::from(value) - self.mean);
-        self.max = if count == 1 { value } else { self.max.max(value) };
-    }
-
-    fn summary(&self, count: u32) -> [f32; 3] {
-        [self.mean as f32, self.max, (self.squares / f64::from(count)).sqrt() as f32]
     }
 }
 
@@ -155,10 +123,11 @@ impl FeatureState {
         self.step
     }
 
-    /// Folds in the signals of `step` and gives the features after it.
-    pub fn observe(&mut self, step: u32, signals: &StepSignals) -> FeatureRow {
+    /// Folds in a step and gives the features after it.
+    pub fn observe(&mut self, event: &StepEvent) -> FeatureRow {
+        let StepEvent { step, ref signals, .. } = *event;
         let values = [signals.eos_probability(), signals.eos_logprob, signals.entropy];
-        if self.observed == 0 || values[0] >= self.running[0].max {
+        if self.observed == 0 || values[0] >= self.running[0].max() {
             self.step_of_max = step;
         }
         let at = self.observed as usize % LONG;
@@ -232,20 +201,32 @@ impl FeatureState {
 
 #[cfg(test)]
 mod tests {
+    use eoscast_proto::domain::StepSignals;
     use proptest::prelude::*;
 
     use super::*;
 
-    const ARRIVAL: Arrival = Arrival { prompt_length: 12, max_tokens: 300, temperature: 0.7, ignore_eos: false };
+    const ARRIVAL: Arrival =
+        Arrival { prompt_length: 12, max_tokens: 300, temperature: 0.7, ignore_eos: false, prompt: None };
 
-    fn signals(eos_logprob: f32, entropy: f32) -> StepSignals {
-        StepSignals {
-            eos_logprob,
-            eos_logprob_sampled: eos_logprob,
-            token_logprob: -1.0,
-            entropy,
-            top_logprob: -0.5,
-            eos_rank: 9,
+    fn event(step: u32, eos_logprob: f32, entropy: f32) -> StepEvent {
+        StepEvent {
+            request_id: "r".to_owned().try_into().unwrap(),
+            step,
+            token_id: 7,
+            signals: StepSignals {
+                eos_logprob,
+                eos_logprob_sampled: eos_logprob,
+                token_logprob: -1.0,
+                entropy,
+                top_logprob: -0.5,
+                eos_rank: 9,
+                sentence_end_logprob: None,
+                newline_logprob: None,
+            },
+            finish_reason: None,
+            eos_bias: 0.0,
+            sketch: [].into(),
         }
     }
 
@@ -280,7 +261,7 @@ mod tests {
     fn extreme_signals_give_finite_features() {
         let mut state = FeatureState::new(ARRIVAL, 0);
         for step in 1..200 {
-            let row = state.observe(step, &signals(if step % 2 == 0 { f32::MIN } else { -0.0 }, f32::MAX));
+            let row = state.observe(&event(step, if step % 2 == 0 { f32::MIN } else { -0.0 }, f32::MAX));
             assert!(row.values.iter().all(|v| v.is_finite()), "step {step}: {:?}", row.values);
         }
     }
@@ -288,8 +269,8 @@ mod tests {
     #[test]
     fn a_gap_in_the_steps_does_not_lose_the_age_of_the_maximum() {
         let mut state = FeatureState::new(ARRIVAL, 0);
-        state.observe(1, &signals(-0.1, 1.0));
-        let row = state.observe(9, &signals(-3.0, 1.0));
+        state.observe(&event(1, -0.1, 1.0));
+        let row = state.observe(&event(9, -3.0, 1.0));
         assert_eq!(feature(&row, "steps_since_eos_prob_max"), 8.0);
     }
 
@@ -300,7 +281,7 @@ mod tests {
             let mut state = FeatureState::new(ARRIVAL, 0);
             let (mut logprobs, mut entropies) = (vec![], vec![]);
             for (i, (eos_logprob, entropy)) in events.into_iter().enumerate() {
-                let row = state.observe(i as u32 + 1, &signals(eos_logprob, entropy));
+                let row = state.observe(&event(i as u32 + 1, eos_logprob, entropy));
                 logprobs.push(eos_logprob);
                 entropies.push(entropy);
                 let probs: Vec<f32> = logprobs.iter().map(|l| l.exp()).collect();

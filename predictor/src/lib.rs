@@ -7,9 +7,9 @@
 //! - [`features`]: what models see of a request; one definition, online and offline
 //! - [`distribution`]: a length as a survival function; quantiles, mean, conditioning
 //! - [`models`]: the forecasters, and the outcomes they learn from
-//! - [`forecast`]: what a model says of one request, as it travels and is logged
+//! - [`forecast`]: what a model says of one request
 //! - [`tracker`]: live requests; messages in, estimates and log lines out; pure
-//! - [`store`]: the event log: lines, segments, rotation, recovery
+//! - [`recovery`]: what the event log (crate `eoscast-log`) says of the time before a restart
 //! - [`replay`]: makes every estimate of a log again and compares
 //! - [`pipeline`]: the two threads, and the bounded way to them
 //! - [`rpc`]: the gRPC service; the only place with generated types
@@ -24,9 +24,8 @@ pub mod forecast;
 pub mod metrics;
 pub mod models;
 pub mod pipeline;
+pub mod recovery;
 pub mod replay;
 pub mod rpc;
 pub mod server;
-pub mod steering;
-pub mod store;
 pub mod tracker;

@@ -17,8 +17,8 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use crate::pipeline::LogState;
-use crate::store::record::Lines;
 use crate::tracker::Tally;
+use eoscast_log::record::Lines;
 
 /// Why a request ended.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]

@@ -8,11 +8,12 @@ use eoscast_proto::domain::{RequestId, WorkerId};
 use serde::Serialize;
 
 use crate::features::{FeatureRow, FeatureState};
-use crate::forecast::Forecast;
-use crate::models::{Artifact, History, LONGEST_WINDOW, LengthModel, ModelKind, ModelVersion, Outcome, Prior};
-use crate::store::location::{Location, Series};
-use crate::store::reader::{Damages, LineReader};
-use crate::store::record::{RequestLine, StartLine, StepLine};
+use crate::forecast::forecast;
+use crate::models::{Artifact, History, LONGEST_WINDOW, LengthModel, ModelKind, ModelVersion, Prior};
+use eoscast_log::forecast::Forecast;
+use eoscast_log::location::{Location, Series};
+use eoscast_log::reader::{Damages, LineReader};
+use eoscast_log::record::{Arrival, Outcome, RequestLine, StartLine, StepLine};
 
 /// Differences and damaged lines that are told one by one.
 const TOLD: usize = 10;
@@ -95,9 +96,13 @@ fn history(outcomes: &HashMap<u64, Outcome>, seen: u64) -> Result<History, &'sta
     Ok(history)
 }
 
+type Key = (WorkerId, u64, RequestId);
+
 struct Replay {
     models: ModelsInTime,
-    states: HashMap<(WorkerId, u64, RequestId), FeatureState>,
+    /// Of every request that used the name, oldest first: when, and what was known.
+    arrivals: HashMap<Key, Vec<(f64, Arrival)>>,
+    states: HashMap<Key, FeatureState>,
     report: Report,
     damages: Damages,
 }
@@ -112,6 +117,7 @@ pub fn replay(path: &Path, artifact: Option<Artifact>, mut progress: impl FnMut(
     ensure!(!steps.is_empty(), "{}: has no event log; give the folder or the file that serve writes", path.display());
     let mut replay = Replay {
         models: ModelsInTime { artifact, outcomes: HashMap::new(), models: HashMap::new() },
+        arrivals: HashMap::new(),
         states: HashMap::new(),
         report: Report::default(),
         damages: Damages::default(),
@@ -175,8 +181,12 @@ impl Replay {
     }
 
     fn start(&mut self, place: &Place<'_>, line: &StartLine) {
-        let row = FeatureState::new(line.arrival(), line.output_length).row();
-        self.compare(place, &line.request_id, &line.estimate, Ok(&row));
+        let key = (line.worker_id.clone(), line.epoch, line.request_id.clone());
+        self.arrivals.entry(key).or_default().push((line.timestamp, line.arrival()));
+        if let Some(logged) = &line.estimate {
+            let row = FeatureState::new(line.arrival(), line.output_length).row();
+            self.compare(place, &line.request_id, logged, Ok(&row));
+        }
     }
 
     /// The estimate on arrival stands once more beside the outcome.
@@ -188,8 +198,8 @@ impl Replay {
     }
 
     fn step(&mut self, place: &Place<'_>, line: &StepLine) {
-        let Some(signals) = line.signals() else {
-            self.damages.push(crate::store::reader::Damage {
+        let Some(event) = line.event() else {
+            self.damages.push(eoscast_log::reader::Damage {
                 path: place.path.to_owned(),
                 line: place.line,
                 reason: "has impossible signals".to_owned(),
@@ -198,10 +208,12 @@ impl Replay {
         };
         let key = (line.worker_id.clone(), line.epoch, line.request_id.clone());
         if line.observed == 1 {
-            self.states.insert(key.clone(), FeatureState::new(line.arrival(), line.step));
+            let known = self.arrivals.get(&key).into_iter().flatten().rfind(|(at, _)| *at <= line.timestamp);
+            let arrival = known.map_or_else(|| line.arrival(), |(_, arrival)| *arrival);
+            self.states.insert(key.clone(), FeatureState::new(arrival, line.step));
         }
         let state = self.states.get_mut(&key).filter(|state| state.observed() + 1 == line.observed);
-        let row = state.map(|state| state.observe(line.step, &signals)).ok_or(NO_STEPS);
+        let row = state.map(|state| state.observe(&event)).ok_or(NO_STEPS);
         if line.is_finished || row.is_err() {
             self.states.remove(&key);
         }
@@ -218,7 +230,7 @@ impl Replay {
         row: Result<&FeatureRow, &'static str>,
     ) {
         self.report.estimates += 1;
-        let replayed = row.and_then(|row| Ok((row.step, Forecast::new(self.models.find(logged)?, row))));
+        let replayed = row.and_then(|row| Ok((row.step, forecast(self.models.find(logged)?, row))));
         match replayed {
             Err(reason) => *self.report.not_recomputable.entry(reason).or_default() += 1,
             Ok((_, replayed)) if replayed.same_bits(logged) => self.report.identical += 1,

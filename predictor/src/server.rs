@@ -15,10 +15,10 @@ use tonic_health::server::HealthReporter;
 use crate::metrics::{self, Metrics};
 use crate::models::{Artifact, ModelKind};
 use crate::pipeline::{LogState, Pipeline};
+use crate::recovery::{Recovered, recover};
 use crate::rpc::{Rpc, SERVICE_NAME};
-use crate::store::recovery::{Recovered, recover};
-use crate::store::{EventLog, LogConfig};
 use crate::tracker::Tracker;
+use eoscast_log::{EventLog, LogConfig};
 
 /// The event log in health checks: NOT_SERVING while the disk refuses it, though the service itself goes on. SERVING where
 /// logging is switched off, as nothing is broken then.

@@ -24,6 +24,7 @@ fn batch() -> StepBatch {
             output_length: 0,
             ignore_eos: true,
             target_tokens: Some(96),
+            prompt: Some("Why is the sky blue?".into()),
         }],
         events: vec![StepEvent {
             request_id: "r-1".to_owned().try_into().unwrap(),
@@ -36,9 +37,12 @@ fn batch() -> StepBatch {
                 entropy: 1.75,
                 top_logprob: -0.25,
                 eos_rank: 900,
+                sentence_end_logprob: Some(-1.25),
+                newline_logprob: None,
             },
             finish_reason: Some(FinishReason::Length),
             eos_bias: 2.5,
+            sketch: [0.5, -2.0].into(),
         }],
         ended: vec![RequestEnded {
             request_id: "r-0".to_owned().try_into().unwrap(),
@@ -94,7 +98,7 @@ fn the_wire_form_of_a_step_event_does_not_change() {
     let hex: String = wire.iter().map(|byte| format!("{byte:02x}")).collect();
     assert_eq!(
         hex,
-        "0a03722d31100318f80325 00008ac1 2d000080ff 35000000bf 3d0000e03f 45000080be 488407 5002 5d00002040"
+        "0a03722d31100318f80325 00008ac1 2d000080ff 35000000bf 3d0000e03f 45000080be 488407 5002 5d00002040 650000a0bf 72080000003f 000000c0"
             .replace(' ', "")
     );
 }
@@ -116,6 +120,7 @@ fn each_wrong_field_of_a_step_batch_is_refused_by_name() {
         ("started[0].prompt_length", |m| m.started[0].prompt_length = 0),
         ("started[0].max_tokens", |m| m.started[0].max_tokens = 0),
         ("started[0].temperature", |m| m.started[0].temperature = f32::NAN),
+        ("started[0].prompt", |m| m.started[0].prompt = "ü".repeat(16_385)),
         ("started[0].task", |m| m.started[0].task = "x".repeat(65)),
         ("events[0].request_id", |m| m.events[0].request_id.clear()),
         ("events[0].step", |m| m.events[0].step = 0),
@@ -129,6 +134,10 @@ fn each_wrong_field_of_a_step_batch_is_refused_by_name() {
         ("events[0].finish_reason", |m| m.events[0].finish_reason = 99),
         ("events[0].eos_bias", |m| m.events[0].eos_bias = -1.0),
         ("events[0].eos_bias", |m| m.events[0].eos_bias = f32::NAN),
+        ("events[0].sentence_end_logprob", |m| m.events[0].sentence_end_logprob = Some(0.5)),
+        ("events[0].newline_logprob", |m| m.events[0].newline_logprob = Some(f32::NEG_INFINITY)),
+        ("events[0].sketch", |m| m.events[0].sketch[1] = f32::NAN),
+        ("events[0].sketch", |m| m.events[0].sketch = vec![0.0; 65]),
         ("ended[0].request_id", |m| m.ended[0].request_id.clear()),
         ("ended[0].finish_reason", |m| m.ended[0].finish_reason = 0),
     ];

@@ -15,9 +15,9 @@ use tracing_subscriber::EnvFilter;
 
 use crate::models::ModelKind;
 use crate::server::{Config, run};
-use crate::store::location::Location;
-use crate::store::segment::Rotation;
-use crate::store::{Fsync, LogConfig};
+use eoscast_log::location::Location;
+use eoscast_log::segment::Rotation;
+use eoscast_log::{Fsync, LogConfig};
 
 /// Serve forecasts to workers and log their steps.
 #[derive(Debug, Args)]

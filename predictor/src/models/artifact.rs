@@ -6,7 +6,9 @@ use anyhow::{Context, ensure};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
-use super::{LONGEST_WINDOW, Outcome};
+use eoscast_log::record::Outcome;
+
+use super::LONGEST_WINDOW;
 use crate::features::FEATURE_VERSION;
 
 const FORMAT: &str = "eoscast-artifact/1";

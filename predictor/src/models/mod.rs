@@ -11,20 +11,13 @@ pub use threshold::Threshold;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use eoscast_log::record::Outcome;
+
 use crate::distribution::LengthDistribution;
 use crate::features::FeatureRow;
 
 /// Most outcomes that any model looks back on.
 pub const LONGEST_WINDOW: usize = 10_000;
-
-/// How long one finished reply was.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Outcome {
-    /// Tokens generated.
-    pub length: u32,
-    /// The natural length is only known to be larger.
-    pub censored: bool,
-}
 
 /// The outcomes so far: how many there were, and the last of them.
 #[derive(Debug, Clone, Default)]

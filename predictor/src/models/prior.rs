@@ -6,9 +6,10 @@ use std::sync::Arc;
 
 use eoscast_proto::domain::{LengthPrior, QUANTILE_LEVELS};
 
-use super::{Artifact, History, LengthModel, ModelKind, Outcome};
+use super::{Artifact, History, LengthModel, ModelKind};
 use crate::distribution::LengthDistribution;
 use crate::features::FeatureRow;
+use eoscast_log::record::Outcome;
 
 /// Outcomes looked back on, unless an artifact says otherwise.
 const WINDOW: usize = 2_000;

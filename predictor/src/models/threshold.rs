@@ -51,15 +51,16 @@ impl LengthModel for Threshold {
 
 #[cfg(test)]
 mod tests {
-    use eoscast_proto::domain::StepSignals;
+    use eoscast_log::record::Arrival;
+    use eoscast_proto::domain::{StepEvent, StepSignals};
 
     use super::*;
-    use crate::features::{Arrival, FeatureState};
+    use crate::features::FeatureState;
     use crate::models::History;
 
     fn expected_tokens(eos_probs: &[f32]) -> f64 {
         let model = ModelKind::Threshold.build(None, &History::default());
-        let arrival = Arrival { prompt_length: 5, max_tokens: 100, temperature: 1.0, ignore_eos: false };
+        let arrival = Arrival { prompt_length: 5, max_tokens: 100, temperature: 1.0, ignore_eos: false, prompt: None };
         let mut state = FeatureState::new(arrival, 0);
         for (i, eos_prob) in eos_probs.iter().enumerate() {
             let signals = StepSignals {
@@ -69,8 +70,18 @@ mod tests {
                 entropy: 1.0,
                 top_logprob: -1.0,
                 eos_rank: 2,
+                sentence_end_logprob: None,
+                newline_logprob: None,
             };
-            state.observe(i as u32 + 1, &signals);
+            state.observe(&StepEvent {
+                request_id: "r".to_owned().try_into().unwrap(),
+                step: i as u32 + 1,
+                token_id: 7,
+                signals,
+                finish_reason: None,
+                eos_bias: 0.0,
+                sketch: [].into(),
+            });
         }
         model.predict(&state.row()).mean()
     }

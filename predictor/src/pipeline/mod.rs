@@ -19,9 +19,9 @@ use eoscast_proto::status::ServiceError;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 use crate::metrics::Metrics;
-use crate::store::EventLog;
-use crate::store::record::Lines;
 use crate::tracker::{StreamId, Tracker};
+use eoscast_log::EventLog;
+use eoscast_log::record::Lines;
 use writing::Job;
 
 /// Largest weight of the messages of one stream that are not acknowledged yet.

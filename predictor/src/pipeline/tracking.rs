@@ -12,8 +12,8 @@ use tokio::sync::{mpsc, watch};
 use super::writing::{Job, Receipt};
 use super::{Answer, Command, Progress, weight};
 use crate::metrics::Metrics;
-use crate::store::record::Lines;
 use crate::tracker::{StreamId, Tracker};
+use eoscast_log::record::Lines;
 
 /// How often requests without a worker are looked for.
 const TICK: Duration = Duration::from_millis(500);
@@ -174,7 +174,7 @@ mod tests {
 
     use super::*;
     use crate::models::ModelKind;
-    use crate::store::recovery::Recovered;
+    use crate::recovery::Recovered;
 
     fn arrival(sequence_number: u64) -> Box<StepBatch> {
         let started = RequestStarted {
@@ -188,6 +188,7 @@ mod tests {
             output_length: 0,
             ignore_eos: false,
             target_tokens: None,
+            prompt: None,
         };
         Box::new(StepBatch {
             run: WorkerRun { worker_id: WorkerId::try_from("w".to_owned()).unwrap(), epoch: 1 },

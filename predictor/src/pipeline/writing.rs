@@ -9,8 +9,8 @@ use tokio::sync::watch;
 
 use super::Progress;
 use crate::metrics::Metrics;
-use crate::store::EventLog;
-use crate::store::record::Lines;
+use eoscast_log::EventLog;
+use eoscast_log::record::Lines;
 
 /// Most messages written at once.
 const MOST_AT_ONCE: usize = 256;

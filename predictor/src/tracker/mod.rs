@@ -16,8 +16,8 @@ use eoscast_proto::domain::{
 use eoscast_proto::status::ServiceError;
 
 use crate::models::{Artifact, History, LengthModel, ModelKind};
-use crate::store::record::{Lines, seconds};
-use crate::store::recovery::Recovered;
+use crate::recovery::Recovered;
+use eoscast_log::record::{Lines, seconds};
 use live::LiveRequest;
 pub use views::{ModelInfo, RequestKey};
 
@@ -89,7 +89,7 @@ impl Tracker {
     pub fn new(kind: ModelKind, artifact: Option<Artifact>, recovered: Recovered, now: Instant) -> (Self, Lines) {
         let model = kind.build(artifact.as_ref(), &recovered.history);
         let mut tracker = Self { kind, artifact, model, history: recovered.history, workers: BTreeMap::new() };
-        for run in recovered.last.keys().chain(recovered.live.iter().map(|request| &request.run)) {
+        for run in recovered.last.keys().chain(recovered.live.iter().map(|request| request.logged.run())) {
             let worker = tracker.workers.entry(run.worker_id.clone()).or_default();
             worker.epoch = worker.epoch.max(run.epoch);
             worker.alone_since = Some(now);
@@ -107,8 +107,8 @@ impl Tracker {
         }
         let mut lines = Lines::default();
         for request in recovered.live {
-            let Some(worker) = tracker.workers.get_mut(&request.run.worker_id) else { continue };
-            let (epoch, request_id) = (request.run.epoch, request.started.request_id.clone());
+            let Some(worker) = tracker.workers.get_mut(&request.logged.run().worker_id) else { continue };
+            let (epoch, request_id) = (request.logged.run().epoch, request.logged.started().request_id.clone());
             let live = LiveRequest::recovered(request, tracker.model.as_ref());
             if worker.epoch == epoch {
                 worker.live.insert(request_id, live);

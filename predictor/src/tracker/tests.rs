@@ -2,7 +2,7 @@ use eoscast_proto::domain::{EngineLoad, StepSignals, WorkerRun};
 
 use super::*;
 use crate::features::FeatureState;
-use crate::store::record::StepLine;
+use eoscast_log::record::StepLine;
 
 fn id(name: &str) -> RequestId {
     RequestId::try_from(name.to_owned()).unwrap()
@@ -20,6 +20,7 @@ fn started(name: &str) -> RequestStarted {
         output_length: 0,
         ignore_eos: false,
         target_tokens: None,
+        prompt: Some("Why?".into()),
     }
 }
 
@@ -36,9 +37,12 @@ fn event(name: &str, step: u32) -> StepEvent {
             entropy: noise / 3.0,
             top_logprob: -0.5,
             eos_rank: 3,
+            sentence_end_logprob: Some(-1.0),
+            newline_logprob: None,
         },
         finish_reason: None,
         eos_bias: 0.0,
+        sketch: [noise, 0.5].into(),
     }
 }
 
@@ -79,7 +83,7 @@ fn a_request_has_an_estimate_on_arrival_and_at_each_step_but_the_last() {
     assert_eq!(steps_of(&second.estimates), Vec::<u32>::new());
     let line = &second.lines.requests[0];
     assert_eq!((line.output_length, line.censored, line.outcome_number), (2, false, 1));
-    assert_eq!(line.first_estimate.as_ref(), Some(&first.lines.starts[0].estimate));
+    assert_eq!(line.first_estimate, first.lines.starts[0].estimate);
     assert_eq!(tracker.live_requests(), 0);
 }
 
@@ -178,7 +182,7 @@ fn a_steered_reply_counts_as_censored_where_the_steering_began() {
     let applied = apply(&mut tracker, &batch(1, vec![controlled], events));
     let line = &applied.lines.requests[0];
     assert_eq!((line.finish_reason, line.output_length, line.steered_from), (FinishReason::Stop, 4, Some(3)));
-    assert_eq!(line.outcome(), crate::models::Outcome { length: 2, censored: true });
+    assert_eq!(line.outcome(), eoscast_log::record::Outcome { length: 2, censored: true });
     assert_eq!(applied.lines.steps.iter().map(|line| line.eos_bias).collect::<Vec<_>>(), [0.0, 0.0, 1.5, 1.5]);
 }
 
@@ -187,7 +191,7 @@ fn a_controlled_reply_that_ends_before_it_is_steered_is_a_natural_one() {
     let mut tracker = tracker();
     let controlled = RequestStarted { target_tokens: Some(40), ..started("a") };
     let applied = apply(&mut tracker, &batch(1, vec![controlled], vec![event("a", 1), last("a", 2)]));
-    assert_eq!(applied.lines.requests[0].outcome(), crate::models::Outcome { length: 2, censored: false });
+    assert_eq!(applied.lines.requests[0].outcome(), eoscast_log::record::Outcome { length: 2, censored: false });
 }
 
 #[test]
@@ -247,7 +251,7 @@ fn live_features_equal_those_replayed_from_the_log_bit_for_bit() {
             let line: StepLine = serde_json::from_str(&text).unwrap();
             let state =
                 replayed.entry(line.request_id.clone()).or_insert_with(|| FeatureState::new(line.arrival(), line.step));
-            let row = state.observe(line.step, &line.signals().unwrap());
+            let row = state.observe(&line.event().unwrap());
             let live = tracker.workers.values().next().unwrap().live[&line.request_id].row();
             assert_eq!(row.values.map(f32::to_bits), live.values.map(f32::to_bits), "step {step}");
         }

@@ -33,6 +33,7 @@ pub(crate) fn started(request_id: &str) -> pb::RequestStarted {
         prompt_length: 20,
         max_tokens: 200,
         temperature: 0.8,
+        prompt: "List three rivers.".into(),
         ..Default::default()
     }
 }
@@ -49,8 +50,9 @@ pub(crate) fn event(request_id: &str, step: u32) -> pb::StepEvent {
         entropy: noise / 3.0,
         top_logprob: -0.1,
         eos_rank: 2 + step,
-        finish_reason: 0,
-        eos_bias: 0.0,
+        newline_logprob: Some(-2.0 - noise),
+        sketch: vec![noise, 0.5 - noise],
+        ..Default::default()
     }
 }
 

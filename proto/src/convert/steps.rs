@@ -1,5 +1,7 @@
 //! Worker to predictor: step batches.
 
+use std::sync::Arc;
+
 use super::{finish_reason, finite, positive, within};
 use crate::domain::{
     EngineLoad, RequestEnded, RequestId, RequestStarted, StepBatch, StepEvent, StepSignals, WorkerId, WorkerRun,
@@ -78,6 +80,7 @@ impl From<RequestStarted> for pb::RequestStarted {
             output_length: started.output_length,
             ignore_eos: started.ignore_eos,
             target_tokens: started.target_tokens.unwrap_or(0),
+            prompt: started.prompt.unwrap_or_default(),
         }
     }
 }
@@ -97,6 +100,13 @@ impl TryFrom<pb::RequestStarted> for RequestStarted {
         if message.eos_token_ids.is_empty() || message.eos_token_ids.len() > EOS_IDS {
             return Err(FieldViolation::new("eos_token_ids", format!("must be 1 to {EOS_IDS} ids")));
         }
+        let most = limits::PROMPT_CHARACTERS;
+        if message.prompt.len() > most && message.prompt.chars().nth(most).is_some() {
+            return Err(FieldViolation::new(
+                "prompt",
+                format!("must be at most {most} characters; send the last of them"),
+            ));
+        }
         Ok(Self {
             request_id: RequestId::try_from(message.request_id)?,
             model: message.model,
@@ -108,6 +118,7 @@ impl TryFrom<pb::RequestStarted> for RequestStarted {
             output_length: message.output_length,
             ignore_eos: message.ignore_eos,
             target_tokens: Some(message.target_tokens).filter(|tokens| *tokens > 0),
+            prompt: Some(message.prompt).filter(|text| !text.is_empty()),
         })
     }
 }
@@ -126,6 +137,9 @@ impl From<StepEvent> for pb::StepEvent {
             eos_rank: event.signals.eos_rank,
             finish_reason: event.finish_reason.map_or(0, |reason| pb::FinishReason::from(reason).into()),
             eos_bias: event.eos_bias,
+            sentence_end_logprob: event.signals.sentence_end_logprob,
+            newline_logprob: event.signals.newline_logprob,
+            sketch: event.sketch.to_vec(),
         }
     }
 }
@@ -149,11 +163,27 @@ impl TryFrom<pb::StepEvent> for StepEvent {
                 entropy: within("entropy", message.entropy, 0.0, f32::MAX)?,
                 top_logprob: logprob("top_logprob", message.top_logprob)?,
                 eos_rank: positive("eos_rank", message.eos_rank)?,
+                sentence_end_logprob: optional_logprob("sentence_end_logprob", message.sentence_end_logprob)?,
+                newline_logprob: optional_logprob("newline_logprob", message.newline_logprob)?,
             },
             finish_reason: finish_reason(message.finish_reason)?,
             eos_bias: within("eos_bias", message.eos_bias, 0.0, f32::MAX)?,
+            sketch: sketch(message.sketch)?,
         })
     }
+}
+
+fn sketch(values: Vec<f32>) -> Result<Arc<[f32]>, FieldViolation> {
+    if values.len() > limits::SKETCH {
+        let description = format!("must be at most {} numbers, got {}", limits::SKETCH, values.len());
+        return Err(FieldViolation::new("sketch", description));
+    }
+    values.iter().try_for_each(|value| finite("sketch", *value).map(drop))?;
+    Ok(values.into())
+}
+
+fn optional_logprob(field: &str, value: Option<f32>) -> Result<Option<f32>, FieldViolation> {
+    value.map(|value| logprob(field, value)).transpose()
 }
 
 fn logprob(field: &str, value: f32) -> Result<f32, FieldViolation> {

@@ -16,6 +16,10 @@ pub mod limits {
     pub const LOGPROBS: u32 = 20;
     /// Most characters of a task label.
     pub const TASK_CHARACTERS: usize = 64;
+    /// Most characters of a prompt that the predictor is told.
+    pub const PROMPT_CHARACTERS: usize = 16_384;
+    /// Most numbers of the sketch of a hidden state.
+    pub const SKETCH: usize = 64;
     /// Highest temperature.
     pub const TEMPERATURE: f32 = 100.0;
     /// Most nats of length control at its target.

@@ -1,5 +1,7 @@
 //! What a worker tells after each engine step.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use super::{RequestId, WorkerId};
@@ -86,6 +88,8 @@ pub struct RequestStarted {
     pub ignore_eos: bool,
     /// Length control raises EOS as the reply approaches this many tokens.
     pub target_tokens: Option<u32>,
+    /// Its text, at most [`limits::PROMPT_CHARACTERS`](super::limits::PROMPT_CHARACTERS) from the end.
+    pub prompt: Option<String>,
 }
 
 /// What one sequence did in one step.
@@ -103,6 +107,9 @@ pub struct StepEvent {
     pub finish_reason: Option<FinishReason>,
     /// Nats added to the logits of the EOS set by length control; above 0, the step is no natural one.
     pub eos_bias: f32,
+    /// Projection of the hidden state that the token was drawn from, at most [`limits::SKETCH`](super::limits::SKETCH) finite
+    /// numbers; empty if it is not told.
+    pub sketch: Arc<[f32]>,
 }
 
 /// Measures of one next-token distribution. Logarithms are natural; none is NaN.
@@ -120,6 +127,10 @@ pub struct StepSignals {
     pub top_logprob: f32,
     /// Rank of the most likely EOS token, 1 is the top.
     pub eos_rank: u32,
+    /// Of the probability of all tokens that end a sentence, from the raw logits, if that is told.
+    pub sentence_end_logprob: Option<f32>,
+    /// The same of all tokens with a line break.
+    pub newline_logprob: Option<f32>,
 }
 
 impl StepSignals {

@@ -147,6 +147,7 @@ impl Sequence {
             signals: sample.signals,
             finish_reason: ending.as_ref().map(|(reason, _)| *reason),
             eos_bias: sample.eos_bias,
+            sketch: [].into(),
         };
         // A closed channel means that the client is gone, which the next step sees.
         let _ = self.reply.send(Ok(ReplyEvent::Chunk(self.chunk(text, sample, outlook.estimate, vocabulary))));
@@ -245,6 +246,7 @@ impl Sequence {
             output_length: 0,
             ignore_eos: request.sampling.ignore_eos,
             target_tokens: request.sampling.length_control.map(|control| control.target_tokens),
+            prompt: None,
         }
     }
 }

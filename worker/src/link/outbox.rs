@@ -232,6 +232,7 @@ mod tests {
             output_length: 0,
             ignore_eos: false,
             target_tokens: None,
+            prompt: None,
         };
         StepReport { started: vec![started], ..Default::default() }
     }
@@ -244,8 +245,11 @@ mod tests {
             entropy: 1.0,
             top_logprob: -1.0,
             eos_rank: 1,
+            sentence_end_logprob: None,
+            newline_logprob: None,
         };
-        let event = StepEvent { request_id: id(name), step, token_id: 5, signals, finish_reason, eos_bias: 0.0 };
+        let (request_id, sketch) = (id(name), [].into());
+        let event = StepEvent { request_id, step, token_id: 5, signals, finish_reason, eos_bias: 0.0, sketch };
         StepReport { events: vec![event], ..Default::default() }
     }
 

@@ -99,6 +99,8 @@ impl Sampler {
             entropy: stats.entropy.max(0.0),
             top_logprob: (stats.max_logit - stats.log_sum_exp).min(0.0),
             eos_rank,
+            sentence_end_logprob: None,
+            newline_logprob: None,
         };
         Some(Sample { token_id, signals, top, eos_bias })
     }

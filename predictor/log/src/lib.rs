@@ -1,16 +1,20 @@
 //! The event log: JSON lines in three series, appended in an order that makes a torn end harmless.
 //!
-//! - [`record`]: the lines, field by field
+//! - [`record`]: the lines, field by field; [`forecast`]: what a model said, as it stands in them
+//! - [`request`]: makes the lines of one request; [`prompt`], [`running`], [`steering`]: what it needs for that
 //! - [`location`]: where files lie and how they are called
 //! - [`segment`]: appends to one series; rotation; torn tails
 //! - [`reader`]: reads lines back; damage is told by file and line
-//! - [`recovery`]: what a predictor has to know again after a restart
 
+pub mod forecast;
 pub mod location;
+pub mod prompt;
 pub mod reader;
 pub mod record;
-pub mod recovery;
+pub mod request;
+pub mod running;
 pub mod segment;
+pub mod steering;
 
 use std::fs::{File, TryLockError};
 use std::io;
@@ -214,7 +218,7 @@ fn append_all<'a, T: Serialize + 'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::record::tests::step_line;
+    use crate::record::tests::step_line;
 
     fn config(folder: &std::path::Path) -> LogConfig {
         LogConfig {

@@ -108,7 +108,7 @@ impl LineReader {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::record::{StepLine, tests::step_line};
+    use crate::record::{StepLine, tests::step_line};
 
     fn read(text: &[u8]) -> Vec<ReadLine<StepLine>> {
         let file = tempfile::NamedTempFile::new().unwrap();

@@ -2,16 +2,39 @@
 
 use std::sync::Arc;
 
-use eoscast_proto::domain::{FinishReason, RequestId, StepSignals, WorkerId};
+use eoscast_proto::domain::{FinishReason, RequestId, StepEvent, StepSignals, WorkerId, limits};
 use serde::{Deserialize, Serialize};
 
-use crate::features::Arrival;
 use crate::forecast::Forecast;
-use crate::models::Outcome;
+use crate::prompt::PromptFeatures;
 
 /// Seconds since 1970, exact to the microsecond.
 pub fn seconds(micros: i64) -> f64 {
     micros as f64 / 1e6
+}
+
+/// What is known of a request before its first token.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Arrival {
+    /// Tokens of the prompt.
+    pub prompt_length: u32,
+    /// Most tokens the reply may have.
+    pub max_tokens: u32,
+    /// Sampling temperature, 0 is greedy.
+    pub temperature: f32,
+    /// The reply cannot end by itself.
+    pub ignore_eos: bool,
+    /// Of the prompt's text, if that was told.
+    pub prompt: Option<PromptFeatures>,
+}
+
+/// How long one finished reply was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Outcome {
+    /// Tokens generated.
+    pub length: u32,
+    /// The natural length is only known to be larger.
+    pub censored: bool,
 }
 
 /// One step event. The first twelve fields have the names and meaning that EOS-probability logs already use.
@@ -74,35 +97,64 @@ pub struct StepLine {
     /// Nats by which the worker's length control raised EOS before this token was drawn; above 0, the step is no natural one.
     #[serde(default)]
     pub eos_bias: f32,
+    /// Natural logarithm of the probability of the tokens that end a sentence, from the raw logits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sentence_end_logprob: Option<f32>,
+    /// The same of the tokens with a line break.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub newline_logprob: Option<f32>,
+    /// Projection of the hidden state that the token was drawn from.
+    #[serde(default = "no_sketch", skip_serializing_if = "<[f32]>::is_empty")]
+    pub sketch: Arc<[f32]>,
+}
+
+fn no_sketch() -> Arc<[f32]> {
+    [].into()
 }
 
 impl StepLine {
-    /// The signals, if they are such as a worker may send.
-    pub fn signals(&self) -> Option<StepSignals> {
-        let logprobs = [self.eos_logprob, self.token_logprob, self.top_logprob];
-        let valid = logprobs.iter().all(|l| l.is_finite() && *l <= 0.0)
+    /// The event that it tells of, if a worker may send such a one.
+    pub fn event(&self) -> Option<StepEvent> {
+        let mut logprobs = [self.eos_logprob, self.token_logprob, self.top_logprob]
+            .into_iter()
+            .chain(self.sentence_end_logprob)
+            .chain(self.newline_logprob);
+        let valid = logprobs.all(|l| l.is_finite() && l <= 0.0)
             && self.eos_logprob_sampled.is_none_or(|l| l <= 0.0)
+            && self.sketch.len() <= limits::SKETCH
+            && self.sketch.iter().all(|value| value.is_finite())
             && self.entropy.is_finite()
             && self.entropy >= 0.0
             && self.temperature >= 0.0
             && self.step >= 1;
-        valid.then(|| StepSignals {
-            eos_logprob: self.eos_logprob,
-            eos_logprob_sampled: self.eos_logprob_sampled.unwrap_or(f32::NEG_INFINITY),
-            token_logprob: self.token_logprob,
-            entropy: self.entropy,
-            top_logprob: self.top_logprob,
-            eos_rank: self.eos_rank,
+        valid.then(|| StepEvent {
+            request_id: self.request_id.clone(),
+            step: self.step,
+            token_id: self.current_token_id,
+            signals: StepSignals {
+                eos_logprob: self.eos_logprob,
+                eos_logprob_sampled: self.eos_logprob_sampled.unwrap_or(f32::NEG_INFINITY),
+                token_logprob: self.token_logprob,
+                entropy: self.entropy,
+                top_logprob: self.top_logprob,
+                eos_rank: self.eos_rank,
+                sentence_end_logprob: self.sentence_end_logprob,
+                newline_logprob: self.newline_logprob,
+            },
+            finish_reason: self.finish_reason,
+            eos_bias: self.eos_bias,
+            sketch: self.sketch.clone(),
         })
     }
 
-    /// What was known of the request on arrival.
+    /// What was known of the request on arrival, but for its prompt, which only [`StartLine`] knows.
     pub fn arrival(&self) -> Arrival {
         Arrival {
             prompt_length: self.prompt_length,
             max_tokens: self.max_tokens,
             temperature: self.temperature,
             ignore_eos: self.ignore_eos,
+            prompt: None,
         }
     }
 }
@@ -136,11 +188,14 @@ pub struct StartLine {
     pub temperature: f32,
     /// The reply cannot end by itself.
     pub ignore_eos: bool,
-    /// What was answered.
-    pub estimate: Forecast,
+    /// What was answered, if a predictor was there.
+    pub estimate: Option<Forecast>,
     /// Length that the worker's length control aims at, if it is on.
     #[serde(default)]
     pub target_tokens: Option<u32>,
+    /// Of the prompt's text, if that was told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prompt_features: Option<PromptFeatures>,
 }
 
 impl StartLine {
@@ -151,6 +206,7 @@ impl StartLine {
             max_tokens: self.max_tokens,
             temperature: self.temperature,
             ignore_eos: self.ignore_eos,
+            prompt: self.prompt_features,
         }
     }
 }
@@ -209,6 +265,9 @@ pub struct RequestLine {
     /// The first step that length control steered, or may have: the natural length is known to be at least this, no more.
     #[serde(default)]
     pub steered_from: Option<u32>,
+    /// Of the prompt's text, if that was told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prompt_features: Option<PromptFeatures>,
 }
 
 impl RequestLine {
@@ -225,6 +284,7 @@ impl RequestLine {
             max_tokens: self.max_tokens,
             temperature: self.temperature,
             ignore_eos: self.ignore_eos,
+            prompt: self.prompt_features,
         }
     }
 }
@@ -293,6 +353,9 @@ pub(crate) mod tests {
             ignore_eos: false,
             observed: 3,
             eos_bias: 0.0,
+            sentence_end_logprob: None,
+            newline_logprob: None,
+            sketch: [].into(),
         }
     }
 
@@ -321,8 +384,9 @@ pub(crate) mod tests {
             max_tokens: 256,
             temperature: 0.7,
             ignore_eos: false,
-            estimate: forecast(),
+            estimate: Some(forecast()),
             target_tokens: None,
+            prompt_features: None,
         };
         let expected = r#"{"request_id":"r-1","timestamp":1700000000.123456,"worker_id":"w","epoch":5,"sequence_number":6,"model":"smollm2-135m","eos_token_ids":[2,0],"task":"summarise","prompt_length":10,"output_length":0,"max_tokens":256,"temperature":0.7,"ignore_eos":false,"estimate":FORECAST,"target_tokens":null}"#;
         assert_eq!(serde_json::to_string(&line).unwrap(), expected.replace("FORECAST", FORECAST));
@@ -357,6 +421,7 @@ pub(crate) mod tests {
             outcome_number: 8,
             censored_outcomes: 2,
             steered_from: Some(30),
+            prompt_features: None,
         };
         assert_eq!(line.outcome(), Outcome { length: 29, censored: true });
         assert_eq!(RequestLine { steered_from: None, ..line.clone() }.outcome().length, 256);
@@ -372,11 +437,27 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn optional_signals_stand_at_the_end_of_a_step_line() {
+        let line = StepLine {
+            sentence_end_logprob: Some(-1.5),
+            newline_logprob: Some(-2.0),
+            sketch: [0.25, -1.0].into(),
+            ..step_line()
+        };
+        let text = serde_json::to_string(&line).unwrap();
+        let end = r#""eos_bias":0.0,"sentence_end_logprob":-1.5,"newline_logprob":-2.0,"sketch":[0.25,-1.0]}"#;
+        assert!(text.ends_with(end), "{text}");
+        assert_eq!(serde_json::from_str::<StepLine>(&text).unwrap(), line);
+    }
+
+    #[test]
     fn lines_with_impossible_signals_are_told_apart() {
-        assert!(step_line().signals().is_some());
-        assert!(StepLine { eos_logprob: 0.5, ..step_line() }.signals().is_none());
-        assert!(StepLine { entropy: -1.0, ..step_line() }.signals().is_none());
-        assert!(StepLine { step: 0, ..step_line() }.signals().is_none());
+        assert!(step_line().event().is_some());
+        assert!(StepLine { eos_logprob: 0.5, ..step_line() }.event().is_none());
+        assert!(StepLine { entropy: -1.0, ..step_line() }.event().is_none());
+        assert!(StepLine { step: 0, ..step_line() }.event().is_none());
+        assert!(StepLine { newline_logprob: Some(0.5), ..step_line() }.event().is_none());
+        assert!(StepLine { sketch: [0.0; limits::SKETCH + 1].into(), ..step_line() }.event().is_none());
     }
 
     proptest! {

@@ -10,13 +10,13 @@ use std::io;
 
 use eoscast_proto::domain::{RequestId, RequestStarted, WorkerId, WorkerRun};
 
-use super::location::{Location, Segment, Series};
-use super::reader::{Damages, LineReader};
-use super::record::{RequestLine, StartLine, StepLine};
-use crate::features::{Arrival, FeatureState};
-use crate::forecast::Forecast;
+use crate::features::FeatureState;
 use crate::models::History;
-use crate::steering::Steering;
+use eoscast_log::forecast::Forecast;
+use eoscast_log::location::{Location, Segment, Series};
+use eoscast_log::reader::{Damages, LineReader};
+use eoscast_log::record::{Arrival, RequestLine, StartLine, StepLine};
+use eoscast_log::request::LoggedRequest;
 
 /// Bytes at the end of each series that are read. Requests whose lines lie farther back are forgotten.
 const READ_BYTES: u64 = 256 << 20;
@@ -39,24 +39,12 @@ pub struct Recovered {
 /// A request that was live when the log ended.
 #[derive(Debug)]
 pub struct RecoveredRequest {
-    /// Where it runs.
-    pub run: WorkerRun,
-    /// What was known on arrival.
-    pub started: RequestStarted,
-    /// Seconds since 1970.
-    pub started_at: f64,
-    /// The latest line that tells of it, seconds since 1970.
-    pub seen_at: f64,
+    /// What its next lines need.
+    pub logged: LoggedRequest,
     /// The estimate made on arrival, if that is known.
     pub first_estimate: Option<Forecast>,
     /// Its steps so far.
     pub features: FeatureState,
-    /// Whether length control has touched them.
-    pub steering: Steering,
-    /// The last of them that is in the log, 0 if none is.
-    pub last_step: u32,
-    /// EOS probability at that step.
-    pub eos_probability: f32,
     /// Its outcome is in the log, but not all of its steps.
     pub concluded: bool,
     sequence_number: u64,
@@ -153,35 +141,33 @@ impl Recovery {
     }
 
     fn start(&mut self, line: StartLine) {
+        let run = WorkerRun { worker_id: line.worker_id.clone(), epoch: line.epoch };
+        let arrival = line.arrival();
+        let started = RequestStarted {
+            request_id: line.request_id.clone(),
+            model: line.model.as_ref().to_owned(),
+            eos_token_ids: line.eos_token_ids,
+            prompt_length: line.prompt_length,
+            max_tokens: line.max_tokens,
+            temperature: line.temperature,
+            task: line.task.map(|task| task.as_ref().to_owned()),
+            output_length: line.output_length,
+            ignore_eos: line.ignore_eos,
+            target_tokens: line.target_tokens,
+            prompt: None,
+        };
         let request = RecoveredRequest {
-            run: WorkerRun { worker_id: line.worker_id.clone(), epoch: line.epoch },
-            features: FeatureState::new(line.arrival(), line.output_length),
-            steering: Steering::new(line.target_tokens.is_some(), line.output_length),
-            started_at: line.timestamp,
-            seen_at: line.timestamp,
-            first_estimate: Some(line.estimate),
-            last_step: 0,
-            eos_probability: 0.0,
+            features: FeatureState::new(arrival, line.output_length),
+            logged: LoggedRequest::of_known_prompt(started, run, line.timestamp, arrival.prompt),
+            first_estimate: line.estimate,
             concluded: false,
             sequence_number: line.sequence_number,
-            started: RequestStarted {
-                request_id: line.request_id.clone(),
-                model: line.model.as_ref().to_owned(),
-                eos_token_ids: line.eos_token_ids,
-                prompt_length: line.prompt_length,
-                max_tokens: line.max_tokens,
-                temperature: line.temperature,
-                task: line.task.map(|task| task.as_ref().to_owned()),
-                output_length: line.output_length,
-                ignore_eos: line.ignore_eos,
-                target_tokens: line.target_tokens,
-            },
         };
         self.live.insert((line.worker_id, line.epoch, line.request_id), request);
     }
 
     fn step(&mut self, line: StepLine) -> Option<&'static str> {
-        let Some(signals) = line.signals() else {
+        let Some(event) = line.event() else {
             return Some("has impossible signals");
         };
         let run = WorkerRun { worker_id: line.worker_id.clone(), epoch: line.epoch };
@@ -199,13 +185,15 @@ impl Recovery {
         }
         let live = self.live.entry(key).or_insert_with(|| from_step(run, &line));
         if line.observed == 1 || live.features.observed() + 1 != line.observed {
-            live.features = FeatureState::new(line.arrival(), line.step);
+            live.features = FeatureState::new(live.logged.arrival(), line.step);
+            live.logged.restart();
         }
+        live.logged.observe(&event, line.timestamp);
         if live.features.observed() + 1 == line.observed {
-            live.features.observe(line.step, &signals);
+            live.features.observe(&event);
+        } else {
+            live.logged.restart();
         }
-        live.steering.observe(line.step, line.eos_bias);
-        (live.last_step, live.seen_at, live.eos_probability) = (line.step, line.timestamp, line.eos_prob);
         None
     }
 
@@ -214,13 +202,13 @@ impl Recovery {
         (self.history.seen, self.history.censored) = (line.outcome_number, line.censored_outcomes);
         let key = (line.worker_id.clone(), line.epoch, line.request_id.clone());
         let Some(live) = self.live.get_mut(&key) else { return };
-        if line.timestamp < live.seen_at || line.started_at > live.started_at {
+        if line.timestamp < live.logged.seen_at() || line.started_at > live.logged.started_at() {
             return;
         }
         // A step line that was not written would be later than all that were.
         let run = WorkerRun { worker_id: line.worker_id.clone(), epoch: line.epoch };
         let after_the_last = self.last.get(&run).is_none_or(|(_, time)| line.timestamp >= *time);
-        if after_the_last && line.output_length > live.last_step {
+        if after_the_last && line.output_length > live.logged.last_step() {
             live.concluded = true;
         } else {
             self.live.remove(&key);
@@ -242,30 +230,26 @@ impl Recovery {
 
 /// A request whose arrival is not in the log any more. Its features begin anew unless this is its first step.
 fn from_step(run: WorkerRun, line: &StepLine) -> RecoveredRequest {
-    let Arrival { prompt_length, max_tokens, temperature, ignore_eos } = line.arrival();
-    RecoveredRequest {
-        run,
-        features: FeatureState::new(line.arrival(), line.step),
+    let Arrival { prompt_length, max_tokens, temperature, ignore_eos, prompt } = line.arrival();
+    let started = RequestStarted {
+        request_id: line.request_id.clone(),
+        model: line.model.as_ref().to_owned(),
+        eos_token_ids: vec![line.eos_token_id],
+        prompt_length,
+        max_tokens,
+        temperature,
+        task: line.task.as_ref().map(|task| task.as_ref().to_owned()),
+        output_length: line.step,
+        ignore_eos,
         // Whether it is under length control at all is only known once a step of it was steered.
-        steering: Steering::new(line.eos_bias > 0.0, line.step),
-        started_at: line.timestamp,
-        seen_at: line.timestamp,
+        target_tokens: (line.eos_bias > 0.0).then_some(line.step),
+        prompt: None,
+    };
+    RecoveredRequest {
+        features: FeatureState::new(line.arrival(), line.step),
+        logged: LoggedRequest::of_known_prompt(started, run, line.timestamp, prompt),
         first_estimate: None,
-        last_step: line.step,
-        eos_probability: line.eos_prob,
         concluded: false,
         sequence_number: line.sequence_number,
-        started: RequestStarted {
-            request_id: line.request_id.clone(),
-            model: line.model.as_ref().to_owned(),
-            eos_token_ids: vec![line.eos_token_id],
-            prompt_length,
-            max_tokens,
-            temperature,
-            task: line.task.as_ref().map(|task| task.as_ref().to_owned()),
-            output_length: line.step,
-            ignore_eos,
-            target_tokens: None,
-        },
     }
 }
