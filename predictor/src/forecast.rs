@@ -5,16 +5,16 @@ use eoscast_proto::domain::{END_WITHIN, QUANTILE_LEVELS};
 
 use crate::distribution::LengthDistribution;
 use crate::features::FeatureRow;
-use crate::models::LengthModel;
+use crate::models::{LengthModel, Memory};
 
-/// What `model` says after `row`. Service length is natural length cut at `max_tokens`; a reply that cannot end by itself
+/// What `model` says after `row`, given what it kept of the rows before. Service length is natural length cut at `max_tokens`; a reply that cannot end by itself
 /// (`ignore_eos`) takes all that `max_tokens` leaves.
-pub fn forecast(model: &dyn LengthModel, row: &FeatureRow) -> Forecast {
+pub fn forecast(model: &dyn LengthModel, row: &FeatureRow, memory: &mut Memory) -> Forecast {
     let left = row.arrival.max_tokens.saturating_sub(row.step).max(1);
     let (service, end_within) = if row.arrival.ignore_eos {
         (LengthDistribution::point(left), [0.0; END_WITHIN.len()])
     } else {
-        let natural = model.predict(row);
+        let natural = model.predict(row, memory);
         (natural.clip(left), END_WITHIN.map(|tokens| natural.p_end_within(tokens) as f32))
     };
     Forecast {
@@ -37,7 +37,7 @@ mod tests {
     fn prior_forecast(max_tokens: u32, step: u32, ignore_eos: bool) -> Forecast {
         let model = ModelKind::Prior.build(None, &History::default());
         let arrival = Arrival { prompt_length: 5, max_tokens, temperature: 1.0, ignore_eos, prompt: None };
-        forecast(model.as_ref(), &FeatureState::new(arrival, step).row())
+        forecast(model.as_ref(), &FeatureState::new(arrival, step).row(), &mut model.memory())
     }
 
     #[test]

@@ -6,7 +6,8 @@
 //!
 //! - [`features`]: what models see of a request; one definition, online and offline
 //! - [`distribution`]: a length as a survival function; quantiles, mean, conditioning
-//! - [`models`]: the forecasters, and the outcomes they learn from
+//! - [`models`]: the forecasters, and the outcomes they learn from; [`calibration`]: makes them hold what they promise
+//! - [`training`]: makes artifacts of models from event logs
 //! - [`forecast`]: what a model says of one request
 //! - [`tracker`]: live requests; messages in, estimates and log lines out; pure
 //! - [`recovery`]: what the event log (crate `eoscast-log`) says of the time before a restart
@@ -17,6 +18,7 @@
 //! - [`metrics`]: Prometheus metrics and `/health`
 //! - [`cli`]: command lines
 
+pub mod calibration;
 pub mod cli;
 pub mod distribution;
 pub mod features;
@@ -29,3 +31,4 @@ pub mod replay;
 pub mod rpc;
 pub mod server;
 pub mod tracker;
+pub mod training;

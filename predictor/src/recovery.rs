@@ -8,10 +8,11 @@
 use std::collections::{HashMap, HashSet};
 use std::io;
 
-use eoscast_proto::domain::{RequestId, RequestStarted, WorkerId, WorkerRun};
+use eoscast_proto::domain::{RequestId, RequestStarted, StepEvent, WorkerId, WorkerRun};
 
 use crate::features::FeatureState;
-use crate::models::History;
+use crate::forecast::forecast;
+use crate::models::{History, LengthModel, Memory, ModelVersion};
 use eoscast_log::forecast::Forecast;
 use eoscast_log::location::{Location, Segment, Series};
 use eoscast_log::reader::{Damages, LineReader};
@@ -45,9 +46,43 @@ pub struct RecoveredRequest {
     pub first_estimate: Option<Forecast>,
     /// Its steps so far.
     pub features: FeatureState,
+    seen: Seen,
     /// Its outcome is in the log, but not all of its steps.
     pub concluded: bool,
     sequence_number: u64,
+}
+
+/// What the model that answered last has seen of a request.
+#[derive(Debug)]
+struct Seen {
+    /// That model: everything before the outcomes in its version; empty before the first answer.
+    family: String,
+    /// Features before the first of `steps`.
+    before: FeatureState,
+    steps: Vec<StepEvent>,
+}
+
+impl Seen {
+    fn nothing(before: FeatureState) -> Self {
+        Self { family: String::new(), before, steps: vec![] }
+    }
+}
+
+impl RecoveredRequest {
+    /// What `model` would have kept of the request by now, had it answered all along, if it did; else nothing yet.
+    pub fn memory(&self, model: &dyn LengthModel) -> Memory {
+        let mut memory = model.memory();
+        let mut state = self.seen.before.clone();
+        if state.observed() == 0 {
+            forecast(model, &state.row(), &mut memory);
+        }
+        if self.seen.family == ModelVersion::family_of(model) {
+            for event in &self.seen.steps {
+                forecast(model, &state.observe(event), &mut memory);
+            }
+        }
+        memory
+    }
 }
 
 type Key = (WorkerId, u64, RequestId);
@@ -156,8 +191,10 @@ impl Recovery {
             target_tokens: line.target_tokens,
             prompt: None,
         };
+        let features = FeatureState::new(arrival, line.output_length);
         let request = RecoveredRequest {
-            features: FeatureState::new(arrival, line.output_length),
+            seen: Seen::nothing(features.clone()),
+            features,
             logged: LoggedRequest::of_known_prompt(started, run, line.timestamp, arrival.prompt),
             first_estimate: line.estimate,
             concluded: false,
@@ -187,10 +224,22 @@ impl Recovery {
         if line.observed == 1 || live.features.observed() + 1 != line.observed {
             live.features = FeatureState::new(live.logged.arrival(), line.step);
             live.logged.restart();
+            live.seen = Seen::nothing(FeatureState::new(live.logged.arrival(), line.step - 1));
+        }
+        let family = line.estimate.as_ref().and_then(|estimate| ModelVersion::parse(&estimate.model_version));
+        if let Some(ModelVersion { family, .. }) = family
+            && family != live.seen.family
+        {
+            // Where the first answer is that to the first step, this was the model on arrival, too.
+            if live.features.observed() > 0 {
+                live.seen = Seen::nothing(live.features.clone());
+            }
+            live.seen.family = family;
         }
         live.logged.observe(&event, line.timestamp);
         if live.features.observed() + 1 == line.observed {
             live.features.observe(&event);
+            live.seen.steps.push(event);
         } else {
             live.logged.restart();
         }
@@ -245,8 +294,10 @@ fn from_step(run: WorkerRun, line: &StepLine) -> RecoveredRequest {
         target_tokens: (line.eos_bias > 0.0).then_some(line.step),
         prompt: None,
     };
+    let features = FeatureState::new(line.arrival(), line.step);
     RecoveredRequest {
-        features: FeatureState::new(line.arrival(), line.step),
+        seen: Seen::nothing(features.clone()),
+        features,
         logged: LoggedRequest::of_known_prompt(started, run, line.timestamp, prompt),
         first_estimate: None,
         concluded: false,

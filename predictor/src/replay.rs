@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::features::{FeatureRow, FeatureState};
 use crate::forecast::forecast;
-use crate::models::{Artifact, History, LONGEST_WINDOW, LengthModel, ModelKind, ModelVersion, Prior};
+use crate::models::{Artifact, History, LONGEST_WINDOW, LengthModel, Memory, ModelKind, ModelVersion, Prior};
 use eoscast_log::forecast::Forecast;
 use eoscast_log::location::{Location, Series};
 use eoscast_log::reader::{Damages, LineReader};
@@ -98,11 +98,39 @@ fn history(outcomes: &HashMap<u64, Outcome>, seen: u64) -> Result<History, &'sta
 
 type Key = (WorkerId, u64, RequestId);
 
+/// A request on its way through the log.
+struct Live {
+    features: FeatureState,
+    /// The features on arrival, until a model has seen them.
+    arrival: Option<FeatureRow>,
+    /// The model that answered last, and what it keeps.
+    memory: Option<(String, Memory)>,
+}
+
+impl Live {
+    fn new(features: FeatureState) -> Self {
+        Self { arrival: Some(features.row()), features, memory: None }
+    }
+
+    /// What `model` answers to `row`. A model that was swapped in knows nothing of the steps before.
+    fn forecast(&mut self, model: &dyn LengthModel, row: &FeatureRow) -> Forecast {
+        let family = ModelVersion::family_of(model);
+        let memory = match &mut self.memory {
+            Some((known, memory)) if *known == family => memory,
+            other => &mut other.insert((family, model.memory())).1,
+        };
+        if let Some(arrival) = self.arrival.take() {
+            forecast(model, &arrival, memory);
+        }
+        forecast(model, row, memory)
+    }
+}
+
 struct Replay {
     models: ModelsInTime,
     /// Of every request that used the name, oldest first: when, and what was known.
     arrivals: HashMap<Key, Vec<(f64, Arrival)>>,
-    states: HashMap<Key, FeatureState>,
+    states: HashMap<Key, Live>,
     report: Report,
     damages: Damages,
 }
@@ -184,16 +212,14 @@ impl Replay {
         let key = (line.worker_id.clone(), line.epoch, line.request_id.clone());
         self.arrivals.entry(key).or_default().push((line.timestamp, line.arrival()));
         if let Some(logged) = &line.estimate {
-            let row = FeatureState::new(line.arrival(), line.output_length).row();
-            self.compare(place, &line.request_id, logged, Ok(&row));
+            self.compare_first(place, &line.request_id, logged, FeatureState::new(line.arrival(), line.output_length));
         }
     }
 
     /// The estimate on arrival stands once more beside the outcome.
     fn request(&mut self, place: &Place<'_>, line: &RequestLine) {
         if let Some(logged) = &line.first_estimate {
-            let row = FeatureState::new(line.arrival(), line.first_length).row();
-            self.compare(place, &line.request_id, logged, Ok(&row));
+            self.compare_first(place, &line.request_id, logged, FeatureState::new(line.arrival(), line.first_length));
         }
     }
 
@@ -210,31 +236,41 @@ impl Replay {
         if line.observed == 1 {
             let known = self.arrivals.get(&key).into_iter().flatten().rfind(|(at, _)| *at <= line.timestamp);
             let arrival = known.map_or_else(|| line.arrival(), |(_, arrival)| *arrival);
-            self.states.insert(key.clone(), FeatureState::new(arrival, line.step));
+            self.states.insert(key.clone(), Live::new(FeatureState::new(arrival, line.step - 1)));
         }
-        let state = self.states.get_mut(&key).filter(|state| state.observed() + 1 == line.observed);
-        let row = state.map(|state| state.observe(&event)).ok_or(NO_STEPS);
-        if line.is_finished || row.is_err() {
-            self.states.remove(&key);
-        }
+        let mut live = self.states.remove(&key).filter(|live| live.features.observed() + 1 == line.observed);
+        let row = live.as_mut().map(|live| live.features.observe(&event));
         if let Some(logged) = &line.estimate {
-            self.compare(place, &line.request_id, logged, row.as_ref().map_err(|reason| *reason));
+            let replayed = match (&mut live, &row) {
+                (Some(live), Some(row)) => self.models.find(logged).map(|model| live.forecast(model, row)),
+                _ => Err(NO_STEPS),
+            };
+            self.compare(place, &line.request_id, line.step, logged, replayed);
         }
+        if let Some(live) = live.filter(|_| !line.is_finished) {
+            self.states.insert(key, live);
+        }
+    }
+
+    fn compare_first(&mut self, place: &Place<'_>, request_id: &RequestId, logged: &Forecast, state: FeatureState) {
+        let find = self.models.find(logged);
+        let replayed = find.map(|model| forecast(model, &state.row(), &mut model.memory()));
+        self.compare(place, request_id, state.step(), logged, replayed);
     }
 
     fn compare(
         &mut self,
         place: &Place<'_>,
         request_id: &RequestId,
+        step: u32,
         logged: &Forecast,
-        row: Result<&FeatureRow, &'static str>,
+        replayed: Result<Forecast, &'static str>,
     ) {
         self.report.estimates += 1;
-        let replayed = row.and_then(|row| Ok((row.step, forecast(self.models.find(logged)?, row))));
         match replayed {
             Err(reason) => *self.report.not_recomputable.entry(reason).or_default() += 1,
-            Ok((_, replayed)) if replayed.same_bits(logged) => self.report.identical += 1,
-            Ok((step, replayed)) => {
+            Ok(replayed) if replayed.same_bits(logged) => self.report.identical += 1,
+            Ok(replayed) => {
                 self.report.different += 1;
                 if self.report.first_differences.len() < TOLD {
                     self.report.first_differences.push(Difference {

@@ -164,10 +164,11 @@ impl PredictorService for Rpc {
         let info = self
             .pipeline
             .ask(move |tracker| {
-                tracker.reload(artifact);
-                tracker.model_info()
+                tracker.reload(artifact)?;
+                anyhow::Ok(tracker.model_info())
             })
-            .await?;
+            .await?
+            .map_err(|error| invalid("artifact", format!("{error:#}")))?;
         tracing::info!(artifact = info.artifact, version = info.version, "model reloaded");
         Ok(Response::new(pb::ReloadModelResponse { source: info.source, model_version: info.version }))
     }

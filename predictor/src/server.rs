@@ -49,6 +49,7 @@ pub struct Config {
 pub async fn run(listener: TcpListener, config: Config, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
     let addr = listener.local_addr()?;
     let artifact = config.artifact.as_deref().map(Artifact::load).transpose()?;
+    config.model.check(artifact.as_ref())?;
     let (log, recovered) = open_log(config.log)?;
     let location = log.as_ref().map_or("off".to_owned(), |log| log.step_file().display().to_string());
     let (tracker, lines) = Tracker::new(config.model, artifact, recovered, Instant::now());

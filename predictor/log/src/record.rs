@@ -29,12 +29,36 @@ pub struct Arrival {
 }
 
 /// How long one finished reply was.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Outcome {
     /// Tokens generated.
     pub length: u32,
     /// The natural length is only known to be larger.
     pub censored: bool,
+    /// Where it stood in forecasts of it, if these came from a trained model.
+    pub pits: Option<Pits>,
+}
+
+impl Outcome {
+    /// Of a reply that no trained model forecast.
+    pub fn new(length: u32, censored: bool) -> Self {
+        Self { length, censored, pits: None }
+    }
+}
+
+/// Where a reply stood in the distributions that a trained model gave before calibration: P(length <= true length), for one
+/// forecast of each age (tokens generated: 0-15, 16-63, 64-127, 128-255, 256 and more) that the reply came to.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Pits {
+    /// The first 32 bits of the SHA-256 of the model's artifact.
+    pub artifact: u32,
+    /// 0 to 1; of a cut reply, a lower bound.
+    pub values: [Option<f32>; Self::AGES],
+}
+
+impl Pits {
+    /// Number of ages.
+    pub const AGES: usize = 5;
 }
 
 /// One step event. The first twelve fields have the names and meaning that EOS-probability logs already use.
@@ -268,13 +292,16 @@ pub struct RequestLine {
     /// Of the prompt's text, if that was told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prompt_features: Option<PromptFeatures>,
+    /// Where the reply stood in forecasts of it, if these came from a trained model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pits: Option<Pits>,
 }
 
 impl RequestLine {
     /// What models learn from it: of a steered reply, that it went on up to the step before the first steered one.
     pub fn outcome(&self) -> Outcome {
         let length = self.steered_from.map_or(self.output_length, |step| step.saturating_sub(1));
-        Outcome { length, censored: self.censored }
+        Outcome { length, censored: self.censored, pits: self.pits }
     }
 
     /// What was known of the request on arrival.
@@ -422,8 +449,9 @@ pub(crate) mod tests {
             censored_outcomes: 2,
             steered_from: Some(30),
             prompt_features: None,
+            pits: None,
         };
-        assert_eq!(line.outcome(), Outcome { length: 29, censored: true });
+        assert_eq!(line.outcome(), Outcome::new(29, true));
         assert_eq!(RequestLine { steered_from: None, ..line.clone() }.outcome().length, 256);
         let expected = r#"{"request_id":"r-1","worker_id":"w","epoch":5,"model":"smollm2-135m","task":"summarise","timestamp":1700000000.123456,"started_at":1699999999.5,"finish_reason":"length","prompt_length":10,"output_length":256,"total_length":266,"max_tokens":256,"temperature":0.7,"ignore_eos":false,"censored":true,"first_estimate":FORECAST,"first_length":0,"steps_observed":256,"final_eos_prob":0.5,"mean_eos_prob":0.125,"max_eos_prob":0.5,"std_eos_prob":0.25,"outcome_number":8,"censored_outcomes":2,"steered_from":30}"#;
         assert_eq!(serde_json::to_string(&line).unwrap(), expected.replace("FORECAST", FORECAST));

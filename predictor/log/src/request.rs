@@ -205,6 +205,7 @@ impl LoggedRequest {
             censored_outcomes: 0,
             steered_from,
             prompt_features: self.arrival.prompt,
+            pits: None,
         }
     }
 }

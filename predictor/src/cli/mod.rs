@@ -2,6 +2,7 @@
 
 mod replay;
 mod serve;
+mod train;
 
 use std::process::ExitCode;
 
@@ -24,6 +25,7 @@ Examples:
   eoscast-predictor serve --listen 0.0.0.0:50052 --data-dir /var/lib/eoscast --fsync batch
   EOSCAST_ENABLE_EOS_PROB_LOGGING=false eoscast-predictor serve
   eoscast-predictor replay data/predictor
+  eoscast-predictor train --data data/collected --model survival --out survival.safetensors
 
 Every option of serve can be set by the environment variable shown beside it. RUST_LOG=debug shows more of what happens.";
 
@@ -31,6 +33,7 @@ Every option of serve can be set by the environment variable shown beside it. RU
 enum Command {
     Serve(serve::ServeArgs),
     Replay(replay::ReplayArgs),
+    Train(train::TrainArgs),
 }
 
 impl Cli {
@@ -42,6 +45,7 @@ impl Cli {
         match self.command {
             Command::Serve(args) => args.run(),
             Command::Replay(args) => args.run(),
+            Command::Train(args) => args.run(),
         }
     }
 }

@@ -1,40 +1,90 @@
 //! Artifacts: files that a model starts from.
 
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use anyhow::{Context, ensure};
-use serde::Deserialize;
+use anyhow::{Context, bail, ensure};
+use eoscast_log::record::{Outcome, Pits};
+use safetensors::tensor::SafeTensors;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use eoscast_log::record::Outcome;
-
-use super::LONGEST_WINDOW;
+use super::weights::Weights;
+use super::{Forecaster, LONGEST_WINDOW, ModelKind};
+use crate::calibration::Pit;
 use crate::features::FEATURE_VERSION;
 
-const FORMAT: &str = "eoscast-artifact/1";
+const FORMAT: &str = "eoscast-artifact/2";
+/// Past outcomes alone, as one JSON object.
+const FORMAT_1: &str = "eoscast-artifact/1";
 const MOST_BYTES: u64 = 16 << 20;
+/// Key of the [`Card`] in the file's metadata.
+const CARD: &str = "eoscast";
 
-/// Past outcomes that start the prior warm, from a JSON file:
+/// What a trained artifact says of itself.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Card {
+    /// `eoscast-artifact/2`.
+    pub format: String,
+    /// Which model.
+    pub kind: String,
+    /// [`FEATURE_VERSION`] of the rows it was trained on.
+    pub feature_version: u32,
+    /// Name of the generating model whose replies it was trained on.
+    pub trained_for: String,
+    /// SHA-256 of the log it was trained on.
+    pub data_hash: String,
+    /// Command line that makes it again.
+    pub command: String,
+    /// Requests it was trained and calibrated on.
+    pub requests: u64,
+    /// Their tokens.
+    pub tokens: u64,
+    /// Name and version of what trained it.
+    pub libraries: BTreeMap<String, String>,
+    /// What training measured.
+    pub metrics: BTreeMap<String, f64>,
+}
+
+/// What a model starts from: past outcomes, and of a trained model its parameters.
+///
+/// A file is in the safetensors format, with a [`Card`] as JSON under the key `eoscast` of its metadata; or, with outcomes only,
 ///
 /// `{"format": "eoscast-artifact/1", "kind": "prior", "feature_version": 1, "trained_for": "smollm2-135m", "window": 2000,
 /// "outcomes": [[length, censored], ...]}`, oldest outcome first.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Artifact {
     /// Where it was read.
     pub path: PathBuf,
     /// First 8 hex digits of the file's SHA-256.
     pub digest: String,
+    /// The model it was trained as.
+    pub kind: ModelKind,
     /// Name of the generating model whose replies it describes.
     pub trained_for: String,
     /// Outcomes the prior keeps.
     pub window: usize,
     /// Oldest first.
     pub outcomes: Vec<Outcome>,
+    /// Of the calibration split, by age.
+    pub pits: [Vec<Pit>; Pits::AGES],
+    /// What was trained.
+    pub forecaster: Option<Arc<dyn Forecaster>>,
+    /// What it says of itself, unless it holds outcomes only.
+    pub card: Option<Card>,
+}
+
+impl std::fmt::Debug for Artifact {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Artifact").field("path", &self.path).field("digest", &self.digest).finish_non_exhaustive()
+    }
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct ArtifactFile {
+struct OutcomesFile {
     format: String,
     kind: String,
     feature_version: u32,
@@ -49,43 +99,152 @@ impl Artifact {
     /// # Errors
     /// When the file cannot be read, is larger than 16 MiB, or is not an artifact this version understands.
     pub fn load(path: &Path) -> anyhow::Result<Self> {
-        Self::read(path).with_context(|| format!("artifact {} cannot be used", path.display()))
+        let artifact = Self::read(path).with_context(|| format!("artifact {} cannot be used", path.display()))?;
+        tracing::info!(
+            artifact = %path.display(),
+            kind = artifact.kind.as_str(),
+            trained_for = artifact.trained_for,
+            outcomes = artifact.outcomes.len(),
+            "artifact loaded"
+        );
+        Ok(artifact)
     }
 
     fn read(path: &Path) -> anyhow::Result<Self> {
         let bytes = std::fs::metadata(path)?.len();
         ensure!(bytes <= MOST_BYTES, "it has {bytes} bytes, more than the {MOST_BYTES} an artifact may have");
-        let text = std::fs::read(path)?;
-        let file: ArtifactFile = serde_json::from_slice(&text)?;
-        ensure!(file.format == FORMAT, "format: must be {FORMAT}, got {:?}", file.format);
-        ensure!(file.kind == "prior", "kind: must be prior, got {:?}", file.kind);
+        Self::of_bytes(path, &std::fs::read(path)?)
+    }
+
+    /// What a file with these bytes holds.
+    ///
+    /// # Errors
+    /// When they are not an artifact this version understands.
+    pub fn of_bytes(path: &Path, bytes: &[u8]) -> anyhow::Result<Self> {
+        let digest: String = Sha256::digest(bytes).iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+        // A safetensors file begins with the length of its header, which is a multiple of 8 and therefore no brace.
+        if bytes.first() == Some(&b'{') {
+            return Self::of_outcomes(path, digest, bytes);
+        }
+        let (_, header) = SafeTensors::read_metadata(bytes).context("it is no safetensors file")?;
+        let card = header.metadata().as_ref().and_then(|metadata| metadata.get(CARD));
+        let card = card.with_context(|| format!("its metadata has no entry {CARD}; it was not made by eoscast"))?;
+        let card: Card = serde_json::from_str(card).with_context(|| format!("metadata {CARD}"))?;
+        ensure!(card.format == FORMAT, "format: must be {FORMAT}, got {:?}", card.format);
+        let kind = ModelKind::parse(&card.kind)
+            .with_context(|| format!("kind: this predictor has no model {:?}; train another one", card.kind))?;
         ensure!(
-            file.feature_version == FEATURE_VERSION,
+            card.feature_version == FEATURE_VERSION,
             "feature_version: this predictor has version {FEATURE_VERSION}, got {}; train it again",
-            file.feature_version
+            card.feature_version
         );
+        let weights = Weights::of_file(&SafeTensors::deserialize(bytes).context("it is no safetensors file")?);
+        let outcomes: Vec<_> = pairs(&weights, "outcomes")?
+            .into_iter()
+            .map(|(length, censored)| Outcome::new(length as u32, censored))
+            .collect();
+        let mut pits = [const { vec![] }; Pits::AGES];
+        for (age, pits) in pits.iter_mut().enumerate() {
+            let name = format!("pits.{age}");
+            for (value, censored) in pairs(&weights, &name)? {
+                ensure!((0.0..=1.0).contains(&value), "tensor {name}: must hold values of 0 to 1, has {value}");
+                pits.push(Pit { value, censored });
+            }
+        }
+        Ok(Self {
+            path: path.to_owned(),
+            digest,
+            kind,
+            trained_for: card.trained_for.clone(),
+            window: outcomes.len().clamp(1, LONGEST_WINDOW),
+            outcomes,
+            pits,
+            forecaster: kind.read(&weights)?,
+            card: Some(card),
+        })
+    }
+
+    fn of_outcomes(path: &Path, digest: String, text: &[u8]) -> anyhow::Result<Self> {
+        let file: OutcomesFile = serde_json::from_slice(text)?;
+        ensure!(file.format == FORMAT_1, "format: must be {FORMAT_1}, got {:?}", file.format);
+        ensure!(file.kind == "prior", "kind: must be prior, got {:?}", file.kind);
+        ensure!(file.feature_version == 1, "feature_version: must be 1, got {}", file.feature_version);
         ensure!(
             (1..=LONGEST_WINDOW).contains(&file.window),
             "window: must be 1 to {LONGEST_WINDOW}, got {}",
             file.window
         );
-        let digest: String = Sha256::digest(&text).iter().take(4).map(|byte| format!("{byte:02x}")).collect();
-        let outcomes: Vec<_> =
-            file.outcomes.into_iter().map(|(length, censored)| Outcome { length, censored }).collect();
-        tracing::info!(
-            artifact = %path.display(),
-            trained_for = file.trained_for,
-            outcomes = outcomes.len(),
-            "artifact loaded"
-        );
-        Ok(Self { path: path.to_owned(), digest, trained_for: file.trained_for, window: file.window, outcomes })
+        Ok(Self {
+            path: path.to_owned(),
+            digest,
+            kind: ModelKind::Prior,
+            trained_for: file.trained_for,
+            window: file.window,
+            outcomes: file.outcomes.into_iter().map(|(length, censored)| Outcome::new(length, censored)).collect(),
+            pits: [const { vec![] }; Pits::AGES],
+            forecaster: None,
+            card: None,
+        })
     }
+
+    /// The first 32 bits of the file's SHA-256.
+    pub fn mark(&self) -> u32 {
+        u32::from_str_radix(&self.digest, 16).unwrap_or_default()
+    }
+}
+
+/// The bytes of a file with this card, these parameters, outcomes (oldest first) and PITs of the calibration split by age.
+///
+/// # Errors
+/// When they are more than an artifact may have.
+pub fn to_bytes(
+    card: &Card,
+    mut weights: Weights,
+    outcomes: &[Outcome],
+    pits: &[Vec<Pit>; Pits::AGES],
+) -> anyhow::Result<Vec<u8>> {
+    let mut put = |name: String, pairs: Vec<[f32; 2]>| weights.put(name, &[pairs.len(), 2], pairs.as_flattened());
+    let flag = |censored: bool| f32::from(u8::from(censored));
+    put("outcomes".to_owned(), outcomes.iter().map(|o| [o.length as f32, flag(o.censored)]).collect());
+    for (age, pits) in pits.iter().enumerate() {
+        put(format!("pits.{age}"), pits.iter().map(|pit| [pit.value, flag(pit.censored)]).collect());
+    }
+    let metadata = HashMap::from([(CARD.to_owned(), serde_json::to_string(card)?)]);
+    let bytes = safetensors::serialize(weights.views()?, Some(metadata))?;
+    if bytes.len() as u64 > MOST_BYTES {
+        bail!("the artifact has {} bytes, more than the {MOST_BYTES} it may have; make the model smaller", bytes.len());
+    }
+    Ok(bytes)
+}
+
+/// A card without metrics for an artifact of this version.
+pub fn card(kind: ModelKind, trained_for: &str) -> Card {
+    let libraries = [("eoscast-predictor", env!("CARGO_PKG_VERSION")), ("candle", "0.11"), ("smartcore", "0.7")];
+    Card {
+        format: FORMAT.to_owned(),
+        kind: kind.as_str().to_owned(),
+        feature_version: FEATURE_VERSION,
+        trained_for: trained_for.to_owned(),
+        data_hash: String::new(),
+        command: String::new(),
+        requests: 0,
+        tokens: 0,
+        libraries: libraries.map(|(name, version)| (name.to_owned(), version.to_owned())).into(),
+        metrics: BTreeMap::new(),
+    }
+}
+
+/// Numbers with a flag beside each.
+fn pairs(weights: &Weights, name: &str) -> anyhow::Result<Vec<(f32, bool)>> {
+    let (shape, values) = weights.get(name)?;
+    ensure!(matches!(shape, [_, 2]), "tensor {name}: must have two columns, has the shape {shape:?}");
+    Ok(values.as_chunks().0.iter().map(|[value, flag]| (*value, *flag > 0.0)).collect())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::models::{History, ModelKind};
+    use crate::models::History;
 
     const GOOD: &str = r#"{"format":"eoscast-artifact/1","kind":"prior","feature_version":1,"trained_for":"m",
         "window":100,"outcomes":[[50,false],[80,true],[50,false]]}"#;
@@ -110,7 +269,7 @@ mod tests {
         for (from, to, reason) in [
             ("eoscast-artifact/1", "eoscast-artifact/9", "format: must be"),
             ("\"prior\"", "\"forest\"", "kind: must be prior"),
-            ("\"feature_version\":1", "\"feature_version\":7", "feature_version: this predictor"),
+            ("\"feature_version\":1", "\"feature_version\":7", "feature_version: must be 1"),
             ("\"window\":100", "\"window\":0", "window: must be 1"),
             ("\"window\":100", "\"window\":\"x\"", "invalid type"),
             ("[50,false]", "[-50,false]", "invalid value"),

@@ -1,18 +1,35 @@
 //! Models that forecast remaining length. A new one is a file here, a [`ModelKind`] and an arm in [`ModelKind::build`].
 
-mod artifact;
+pub mod artifact;
+pub mod dense;
+pub mod filter;
+pub mod forest;
+pub mod gru;
+pub mod head;
+pub mod logistic;
+pub mod lstm;
+pub mod mlp;
 mod prior;
+mod serving;
+pub mod sequence;
+pub mod survival;
 mod threshold;
+mod trained;
+pub mod transformer;
+pub mod weights;
 
 pub use artifact::Artifact;
 pub use prior::Prior;
+pub use serving::Serving;
 pub use threshold::Threshold;
+pub use trained::Trained;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use eoscast_log::record::Outcome;
+use eoscast_log::record::{Outcome, Pits};
 
+use crate::calibration::Kept;
 use crate::distribution::LengthDistribution;
 use crate::features::FeatureRow;
 
@@ -43,7 +60,34 @@ impl History {
     }
 }
 
-/// A forecaster of natural remaining length.
+/// What a model keeps of one request between its steps.
+#[derive(Debug, Clone, Default)]
+pub struct Memory {
+    /// Means something to the model only; a fixed number of values, none for most models.
+    pub numbers: Box<[f32]>,
+    /// Forecasts that the outcome will judge.
+    pub kept: Kept,
+}
+
+impl Memory {
+    /// With these values.
+    pub fn of(numbers: &[f32]) -> Self {
+        Self { numbers: numbers.into(), kept: Kept::default() }
+    }
+}
+
+/// What was trained of a model: a fixed function of the rows of a request, in order.
+pub trait Forecaster: Send + Sync {
+    /// What it keeps of a request before the first row.
+    fn memory(&self) -> Memory {
+        Memory::default()
+    }
+    /// Natural remaining length after `row`. Called for the arrival and then once per step, in order, with the same memory;
+    /// equal rows in equal order give equal answers, bit for bit.
+    fn predict(&self, row: &FeatureRow, memory: &mut Memory) -> LengthDistribution;
+}
+
+/// A forecaster of natural remaining length that follows the outcomes.
 ///
 /// Its state is a function of its artifact and of the outcomes observed, both named by [`version`](Self::version): equal
 /// versions give equal answers to equal rows, bit for bit.
@@ -52,8 +96,21 @@ pub trait LengthModel: Send {
     fn kind(&self) -> ModelKind;
     /// Names its present state: `kind/algorithm[+artifact]:outcomes`.
     fn version(&self) -> Arc<str>;
-    /// Tokens the reply will still have if nothing cuts it.
-    fn predict(&self, row: &FeatureRow) -> LengthDistribution;
+    /// Name of the generating model that it was trained for; nothing if it serves any.
+    fn trained_for(&self) -> Option<&str> {
+        None
+    }
+    /// What is kept of a request before its first row.
+    fn memory(&self) -> Memory {
+        Memory::default()
+    }
+    /// Tokens the reply will still have if nothing cuts it. Called for the arrival and then once per step, in order, with the
+    /// same memory.
+    fn predict(&self, row: &FeatureRow, memory: &mut Memory) -> LengthDistribution;
+    /// Where a reply of `length` tokens stood in the forecasts made with `memory`, if it wants to be told.
+    fn pits(&self, _memory: &Memory, _length: u32) -> Option<Pits> {
+        None
+    }
     /// Learns how long a reply was.
     fn observe(&mut self, outcome: Outcome);
     /// What it knows of lengths before it knows anything of a request.
@@ -61,34 +118,119 @@ pub trait LengthModel: Send {
 }
 
 /// The models there are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, clap::ValueEnum)]
 pub enum ModelKind {
     /// Lengths of past replies, conditioned on the length so far.
     Prior,
     /// The prior, until the EOS probability says that the end is near.
     Threshold,
+    /// Logistic regressions on the present row.
+    Logistic,
+    /// Random forests on the present row.
+    Forest,
+    /// A network that sees lengths only: what EOS signals have to beat.
+    LengthOnly,
+    /// A network on the present row, without sketches.
+    Mlp,
+    /// A recurrent network with gated units.
+    Gru,
+    /// A recurrent network with long short-term memory.
+    Lstm,
+    /// A causal transformer over the last steps.
+    Transformer,
+    /// Averaged networks on all that is known, and a Bayes filter over steps.
+    Survival,
 }
 
 impl ModelKind {
+    /// All, simple ones first.
+    pub const ALL: [Self; 10] = [
+        Self::Prior,
+        Self::Threshold,
+        Self::Logistic,
+        Self::Forest,
+        Self::LengthOnly,
+        Self::Mlp,
+        Self::Gru,
+        Self::Lstm,
+        Self::Transformer,
+        Self::Survival,
+    ];
+
     /// As estimates, logs and flags spell it.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Prior => "prior",
             Self::Threshold => "threshold",
+            Self::Logistic => "logistic",
+            Self::Forest => "forest",
+            Self::LengthOnly => "length-only",
+            Self::Mlp => "mlp",
+            Self::Gru => "gru",
+            Self::Lstm => "lstm",
+            Self::Transformer => "transformer",
+            Self::Survival => "survival",
         }
     }
 
     /// The kind that [`as_str`](Self::as_str) spells.
     pub fn parse(name: &str) -> Option<Self> {
-        [Self::Prior, Self::Threshold].into_iter().find(|kind| kind.as_str() == name)
+        Self::ALL.into_iter().find(|kind| kind.as_str() == name)
     }
 
-    /// The model after the outcomes of `history`, warmed by `artifact` where these are few.
+    /// Whether it is nothing without an artifact of its own kind.
+    pub fn is_trained(self) -> bool {
+        !matches!(self, Self::Prior | Self::Threshold)
+    }
+
+    /// Whether it can start from `artifact`.
+    ///
+    /// # Errors
+    /// When it has to be trained and `artifact` is not what came of that.
+    pub fn check(self, artifact: Option<&Artifact>) -> anyhow::Result<()> {
+        let found = artifact.map(|artifact| artifact.kind);
+        if !self.is_trained() || found == Some(self) {
+            return Ok(());
+        }
+        let name = self.as_str();
+        match found {
+            None => anyhow::bail!(
+                "model {name} has to be trained; give the file of eoscast-predictor train --model {name} with --artifact, or \
+                 choose --model prior"
+            ),
+            Some(found) => anyhow::bail!(
+                "model {name} cannot start from an artifact of kind {}; choose --model {0} or another file",
+                found.as_str()
+            ),
+        }
+    }
+
+    /// What was trained of it, from the tensors of an artifact; nothing if it is not trained.
+    ///
+    /// # Errors
+    /// When the tensors are not those of such a model.
+    pub fn read(self, weights: &weights::Weights) -> anyhow::Result<Option<Arc<dyn Forecaster>>> {
+        Ok(Some(match self {
+            Self::Prior | Self::Threshold => return Ok(None),
+            Self::Logistic => Arc::new(logistic::Logistic::read(weights)?),
+            Self::Forest => Arc::new(forest::Forest::read(weights)?),
+            Self::LengthOnly | Self::Mlp => Arc::new(mlp::Mlp::read(weights)?),
+            Self::Gru | Self::Lstm | Self::Transformer => Arc::new(sequence::Sequence::read(self, weights)?),
+            Self::Survival => Arc::new(survival::Survival::read(weights)?),
+        }))
+    }
+
+    /// The model after the outcomes of `history`, from what `artifact` holds. Without what [`check`](Self::check) asks for, the
+    /// prior.
     pub fn build(self, artifact: Option<&Artifact>, history: &History) -> Box<dyn LengthModel> {
-        let prior = Prior::new(self, artifact, history);
-        match self {
-            Self::Prior => Box::new(prior),
-            Self::Threshold => Box::new(Threshold::new(prior)),
+        let forecaster = artifact.and_then(|artifact| Some((artifact, artifact.forecaster.clone()?)));
+        match (self, forecaster) {
+            (Self::Prior, _) => Box::new(Prior::new(self, artifact, history)),
+            (Self::Threshold, _) => Box::new(Threshold::new(Prior::new(self, artifact, history))),
+            (kind, Some((artifact, forecaster))) if artifact.kind == kind => {
+                Box::new(Trained::new(kind, forecaster, artifact, history))
+            }
+            _ => Box::new(Prior::new(Self::Prior, artifact, history)),
         }
     }
 }
@@ -103,6 +245,12 @@ pub struct ModelVersion {
 }
 
 impl ModelVersion {
+    /// Everything before the outcomes in the version of `model`.
+    pub fn family_of(model: &dyn LengthModel) -> String {
+        let version = model.version();
+        version.rsplit_once(':').map_or_else(String::new, |(family, _)| family.to_owned())
+    }
+
     /// Reads what [`LengthModel::version`] wrote.
     pub fn parse(version: &str) -> Option<Self> {
         let (family, outcomes) = version.rsplit_once(':')?;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use eoscast_proto::domain::{LengthPrior, QUANTILE_LEVELS};
 
-use super::{Artifact, History, LengthModel, ModelKind};
+use super::{Artifact, History, LengthModel, Memory, ModelKind};
 use crate::distribution::LengthDistribution;
 use crate::features::FeatureRow;
 use eoscast_log::record::Outcome;
@@ -145,7 +145,7 @@ impl LengthModel for Prior {
         self.state().0.clone()
     }
 
-    fn predict(&self, row: &FeatureRow) -> LengthDistribution {
+    fn predict(&self, row: &FeatureRow, _memory: &mut Memory) -> LengthDistribution {
         self.total_length().condition(row.step)
     }
 
@@ -167,7 +167,7 @@ mod tests {
     use super::*;
 
     fn outcomes() -> impl Strategy<Value = Vec<Outcome>> {
-        let outcome = (1u32..16, any::<bool>()).prop_map(|(length, censored)| Outcome { length, censored });
+        let outcome = (1u32..16, any::<bool>()).prop_map(|(length, censored)| Outcome::new(length, censored));
         proptest::collection::vec(outcome, 0..60)
     }
 
@@ -207,7 +207,7 @@ mod tests {
     #[test]
     fn many_outcomes_come_close_to_kaplan_meier() {
         let all: Vec<_> =
-            (0..WINDOW as u32).map(|i| Outcome { length: 1 + i * 7 % 13, censored: i % 5 == 0 }).collect();
+            (0..WINDOW as u32).map(|i| Outcome::new(1 + i * 7 % 13, i % 5 == 0)).collect();
         let total = after(&all).total_length().clone();
         for tokens in 1..13 {
             let expected = kaplan_meier(&all, tokens);
@@ -217,26 +217,26 @@ mod tests {
 
     #[test]
     fn cut_replies_lengthen_the_forecast_instead_of_shortening_it() {
-        let cut = |censored| after(&[Outcome { length: 100, censored }; 50]).total_length().mean();
+        let cut = |censored| after(&[Outcome::new(100, censored); 50]).total_length().mean();
         assert!(cut(true) > 400.0 && cut(false) < 110.0, "{} and {}", cut(true), cut(false));
     }
 
     #[test]
     fn a_reply_longer_than_all_before_is_expected_to_go_on() {
-        let prior = after(&[Outcome { length: 100, censored: false }; 50]);
+        let prior = after(&[Outcome::new(100, false); 50]);
         let left = prior.total_length().condition(1000).mean();
         assert!((1350.0..1450.0).contains(&left), "{left}");
     }
 
     #[test]
     fn the_version_counts_the_outcomes() {
-        assert_eq!(&*after(&[Outcome { length: 3, censored: true }; 4]).version(), "prior/1:4");
+        assert_eq!(&*after(&[Outcome::new(3, true); 4]).version(), "prior/1:4");
     }
 
     #[test]
     fn only_the_last_outcomes_of_the_window_count() {
-        let mut all = vec![Outcome { length: 5000, censored: false }; 100];
-        all.extend(vec![Outcome { length: 10, censored: false }; WINDOW]);
+        let mut all = vec![Outcome::new(5000, false); 100];
+        all.extend(vec![Outcome::new(10, false); WINDOW]);
         let prior = after(&all);
         let fresh = after(&all[100..]);
         assert_eq!(prior.total_length().mean().to_bits(), fresh.total_length().mean().to_bits());

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use super::{LengthModel, ModelKind, Outcome, Prior};
+use eoscast_log::record::Outcome;
+
+use super::{LengthModel, Memory, ModelKind, Prior};
 use crate::distribution::LengthDistribution;
 use crate::features::FeatureRow;
 
@@ -31,13 +33,13 @@ impl LengthModel for Threshold {
         self.prior.version()
     }
 
-    fn predict(&self, row: &FeatureRow) -> LengthDistribution {
+    fn predict(&self, row: &FeatureRow, memory: &mut Memory) -> LengthDistribution {
         let (now, mean) = (row.eos_prob(), row.eos_prob_mean());
         if now > ABOUT_TO_END || mean > ABOUT_TO_END_ON_AVERAGE {
             let goes_on = 1.0 - f64::from(now.max(mean)).min(1.0);
             return LengthDistribution::from_survival(|tokens| goes_on.powi(tokens as i32));
         }
-        self.prior.predict(row)
+        self.prior.predict(row, memory)
     }
 
     fn observe(&mut self, outcome: Outcome) {
@@ -83,7 +85,7 @@ mod tests {
                 sketch: [].into(),
             });
         }
-        model.predict(&state.row()).mean()
+        model.predict(&state.row(), &mut model.memory()).mean()
     }
 
     #[test]

@@ -7,7 +7,7 @@ use eoscast_proto::domain::{FinishReason, LengthEstimate, RequestStarted, StepEv
 
 use crate::features::FeatureState;
 use crate::forecast::forecast;
-use crate::models::{History, LengthModel};
+use crate::models::{History, LengthModel, Memory, Serving};
 use crate::recovery::RecoveredRequest;
 
 /// What is kept of a live request.
@@ -15,6 +15,7 @@ pub(super) struct LiveRequest {
     logged: LoggedRequest,
     first_estimate: Option<Forecast>,
     features: FeatureState,
+    memory: Memory,
     forecast: Forecast,
     /// Its outcome is counted and logged already; see [`recovery`](crate::recovery).
     concluded: bool,
@@ -24,17 +25,29 @@ impl LiveRequest {
     pub(super) fn new(started: RequestStarted, run: WorkerRun, at: f64, model: &dyn LengthModel) -> Self {
         let logged = LoggedRequest::new(started, run, at);
         let features = FeatureState::new(logged.arrival(), logged.started().output_length);
-        let forecast = forecast(model, &features.row());
-        Self { logged, first_estimate: Some(forecast.clone()), features, forecast, concluded: false }
+        let mut memory = model.memory();
+        let forecast = forecast(model, &features.row(), &mut memory);
+        Self { logged, first_estimate: Some(forecast.clone()), features, memory, forecast, concluded: false }
     }
 
     pub(super) fn recovered(request: RecoveredRequest, model: &dyn LengthModel) -> Self {
+        let memory = request.memory(model);
         Self {
-            forecast: forecast(model, &request.features.row()),
+            // What is shown until the next step; it leaves no trace in the memory.
+            forecast: forecast(model, &request.features.row(), &mut memory.clone()),
+            memory,
             logged: request.logged,
             first_estimate: request.first_estimate,
             features: request.features,
             concluded: request.concluded,
+        }
+    }
+
+    /// Goes on with another model, which knows nothing of the steps so far.
+    pub(super) fn swap(&mut self, model: &dyn LengthModel) {
+        self.memory = model.memory();
+        if self.features.observed() == 0 {
+            forecast(model, &self.features.row(), &mut self.memory);
         }
     }
 
@@ -80,7 +93,7 @@ impl LiveRequest {
         let row = self.features.observe(event);
         let goes_on = event.finish_reason.is_none();
         if goes_on {
-            self.forecast = forecast(model, &row);
+            self.forecast = forecast(model, &row, &mut self.memory);
         }
         self.logged.step_line(event, sequence_number, goes_on.then(|| self.forecast.clone()))
     }
@@ -92,12 +105,14 @@ impl LiveRequest {
         finish_reason: FinishReason,
         output_length: u32,
         at: f64,
+        models: &Serving,
         history: &mut History,
     ) -> Option<RequestLine> {
         if self.concluded {
             return None;
         }
         let mut line = self.logged.request_line(finish_reason, output_length, at, self.first_estimate);
+        line.pits = models.model_for(&line.model).pits(&self.memory, line.outcome().length);
         history.push(line.outcome());
         (line.outcome_number, line.censored_outcomes) = (history.seen, history.censored);
         Some(line)

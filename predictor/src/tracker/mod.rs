@@ -15,7 +15,7 @@ use eoscast_proto::domain::{
 };
 use eoscast_proto::status::ServiceError;
 
-use crate::models::{Artifact, History, LengthModel, ModelKind};
+use crate::models::{Artifact, History, ModelKind, Serving};
 use crate::recovery::Recovered;
 use eoscast_log::record::{Lines, seconds};
 use live::LiveRequest;
@@ -79,7 +79,7 @@ struct Worker {
 pub struct Tracker {
     kind: ModelKind,
     artifact: Option<Artifact>,
-    model: Box<dyn LengthModel>,
+    models: Serving,
     history: History,
     workers: BTreeMap<WorkerId, Worker>,
 }
@@ -87,8 +87,8 @@ pub struct Tracker {
 impl Tracker {
     /// Goes on from what the log knows. The lines are the outcomes of requests that a newer run of their worker has ended.
     pub fn new(kind: ModelKind, artifact: Option<Artifact>, recovered: Recovered, now: Instant) -> (Self, Lines) {
-        let model = kind.build(artifact.as_ref(), &recovered.history);
-        let mut tracker = Self { kind, artifact, model, history: recovered.history, workers: BTreeMap::new() };
+        let models = Serving::new(kind, artifact.as_ref(), &recovered.history);
+        let mut tracker = Self { kind, artifact, models, history: recovered.history, workers: BTreeMap::new() };
         for run in recovered.last.keys().chain(recovered.live.iter().map(|request| request.logged.run())) {
             let worker = tracker.workers.entry(run.worker_id.clone()).or_default();
             worker.epoch = worker.epoch.max(run.epoch);
@@ -109,11 +109,12 @@ impl Tracker {
         for request in recovered.live {
             let Some(worker) = tracker.workers.get_mut(&request.logged.run().worker_id) else { continue };
             let (epoch, request_id) = (request.logged.run().epoch, request.logged.started().request_id.clone());
-            let live = LiveRequest::recovered(request, tracker.model.as_ref());
+            let model = tracker.models.model_for(&request.logged.started().model);
+            let live = LiveRequest::recovered(request, model);
             if worker.epoch == epoch {
                 worker.live.insert(request_id, live);
             } else {
-                let line = live.conclude(FinishReason::Abort, 0, 0.0, &mut tracker.history);
+                let line = live.conclude(FinishReason::Abort, 0, 0.0, &tracker.models, &mut tracker.history);
                 lines.requests.extend(line);
             }
         }
@@ -138,7 +139,7 @@ impl Tracker {
             applied
                 .lines
                 .requests
-                .extend(ended.filter_map(|live| live.conclude(FinishReason::Abort, 0, at, &mut self.history)));
+                .extend(ended.filter_map(|live| live.conclude(FinishReason::Abort, 0, at, &self.models, &mut self.history)));
         }
         if batch.sequence_number <= worker.last_applied {
             applied.tally.duplicate_messages = 1;
@@ -154,7 +155,7 @@ impl Tracker {
             worker.last_applied = batch.sequence_number;
             let mut message = Message {
                 worker,
-                model: self.model.as_ref(),
+                models: &self.models,
                 history: &mut self.history,
                 at,
                 applied: &mut applied,
@@ -180,7 +181,7 @@ impl Tracker {
     /// Outcomes reach the model after the message they came in, so that its estimates are all from one state.
     fn learn(&mut self, lines: &Lines) {
         for line in &lines.requests {
-            self.model.observe(line.outcome());
+            self.models.observe(line.outcome());
         }
     }
 
@@ -201,7 +202,7 @@ impl Tracker {
                 let ended = std::mem::take(&mut worker.live).into_values();
                 lines
                     .requests
-                    .extend(ended.filter_map(|live| live.conclude(FinishReason::Abort, 0, at, &mut self.history)));
+                    .extend(ended.filter_map(|live| live.conclude(FinishReason::Abort, 0, at, &self.models, &mut self.history)));
             }
             alone < FORGET_WORKER.max(timeout)
         });
@@ -210,14 +211,23 @@ impl Tracker {
     }
 
     /// Swaps in the model that `artifact` describes, with the outcomes so far.
-    pub fn reload(&mut self, artifact: Artifact) {
-        self.model = self.kind.build(Some(&artifact), &self.history);
+    ///
+    /// # Errors
+    /// When the artifact is of another kind; nothing changes then.
+    pub fn reload(&mut self, artifact: Artifact) -> anyhow::Result<()> {
+        self.kind.check(Some(&artifact))?;
+        self.models = Serving::new(self.kind, Some(&artifact), &self.history);
         self.artifact = Some(artifact);
+        for live in self.workers.values_mut().flat_map(|worker| worker.live.values_mut()) {
+            let model = self.models.model_for(&live.started().model);
+            live.swap(model);
+        }
+        Ok(())
     }
 
     /// How long replies are before anything is known of them.
     pub fn length_prior(&self) -> LengthPrior {
-        self.model.prior().length_prior()
+        self.models.model().prior().length_prior()
     }
 
     /// Outcomes so far.
@@ -251,7 +261,7 @@ fn admit<'a>(workers: &'a mut BTreeMap<WorkerId, Worker>, batch: &StepBatch) -> 
 /// One message on its way into the state of its worker.
 struct Message<'a> {
     worker: &'a mut Worker,
-    model: &'a dyn LengthModel,
+    models: &'a Serving,
     history: &'a mut History,
     at: f64,
     applied: &'a mut Applied,
@@ -260,7 +270,7 @@ struct Message<'a> {
 
 impl Message<'_> {
     fn start(&mut self, started: &RequestStarted) {
-        let model = self.model;
+        let model = self.models.model_for(&started.model);
         let live = match self.worker.live.entry(started.request_id.clone()) {
             Entry::Occupied(known) => known.into_mut(),
             Entry::Vacant(new) => {
@@ -282,7 +292,7 @@ impl Message<'_> {
             return;
         }
         self.applied.tally.step_gaps += u64::from(live.last_step() > 0 && event.step > live.last_step() + 1);
-        let line = live.step(event, self.model, self.at, self.batch.sequence_number);
+        let line = live.step(event, self.models.model_for(&live.started().model), self.at, self.batch.sequence_number);
         self.applied.lines.steps.push(line);
         match event.finish_reason {
             None => self.applied.estimates.push(live.estimate()),
@@ -300,7 +310,7 @@ impl Message<'_> {
 
     fn conclude(&mut self, request_id: &RequestId, reason: FinishReason, output_length: u32) {
         if let Some(live) = self.worker.live.remove(request_id) {
-            self.applied.lines.requests.extend(live.conclude(reason, output_length, self.at, self.history));
+            self.applied.lines.requests.extend(live.conclude(reason, output_length, self.at, self.models, self.history));
         }
     }
 }

@@ -182,7 +182,7 @@ fn a_steered_reply_counts_as_censored_where_the_steering_began() {
     let applied = apply(&mut tracker, &batch(1, vec![controlled], events));
     let line = &applied.lines.requests[0];
     assert_eq!((line.finish_reason, line.output_length, line.steered_from), (FinishReason::Stop, 4, Some(3)));
-    assert_eq!(line.outcome(), eoscast_log::record::Outcome { length: 2, censored: true });
+    assert_eq!(line.outcome(), eoscast_log::record::Outcome::new(2, true));
     assert_eq!(applied.lines.steps.iter().map(|line| line.eos_bias).collect::<Vec<_>>(), [0.0, 0.0, 1.5, 1.5]);
 }
 
@@ -191,7 +191,7 @@ fn a_controlled_reply_that_ends_before_it_is_steered_is_a_natural_one() {
     let mut tracker = tracker();
     let controlled = RequestStarted { target_tokens: Some(40), ..started("a") };
     let applied = apply(&mut tracker, &batch(1, vec![controlled], vec![event("a", 1), last("a", 2)]));
-    assert_eq!(applied.lines.requests[0].outcome(), eoscast_log::record::Outcome { length: 2, censored: false });
+    assert_eq!(applied.lines.requests[0].outcome(), eoscast_log::record::Outcome::new(2, false));
 }
 
 #[test]

@@ -82,12 +82,12 @@ impl Tracker {
     /// The model that answers.
     pub fn model_info(&self) -> ModelInfo {
         ModelInfo {
-            source: self.model.kind().as_str().to_owned(),
-            version: self.model.version().as_ref().to_owned(),
+            source: self.models.model().kind().as_str().to_owned(),
+            version: self.models.model().version().as_ref().to_owned(),
             artifact: self.artifact.as_ref().map_or(String::new(), |artifact| artifact.path.display().to_string()),
             outcomes: self.history.seen,
             censored_outcomes: self.history.censored,
-            prior_window: self.model.prior().window(),
+            prior_window: self.models.model().prior().window(),
             prior: self.length_prior(),
         }
     }

@@ -1,0 +1,339 @@
+//! [`Calibration`]: makes forecasts hold what they promise, by how forecasts of the same age turned out.
+//!
+//! The probability integral transform (PIT) of a reply is u = F(remaining), with F the forecast at one of its steps. Were
+//! forecasts calibrated, PITs would be uniform; their own distribution function G says by how much they are not, and G(F(x)) is
+//! calibrated (Kuleshov, Fenner and Ermon, ICML 2018; with the window below, the split-conformal predictive distribution of Vovk
+//! et al., Machine Learning 108, 2019). G is kept for each age, as tokens generated are known while the progress is not.
+//!
+//! G starts from the calibration split of the training data and then follows the newest outcomes, so that coverage returns when
+//! traffic shifts (as in Gibbs and Candes, NeurIPS 2021, though by a window and not by a step size).
+
+use std::collections::VecDeque;
+
+use eoscast_log::record::{Outcome, Pits};
+use eoscast_proto::domain::QUANTILE_LEVELS;
+
+use crate::distribution::LengthDistribution;
+use crate::models::{History, LONGEST_WINDOW};
+
+/// Where ages begin, in tokens generated.
+pub const AGES: [u32; Pits::AGES] = [0, 16, 64, 128, 256];
+
+/// PITs of one age that G rests on.
+pub const WINDOW: usize = 1_000;
+/// G is linear within each of these equal parts of 0..1.
+const CELLS: usize = 64;
+/// As many uniform PITs stand in for what is not known yet.
+const UNIFORM_WEIGHT: f64 = 4.0;
+
+/// The age, as an index of [`AGES`], of a reply with `step` tokens.
+pub fn age(step: u32) -> usize {
+    AGES.partition_point(|start| *start <= step) - 1
+}
+
+/// Where a reply stood in a forecast of it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Pit {
+    /// F(remaining), 0 to 1.
+    pub value: f32,
+    /// The reply was cut, so that its PIT is only known to be larger.
+    pub censored: bool,
+}
+
+/// The distribution function of PITs at the borders of the cells.
+#[derive(Debug, Clone)]
+struct Curve([f64; CELLS + 1]);
+
+impl Curve {
+    /// Kaplan and Meier's estimate over cells, with uniform PITs of weight [`UNIFORM_WEIGHT`] mixed in as Susarla and Van Ryzin
+    /// do (JASA 71, 1976); with them, no PIT beyond those seen is ruled out, which is conformal prediction's n + 1.
+    fn new(pits: impl Iterator<Item = Pit>) -> Self {
+        let mut ended = [UNIFORM_WEIGHT / CELLS as f64; CELLS];
+        let mut censored = [0.0; CELLS];
+        let mut at_risk = UNIFORM_WEIGHT;
+        for pit in pits {
+            let cell = ((pit.value * CELLS as f32) as usize).min(CELLS - 1);
+            *(if pit.censored { &mut censored[cell] } else { &mut ended[cell] }) += 1.0;
+            at_risk += 1.0;
+        }
+        let mut curve = [0.0; CELLS + 1];
+        let mut survival = 1.0;
+        for cell in 0..CELLS {
+            // On average, a reply cut within a cell is at risk in half of it.
+            survival *= 1.0 - ended[cell] / (at_risk - censored[cell] / 2.0).max(ended[cell]);
+            at_risk -= ended[cell] + censored[cell];
+            curve[cell + 1] = 1.0 - survival;
+        }
+        curve[CELLS] = 1.0;
+        Self(curve)
+    }
+
+    fn at(&self, u: f64) -> f64 {
+        let position = u.clamp(0.0, 1.0) * CELLS as f64;
+        let cell = (position as usize).min(CELLS - 1);
+        self.0[cell] + (self.0[cell + 1] - self.0[cell]) * (position - cell as f64)
+    }
+}
+
+/// What G of one age rests on.
+#[derive(Debug, Clone)]
+struct Window {
+    /// From the calibration split.
+    first: Vec<Pit>,
+    /// Since then, with the number of the outcome.
+    later: VecDeque<(u64, Pit)>,
+    curve: Curve,
+}
+
+impl Window {
+    fn new(first: Vec<Pit>) -> Self {
+        Self { curve: Curve::new(first.iter().copied()), first, later: VecDeque::new() }
+    }
+
+    fn push(&mut self, number: u64, pit: Pit) {
+        if self.later.len() == WINDOW {
+            self.later.pop_front();
+        }
+        self.later.push_back((number, pit));
+    }
+
+    /// Forgets what a predictor that starts anew would not know, and estimates anew.
+    fn settle(&mut self, seen: u64) {
+        while self.later.front().is_some_and(|(number, _)| number + LONGEST_WINDOW as u64 <= seen) {
+            self.later.pop_front();
+        }
+        let first = &self.first[self.first.len().saturating_sub(WINDOW - self.later.len())..];
+        self.curve = Curve::new(first.iter().copied().chain(self.later.iter().map(|(_, pit)| *pit)));
+    }
+}
+
+/// The recalibration of one model's forecasts, by age.
+#[derive(Debug, Clone)]
+pub struct Calibration {
+    /// Names the model whose PITs count.
+    artifact: u32,
+    windows: [Window; Pits::AGES],
+}
+
+impl Calibration {
+    /// From the PITs of the calibration split, by age, and those that the model of `artifact` had since.
+    pub fn new(first: [Vec<Pit>; Pits::AGES], artifact: u32, history: &History) -> Self {
+        let mut calibration = Self { artifact, windows: first.map(Window::new) };
+        let numbers = (1..=history.seen).rev().take(history.recent.len()).collect::<Vec<_>>();
+        for (number, outcome) in numbers.into_iter().rev().zip(&history.recent) {
+            calibration.push(number, outcome);
+        }
+        calibration.windows.iter_mut().for_each(|window| window.settle(history.seen));
+        calibration
+    }
+
+    /// Learns from outcome `number`.
+    pub fn observe(&mut self, number: u64, outcome: &Outcome) {
+        self.push(number, outcome);
+        self.windows.iter_mut().for_each(|window| window.settle(number));
+    }
+
+    fn push(&mut self, number: u64, outcome: &Outcome) {
+        let Some(pits) = outcome.pits.filter(|pits| pits.artifact == self.artifact) else { return };
+        for (window, value) in self.windows.iter_mut().zip(pits.values) {
+            if let Some(value) = value.filter(|value| (0.0..=1.0).contains(value)) {
+                window.push(number, Pit { value, censored: outcome.censored });
+            }
+        }
+    }
+
+    /// What `forecast`, made after `step` tokens, should have been.
+    pub fn apply(&self, step: u32, forecast: &LengthDistribution) -> LengthDistribution {
+        let curve = &self.windows[age(step)].curve;
+        LengthDistribution::from_survival(|tokens| 1.0 - curve.at(1.0 - forecast.survival(f64::from(tokens))))
+    }
+}
+
+/// Where `remaining` tokens stand in `forecast`. A length is the round-up of a real number, taken as half a token below.
+pub fn pit(forecast: &LengthDistribution, remaining: u32) -> f32 {
+    (1.0 - forecast.survival(f64::from(remaining) - 0.5)) as f32
+}
+
+/// One forecast of each age of a live request, to be judged by its outcome: one at random, so that all steps count alike.
+#[derive(Debug, Clone, Default)]
+pub struct Kept {
+    ages: [Option<KeptForecast>; Pits::AGES],
+}
+
+#[derive(Debug, Clone)]
+struct KeptForecast {
+    step: u32,
+    /// Steps of this age so far.
+    steps: u32,
+    quantiles: [f32; QUANTILE_LEVELS.len()],
+}
+
+impl Kept {
+    /// Considers the forecast after `step` tokens: the n-th of an age takes the place of the one before with probability 1/n
+    /// (reservoir sampling). `chance` is any number that differs from step to step.
+    pub fn consider(&mut self, step: u32, chance: u32, forecast: &LengthDistribution) {
+        let kept = &mut self.ages[age(step)];
+        let steps = kept.as_ref().map_or(1, |kept| kept.steps.saturating_add(1));
+        if mix(chance ^ step) % steps == 0 {
+            let quantiles = QUANTILE_LEVELS.map(|level| forecast.quantile(f64::from(level)) as f32);
+            *kept = Some(KeptForecast { step, steps, quantiles });
+        } else if let Some(kept) = kept {
+            kept.steps = steps;
+        }
+    }
+
+    /// Where a reply of `length` tokens stands in the forecasts kept of it.
+    pub fn pits(&self, artifact: u32, length: u32) -> Pits {
+        let value = |kept: &Option<KeptForecast>| {
+            kept.as_ref().filter(|kept| kept.step < length).map(|kept| {
+                let remaining = (length - kept.step) as f32 - 0.5;
+                level_of(&kept.quantiles, remaining)
+            })
+        };
+        Pits { artifact, values: std::array::from_fn(|i| value(&self.ages[i])) }
+    }
+}
+
+/// The level whose quantile is `tokens`: linear between the quantiles kept, exponential beyond the last.
+fn level_of(quantiles: &[f32; QUANTILE_LEVELS.len()], tokens: f32) -> f32 {
+    let above = quantiles.partition_point(|quantile| *quantile <= tokens);
+    let last = QUANTILE_LEVELS.len() - 1;
+    if above > last {
+        let width = (quantiles[last] - quantiles[last - 1]).max(1.0);
+        return 1.0 - (1.0 - QUANTILE_LEVELS[last]) * (-(tokens - quantiles[last]) / width).exp();
+    }
+    let (low, level) = if above == 0 { (0.0, 0.0) } else { (quantiles[above - 1], QUANTILE_LEVELS[above - 1]) };
+    let share = (tokens - low) / (quantiles[above] - low).max(f32::MIN_POSITIVE);
+    level + (QUANTILE_LEVELS[above] - level) * share.clamp(0.0, 1.0)
+}
+
+/// Spreads a number over all bits (the finaliser of MurmurHash3).
+fn mix(mut x: u32) -> u32 {
+    x = (x ^ x >> 16).wrapping_mul(0x85EB_CA6B);
+    x = (x ^ x >> 13).wrapping_mul(0xC2B2_AE35);
+    x ^ x >> 16
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A geometric forecast with this mean.
+    fn geometric(mean: f64) -> LengthDistribution {
+        LengthDistribution::from_survival(|tokens| (-f64::from(tokens) / mean).exp())
+    }
+
+    fn outcome(length: u32, censored: bool, pits: Pits) -> Outcome {
+        Outcome { length, censored, pits: Some(pits) }
+    }
+
+    /// `count` replies that are exponential with mean 100, cut at `cap`.
+    fn replies(count: usize, cap: u32, seed: u64) -> Vec<(u32, bool)> {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let mut reply = || (1.0 - 100.0 * (1.0 - random.f64()).ln()) as u32;
+        (0..count).map(|_| reply()).map(|length| (length.min(cap), length > cap)).collect()
+    }
+
+    fn pits_of(forecast: &LengthDistribution, replies: &[(u32, bool)]) -> Vec<Pit> {
+        replies.iter().map(|(length, censored)| Pit { value: pit(forecast, *length), censored: *censored }).collect()
+    }
+
+    fn coverage(forecast: &LengthDistribution, replies: &[(u32, bool)]) -> f64 {
+        let (low, high) = (forecast.quantile(0.05), forecast.quantile(0.95));
+        let inside = replies.iter().filter(|(length, _)| (low..=high).contains(&f64::from(*length))).count();
+        inside as f64 / replies.len() as f64
+    }
+
+    #[test]
+    fn ages_begin_where_they_say() {
+        let ages: Vec<usize> = [0, 15, 16, 63, 64, 127, 128, 255, 256, u32::MAX].map(age).into();
+        assert_eq!(ages, [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]);
+    }
+
+    #[test]
+    fn forecasts_that_were_far_too_short_cover_what_they_promise_after_calibration() {
+        let short = geometric(30.0);
+        let first = std::array::from_fn(|_| pits_of(&short, &replies(1_000, 150, 1)));
+        let calibration = Calibration::new(first, 7, &History::default());
+        let fresh = replies(20_000, u32::MAX, 2);
+        assert!(coverage(&short, &fresh) < 0.7);
+        // Up to where replies were cut, which is beyond the upper end of the 70 % interval only.
+        let median = calibration.apply(20, &short).quantile(0.5);
+        assert!((median - 69.0).abs() < 8.0, "{median}");
+        let whole = std::array::from_fn(|_| pits_of(&short, &replies(1_000, u32::MAX, 3)));
+        let covered = coverage(&Calibration::new(whole, 7, &History::default()).apply(20, &short), &fresh);
+        assert!((covered - 0.9).abs() < 0.02, "{covered}");
+    }
+
+    #[test]
+    fn cut_replies_count_as_longer_and_not_as_ended() {
+        let exact = geometric(100.0);
+        let first = std::array::from_fn(|_| pits_of(&exact, &replies(1_000, 80, 4)));
+        let after = Calibration::new(first, 7, &History::default()).apply(300, &exact);
+        let ended = 1.0 - after.survival(79.0);
+        assert!((ended - 0.546).abs() < 0.04, "{ended}");
+    }
+
+    #[test]
+    fn coverage_returns_when_traffic_shifts() {
+        let forecast = geometric(100.0);
+        let first = std::array::from_fn(|_| pits_of(&forecast, &replies(1_000, u32::MAX, 5)));
+        let mut calibration = Calibration::new(first, 7, &History::default());
+        let shifted: Vec<_> = replies(22_000, u32::MAX, 6).into_iter().map(|(l, c)| (l * 4, c)).collect();
+        assert!(coverage(&calibration.apply(0, &forecast), &shifted[2_000..]) < 0.8);
+        for (number, (length, censored)) in (1..).zip(&shifted[..2_000]) {
+            let mut kept = Kept::default();
+            kept.consider(0, number as u32, &forecast);
+            calibration.observe(number, &outcome(*length, *censored, kept.pits(7, *length)));
+        }
+        let covered = coverage(&calibration.apply(0, &forecast), &shifted[2_000..]);
+        assert!((covered - 0.9).abs() < 0.03, "{covered}");
+    }
+
+    #[test]
+    fn a_calibration_built_from_history_equals_the_one_that_lived_through_it() {
+        let forecast = geometric(50.0);
+        let first: [Vec<Pit>; 5] = std::array::from_fn(|_| pits_of(&forecast, &replies(40, 90, 8)));
+        let (mut live, mut history) = (Calibration::new(first.clone(), 7, &History::default()), History::default());
+        for (number, (length, censored)) in (1..).zip(replies(12_500, 200, 9)) {
+            let mut kept = Kept::default();
+            // The oldest are so rarely of the last age that these leave the history one by one.
+            (0..length.min(if number % 50 == 0 { 300 } else { 100 })).for_each(|step| kept.consider(step, number as u32, &forecast));
+            let mut pits = kept.pits(7, length);
+            if number % 100 == 1 {
+                pits.artifact = 8;
+            }
+            live.observe(number, &outcome(length, censored, pits));
+            history.push(outcome(length, censored, pits));
+        }
+        let rebuilt = Calibration::new(first, 7, &history);
+        for step in AGES {
+            let [a, b] = [&live, &rebuilt].map(|c| c.apply(step, &forecast).quantile(0.3).to_bits());
+            assert_eq!(a, b, "at age {step}");
+        }
+    }
+
+    #[test]
+    fn pits_from_quantiles_are_those_of_the_forecast() {
+        let forecast = geometric(80.0);
+        let mut kept = Kept::default();
+        kept.consider(20, 3, &forecast);
+        for remaining in [1, 5, 40, 200, 500] {
+            let value = kept.pits(1, 20 + remaining).values[1].unwrap();
+            assert!((value - pit(&forecast, remaining)).abs() < 0.02, "{remaining}: {value}");
+        }
+        assert_eq!(kept.pits(1, 20).values, [None; 5]);
+    }
+
+    #[test]
+    fn every_step_of_an_age_is_kept_equally_often() {
+        let forecast = geometric(80.0);
+        let mut times = [0u32; 16];
+        for request in 0..4_000u32 {
+            let mut kept = Kept::default();
+            (0..16).for_each(|step| kept.consider(step, request.wrapping_mul(0x9E37_79B1), &forecast));
+            times[kept.ages[0].as_ref().map_or(0, |kept| kept.step as usize)] += 1;
+        }
+        assert!(times.iter().all(|n| (180..330).contains(n)), "{times:?}");
+    }
+}

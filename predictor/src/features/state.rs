@@ -1,0 +1,303 @@
+//! [`FeatureState`]: the rolling state of one request.
+//!
+//! A step costs scans of 64 values. Windows are summed anew at each step rather than kept as running sums, so that nothing
+//! drifts and a replay gives the same bits.
+
+use eoscast_log::record::Arrival;
+use eoscast_log::running::Running;
+use eoscast_proto::domain::{StepEvent, limits};
+use half::f16;
+
+use super::{FEATURE_NAMES, FeatureRow, OF_STEPS};
+
+/// Steps of the short and of the long window.
+const SHORT: usize = 16;
+const LONG: usize = 64;
+/// Signals with windows: EOS probability, EOS log-probability, entropy.
+const SIGNALS: usize = 3;
+const PER_SIGNAL: usize = 10;
+/// An exponential mean takes over this share of each new value.
+const DECAY: f32 = 1.0 / SHORT as f32;
+/// A line break was at hand when the probability of one was above this.
+const LINE_BREAK: f32 = 0.5;
+
+/// A signal of which the last value and an exponential mean are kept.
+#[derive(Debug, Clone, Copy, Default)]
+struct Decayed {
+    now: f32,
+    mean: f32,
+}
+
+impl Decayed {
+    fn push(&mut self, value: f32, first: bool) {
+        self.now = value;
+        self.mean = if first { value } else { self.mean + (value - self.mean) * DECAY };
+    }
+}
+
+/// The log-probability of a class of tokens, if the worker tells it.
+#[derive(Debug, Clone, Copy, Default)]
+struct ClassSignal {
+    known: bool,
+    logprob: Decayed,
+    /// Sum of the probabilities.
+    expected: f64,
+}
+
+impl ClassSignal {
+    fn push(&mut self, logprob: Option<f32>) {
+        let first = !self.known;
+        self.known |= logprob.is_some();
+        if let Some(logprob) = logprob {
+            self.logprob.push(logprob, first);
+            self.expected += f64::from(logprob.exp());
+        }
+    }
+
+    fn features(&self) -> [f32; 4] {
+        let known = f32::from(u8::from(self.known));
+        [known, self.logprob.now, self.logprob.mean, self.expected.ln_1p() as f32]
+    }
+}
+
+/// Which of the last [`LONG`] 3-grams of tokens stood in the window before.
+#[derive(Debug, Clone)]
+struct Repetition {
+    last: [u32; 2],
+    grams: [u32; LONG],
+    seen: u32,
+    repeated: u64,
+}
+
+impl Repetition {
+    fn push(&mut self, token: u32) {
+        let [before, last] = self.last;
+        self.last = [last, token];
+        self.seen = self.seen.saturating_add(1);
+        if self.seen < 3 {
+            return;
+        }
+        // Odd multipliers spread each token over all bits (Knuth, TAOCP 3, 6.4); a chance match is one in four billion.
+        let gram = (before.wrapping_mul(0x9E37_79B1) ^ last).wrapping_mul(0x85EB_CA77).wrapping_add(token);
+        let held = LONG.min(self.seen as usize - 3);
+        let known = self.grams[..held].contains(&gram);
+        self.repeated = self.repeated << 1 | u64::from(known);
+        self.grams[(self.seen as usize - 3) % LONG] = gram;
+    }
+
+    fn share(&self) -> f32 {
+        self.repeated.count_ones() as f32 / LONG as f32
+    }
+}
+
+/// Sketches of hidden states, in half precision where they are only kept.
+#[derive(Debug, Clone)]
+struct Sketches {
+    known: bool,
+    prompt_known: bool,
+    now: [f16; limits::SKETCH],
+    prompt: [f16; limits::SKETCH],
+    mean: [f32; limits::SKETCH],
+}
+
+impl Sketches {
+    fn push(&mut self, sketch: &[f32], step: u32) {
+        let first = !self.known;
+        self.known |= !sketch.is_empty();
+        self.now = [f16::ZERO; limits::SKETCH];
+        for (now, value) in self.now.iter_mut().zip(sketch) {
+            *now = f16::from_f32(value.clamp(f16::MIN.to_f32(), f16::MAX.to_f32()));
+        }
+        if step == 1 {
+            (self.prompt, self.prompt_known) = (self.now, self.known);
+        }
+        for (mean, now) in self.mean.iter_mut().zip(self.now) {
+            *mean = if first { now.to_f32() } else { *mean + (now.to_f32() - *mean) * DECAY };
+        }
+    }
+}
+
+/// The rolling state of one request.
+#[derive(Debug, Clone)]
+pub struct FeatureState {
+    arrival: Arrival,
+    step: u32,
+    observed: u32,
+    running: [Running; SIGNALS],
+    step_of_max: u32,
+    /// The last [`LONG`] values of each signal; the value of step n stands at n % LONG.
+    recent: [[f32; LONG]; SIGNALS],
+    hazard: f32,
+    hazard_sum: f64,
+    rank: Decayed,
+    token: Decayed,
+    token_running: Running,
+    top: Decayed,
+    sentence_end: ClassSignal,
+    newline: ClassSignal,
+    /// The last step with a line break at hand, or the first step.
+    step_of_newline: u32,
+    repetition: Repetition,
+    sketches: Sketches,
+}
+
+impl FeatureState {
+    /// Before the first step seen; `output_length` tokens may have been generated unseen.
+    pub fn new(arrival: Arrival, output_length: u32) -> Self {
+        Self {
+            arrival,
+            step: output_length,
+            observed: 0,
+            running: [Running::default(); SIGNALS],
+            step_of_max: 0,
+            recent: [[0.0; LONG]; SIGNALS],
+            hazard: 0.0,
+            hazard_sum: 0.0,
+            rank: Decayed::default(),
+            token: Decayed::default(),
+            token_running: Running::default(),
+            top: Decayed::default(),
+            sentence_end: ClassSignal::default(),
+            newline: ClassSignal::default(),
+            step_of_newline: 0,
+            repetition: Repetition { last: [0; 2], grams: [0; LONG], seen: 0, repeated: 0 },
+            sketches: Sketches {
+                known: false,
+                prompt_known: false,
+                now: [f16::ZERO; limits::SKETCH],
+                prompt: [f16::ZERO; limits::SKETCH],
+                mean: [0.0; limits::SKETCH],
+            },
+        }
+    }
+
+    /// Steps folded in so far.
+    pub fn observed(&self) -> u32 {
+        self.observed
+    }
+
+    /// Tokens generated so far.
+    pub fn step(&self) -> u32 {
+        self.step
+    }
+
+    /// Folds in a step and gives the features after it.
+    pub fn observe(&mut self, event: &StepEvent) -> FeatureRow {
+        let StepEvent { step, ref signals, .. } = *event;
+        let values = [signals.eos_probability(), signals.eos_logprob, signals.entropy];
+        let first = self.observed == 0;
+        if first || values[0] >= self.running[0].max() {
+            self.step_of_max = step;
+        }
+        let at = self.observed as usize % LONG;
+        self.observed += 1;
+        self.step = step;
+        for (i, value) in values.into_iter().enumerate() {
+            self.running[i].push(value, self.observed);
+            self.recent[i][at] = value;
+        }
+        self.hazard = signals.eos_logprob_sampled.exp();
+        self.hazard_sum += f64::from(self.hazard);
+        self.rank.push((signals.eos_rank.max(1) as f32).ln(), first);
+        self.token.push(signals.token_logprob, first);
+        self.token_running.push(signals.token_logprob, self.observed);
+        self.top.push(signals.top_logprob, first);
+        self.sentence_end.push(signals.sentence_end_logprob);
+        self.newline.push(signals.newline_logprob);
+        if first || signals.newline_logprob.is_some_and(|logprob| logprob.exp() > LINE_BREAK) {
+            self.step_of_newline = step;
+        }
+        self.repetition.push(event.token_id);
+        self.sketches.push(&event.sketch, step);
+        self.row()
+    }
+
+    /// The features now.
+    pub fn row(&self) -> FeatureRow {
+        let mut values = [0.0; FEATURE_NAMES.len()];
+        if self.observed > 0 {
+            for signal in 0..SIGNALS {
+                self.summarise(signal, &mut values[signal * PER_SIGNAL..][..PER_SIGNAL]);
+            }
+            values[30] = self.slope();
+            values[31] = self.step.saturating_sub(self.step_of_max) as f32;
+        }
+        let Arrival { prompt_length, max_tokens, temperature, prompt, .. } = self.arrival;
+        let counts = [self.step, prompt_length, max_tokens].map(|count| count as f32);
+        values[32..35].copy_from_slice(&counts);
+        values[35] = temperature;
+        values[36..39].copy_from_slice(&counts.map(f32::ln_1p));
+        values[39..48].copy_from_slice(&[
+            self.hazard,
+            self.hazard_sum as f32,
+            self.rank.now,
+            self.rank.mean,
+            self.token.now,
+            self.token.mean,
+            self.token_running.summary(self.observed)[0],
+            self.top.now,
+            self.top.mean,
+        ]);
+        values[48..52].copy_from_slice(&self.sentence_end.features());
+        values[52..56].copy_from_slice(&self.newline.features());
+        values[56..OF_STEPS].copy_from_slice(&[
+            if self.observed == 0 { 0.0 } else { self.step.saturating_sub(self.step_of_newline) as f32 },
+            self.repetition.share(),
+            f32::from(u8::from(self.sketches.known)),
+            f32::from(u8::from(self.sketches.prompt_known)),
+            f32::from(u8::from(prompt.is_some())),
+        ]);
+        if let Some(prompt) = prompt {
+            values[OF_STEPS..].copy_from_slice(&prompt.values);
+        }
+        let Sketches { now, prompt, mean, .. } = &self.sketches;
+        FeatureRow {
+            step: self.step,
+            observed: self.observed,
+            arrival: self.arrival,
+            values,
+            sketches: [now.map(f16::to_f32), *mean, prompt.map(f16::to_f32)],
+        }
+    }
+
+    fn summarise(&self, signal: usize, out: &mut [f32]) {
+        out[0] = self.back(signal, 0);
+        out[1..4].copy_from_slice(&self.running[signal].summary(self.observed));
+        out[4..7].copy_from_slice(&self.window(signal, SHORT));
+        out[7..10].copy_from_slice(&self.window(signal, LONG));
+    }
+
+    /// Mean, maximum and standard deviation of the last `width` values.
+    fn window(&self, signal: usize, width: usize) -> [f32; 3] {
+        let count = width.min(self.observed as usize);
+        let values = (0..count).map(|ago| self.back(signal, ago));
+        let mean = values.clone().map(f64::from).sum::<f64>() / count as f64;
+        let max = values.clone().fold(f32::NEG_INFINITY, f32::max);
+        let squares: f64 = values.map(|v| (f64::from(v) - mean).powi(2)).sum();
+        [mean as f32, max, (squares / count as f64).sqrt() as f32]
+    }
+
+    /// Least-squares slope of the log EOS probability over the short window, per step; 0 with fewer than two steps.
+    fn slope(&self) -> f32 {
+        let count = SHORT.min(self.observed as usize);
+        if count < 2 {
+            return 0.0;
+        }
+        let centre = (count - 1) as f64 / 2.0;
+        let (mut covariance, mut variance) = (0.0, 0.0);
+        for ago in 0..count {
+            let x = centre - ago as f64;
+            covariance += x * f64::from(self.back(1, ago));
+            variance += x * x;
+        }
+        (covariance / variance) as f32
+    }
+
+    /// The value `ago` steps before the last one, `ago` below both [`LONG`] and `observed`.
+    fn back(&self, signal: usize, ago: usize) -> f32 {
+        self.recent[signal][(self.observed as usize - 1 - ago) % LONG]
+    }
+}
+
+#[cfg(test)]
+mod tests;

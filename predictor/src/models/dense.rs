@@ -1,0 +1,224 @@
+//! Plain feed-forward networks for the serving path: loops over weights in a fixed order, so that equal rows give equal bits.
+
+use anyhow::ensure;
+
+use super::head::BINS;
+use super::weights::Weights;
+use crate::features::FeatureRow;
+
+/// Standardised inputs are cut here, in standard deviations: a forecast must not hang on one outlandish number.
+const FARTHEST: f32 = 5.0;
+
+/// Picks columns of a row and brings them to mean 0 and standard deviation 1.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Standardiser {
+    /// Which inputs, in order.
+    pub columns: Vec<u32>,
+    /// Their means over the training rows.
+    pub mean: Vec<f32>,
+    /// One over their standard deviations; 0 for a column that never varied, which tells nothing.
+    pub scale: Vec<f32>,
+}
+
+impl Standardiser {
+    /// Over weighted rows of [`FeatureRow::INPUTS`] numbers each.
+    pub fn fit<'a>(columns: Vec<u32>, rows: impl Iterator<Item = (&'a [f32], f32)> + Clone) -> Self {
+        let weight: f64 = rows.clone().map(|(_, weight)| f64::from(weight)).sum();
+        let mut mean = vec![0.0f64; columns.len()];
+        let mut variance = vec![0.0f64; columns.len()];
+        for (row, w) in rows.clone() {
+            for (mean, column) in mean.iter_mut().zip(&columns) {
+                *mean += f64::from(row[*column as usize]) * f64::from(w) / weight;
+            }
+        }
+        for (row, w) in rows {
+            for ((variance, mean), column) in variance.iter_mut().zip(&mean).zip(&columns) {
+                *variance += (f64::from(row[*column as usize]) - mean).powi(2) * f64::from(w) / weight;
+            }
+        }
+        let scale = mean.iter().zip(&variance).map(|(mean, variance)| {
+            let spread = variance.sqrt();
+            // Below single precision it is rounding.
+            if spread > 1e-6 * mean.abs().max(1e-3) { (1.0 / spread) as f32 } else { 0.0 }
+        });
+        Self { scale: scale.collect(), mean: mean.into_iter().map(|mean| mean as f32).collect(), columns }
+    }
+
+    /// Puts itself among the tensors of an artifact, under names that begin with `name`.
+    pub fn write(&self, name: &str, weights: &mut Weights) {
+        let columns: Vec<f32> = self.columns.iter().map(|column| *column as f32).collect();
+        for (part, values) in [("columns", &columns), ("mean", &self.mean), ("scale", &self.scale)] {
+            weights.put(format!("{name}.{part}"), &[values.len()], values);
+        }
+    }
+
+    /// Reads what [`write`](Self::write) wrote.
+    ///
+    /// # Errors
+    /// When a tensor is missing, or names a column that rows do not have.
+    pub fn read(name: &str, weights: &Weights) -> anyhow::Result<Self> {
+        let (_, columns) = weights.get(&format!("{name}.columns"))?;
+        ensure!(
+            columns.iter().all(|column| (0.0..FeatureRow::INPUTS as f32).contains(column)),
+            "tensor {name}.columns: must name columns below {}",
+            FeatureRow::INPUTS
+        );
+        let width = columns.len();
+        Ok(Self {
+            columns: columns.into_iter().map(|column| column as u32).collect(),
+            mean: weights.get_shaped(&format!("{name}.mean"), &[width])?,
+            scale: weights.get_shaped(&format!("{name}.scale"), &[width])?,
+        })
+    }
+
+    /// The inputs that a network sees of `inputs`.
+    pub fn apply(&self, inputs: &[f32], out: &mut Vec<f32>) {
+        out.clear();
+        out.extend(self.columns.iter().zip(&self.mean).zip(&self.scale).map(|((column, mean), scale)| {
+            ((inputs[*column as usize] - mean) * scale).clamp(-FARTHEST, FARTHEST)
+        }));
+    }
+}
+
+/// An affine map.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Dense {
+    /// By input, then by output.
+    pub weights: Vec<f32>,
+    /// One per output.
+    pub bias: Vec<f32>,
+}
+
+impl Dense {
+    /// The outputs for `inputs`.
+    pub fn apply(&self, inputs: &[f32], out: &mut Vec<f32>) {
+        out.clear();
+        out.extend_from_slice(&self.bias);
+        let width = self.bias.len();
+        // Four inputs at a time, so that each output is loaded and stored a quarter as often.
+        let mut quads = inputs.chunks_exact(4);
+        let mut rows = self.weights.chunks_exact(4 * width);
+        for (x, rows) in quads.by_ref().zip(rows.by_ref()) {
+            let (a, rest) = rows.split_at(width);
+            let (b, rest) = rest.split_at(width);
+            let (c, d) = rest.split_at(width);
+            for ((((y, a), b), c), d) in out.iter_mut().zip(a).zip(b).zip(c).zip(d) {
+                *y += (x[0] * a + x[1] * b) + (x[2] * c + x[3] * d);
+            }
+        }
+        for (x, row) in quads.remainder().iter().zip(rows.remainder().chunks_exact(width)) {
+            for (y, weight) in out.iter_mut().zip(row) {
+                *y += x * weight;
+            }
+        }
+    }
+}
+
+/// A network with rectified hidden layers that scores the bins of the [`head`](super::head).
+#[derive(Debug, Clone, PartialEq)]
+pub struct Perceptron {
+    /// What it sees.
+    pub inputs: Standardiser,
+    /// From first to last.
+    pub layers: Vec<Dense>,
+}
+
+impl Perceptron {
+    /// The score of each bin.
+    pub fn scores(&self, inputs: &[f32; FeatureRow::INPUTS]) -> [f32; BINS] {
+        let (mut x, mut y) = (Vec::with_capacity(self.inputs.columns.len()), Vec::new());
+        self.inputs.apply(inputs, &mut x);
+        for (i, layer) in self.layers.iter().enumerate() {
+            if i > 0 {
+                x.iter_mut().for_each(|x| *x = x.max(0.0));
+            }
+            layer.apply(&x, &mut y);
+            std::mem::swap(&mut x, &mut y);
+        }
+        let mut scores = [0.0; BINS];
+        scores.iter_mut().zip(x).for_each(|(score, x)| *score = x);
+        scores
+    }
+
+    /// Puts itself among the tensors of an artifact, under names that begin with `name`.
+    pub fn write(&self, name: &str, weights: &mut Weights) {
+        self.inputs.write(&format!("{name}.inputs"), weights);
+        for (i, layer) in self.layers.iter().enumerate() {
+            let width = layer.bias.len();
+            weights.put_half(format!("{name}.{i}.weights"), &[layer.weights.len() / width, width], &layer.weights);
+            weights.put_half(format!("{name}.{i}.bias"), &[width], &layer.bias);
+        }
+    }
+
+    /// Reads what [`write`](Self::write) wrote.
+    ///
+    /// # Errors
+    /// When a tensor is missing or has a shape that does not fit.
+    pub fn read(name: &str, weights: &Weights) -> anyhow::Result<Self> {
+        let inputs = Standardiser::read(&format!("{name}.inputs"), weights)?;
+        let (mut layers, mut width) = (vec![], inputs.columns.len());
+        while layers.is_empty() || weights.contains(&format!("{name}.{}.bias", layers.len())) {
+            let i = layers.len();
+            let bias = weights.get(&format!("{name}.{i}.bias"))?.1;
+            let weights = weights.get_shaped(&format!("{name}.{i}.weights"), &[width, bias.len()])?;
+            ensure!(width > 0 && !bias.is_empty(), "tensor {name}.{i}.weights: is empty");
+            width = bias.len();
+            layers.push(Dense { weights, bias });
+        }
+        ensure!(width == BINS, "tensor {name}.{}.bias: must have {BINS} numbers, has {width}", layers.len() - 1);
+        Ok(Self { inputs, layers })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dense_layer_is_a_matrix_product() {
+        let (inputs, outputs) = (7, 3);
+        let weights: Vec<f32> = (0..inputs * outputs).map(|i| i as f32).collect();
+        let layer = Dense { weights: weights.clone(), bias: vec![0.5, -1.0, 2.0] };
+        let x: Vec<f32> = (0..inputs).map(|i| i as f32 - 2.5).collect();
+        let mut y = vec![];
+        layer.apply(&x, &mut y);
+        for j in 0..outputs {
+            let sum: f32 = (0..inputs).map(|i| x[i] * weights[i * outputs + j]).sum();
+            assert!((y[j] - sum - layer.bias[j]).abs() < 1e-3);
+        }
+    }
+
+    #[test]
+    fn a_column_that_never_varied_in_training_says_nothing_later() {
+        let rows = [[3.0f32, 1.0], [3.0, 2.0], [3.0, 4.0]];
+        let standardiser = Standardiser::fit(vec![0, 1], rows.iter().map(|row| (&row[..], 1.0)));
+        let mut out = vec![];
+        standardiser.apply(&[99.0, 2.0], &mut out);
+        assert_eq!(out[0], 0.0);
+        standardiser.apply(&[3.0, 1e30], &mut out);
+        assert_eq!(out[1], FARTHEST);
+    }
+
+    #[test]
+    fn a_network_comes_back_from_its_tensors() {
+        let inputs = Standardiser { columns: vec![4, 290], mean: vec![0.5, 1.0], scale: vec![1.0, 2.0] };
+        let layers = vec![
+            Dense { weights: vec![0.25; 6], bias: vec![1.0; 3] },
+            Dense { weights: vec![-0.5; 3 * BINS], bias: vec![0.125; BINS] },
+        ];
+        let network = Perceptron { inputs, layers };
+        let mut weights = Weights::default();
+        network.write("net", &mut weights);
+        assert_eq!(Perceptron::read("net", &weights).unwrap(), network);
+        for (name, shape, reason) in [
+            ("net.0.weights", vec![3, 2], "net.0.weights: must have the shape [2, 3]"),
+            ("net.1.bias", vec![6], "net.1.weights: must have the shape"),
+            ("net.inputs.columns", vec![6], "must name columns below"),
+        ] {
+            let mut damaged = weights.clone();
+            damaged.put(name, &shape, &[1e9; 6]);
+            let error = Perceptron::read("net", &damaged).unwrap_err().to_string();
+            assert!(error.contains(reason), "{error}");
+        }
+    }
+}

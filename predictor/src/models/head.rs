@@ -1,0 +1,173 @@
+//! The output of the trained models: probabilities of log-spaced bins of natural remaining length.
+
+use crate::distribution::LengthDistribution;
+
+/// Every integer up to this is an edge.
+const EXACT: u32 = 4;
+/// Edges in each doubling from [`EXACT`] on.
+const PER_OCTAVE: u32 = 4;
+const OCTAVES: u32 = 9;
+const EDGES: usize = (EXACT + OCTAVES * PER_OCTAVE + 1) as usize;
+
+/// Number of bins: 1, 2, 3, 4, 5 .. 8, 9-10, 11-12 .. 1793-2048, and all that is longer.
+pub const BINS: usize = EDGES;
+
+/// Bin k holds the lengths above `BIN_EDGES[k]` and up to `BIN_EDGES[k + 1]`; the last bin is open.
+pub const BIN_EDGES: [u32; EDGES] = edges();
+
+const fn edges() -> [u32; EDGES] {
+    let mut edges = [0; EDGES];
+    let mut i = 0;
+    while i < EDGES as u32 {
+        edges[i as usize] = if i < EXACT {
+            i
+        } else {
+            let beyond = i - EXACT;
+            let octave = EXACT << (beyond / PER_OCTAVE);
+            octave + octave / PER_OCTAVE * (beyond % PER_OCTAVE)
+        };
+        i += 1;
+    }
+    edges
+}
+
+/// What is known of the remaining length at one step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Target {
+    /// Tokens that came after the step.
+    pub remaining: u32,
+    /// They were all; else it is only known that there would have been more.
+    pub ended: bool,
+}
+
+/// The bin of a length of at least 1.
+fn bin(length: u32) -> usize {
+    BIN_EDGES.partition_point(|edge| *edge < length).saturating_sub(1)
+}
+
+/// Length above the last edge of P(length > x), relative to that at the edge: Lomax as beyond any length seen in the prior.
+fn tail(tokens: f64) -> f64 {
+    let last = f64::from(BIN_EDGES[EDGES - 1]);
+    (1.0 + (tokens - last).max(0.0) / last).powi(-2)
+}
+
+impl Target {
+    /// The share of each bin that agrees with the target, so that its likelihood is the sum of probability times share: 1 in
+    /// the bin where the reply ended; where it was cut, 1 in all longer bins and a part of the bin it was cut in.
+    pub fn shares(self) -> [f32; BINS] {
+        let mut shares = [0.0; BINS];
+        if self.ended {
+            shares[bin(self.remaining.max(1))] = 1.0;
+            return shares;
+        }
+        let first = BIN_EDGES.partition_point(|edge| *edge <= self.remaining).saturating_sub(1);
+        shares[first..].fill(1.0);
+        shares[first] = match BIN_EDGES.get(first + 1) {
+            Some(end) => (end - self.remaining) as f32 / (end - BIN_EDGES[first]) as f32,
+            None => tail(f64::from(self.remaining)) as f32,
+        };
+        shares
+    }
+
+    /// -ln of the likelihood under the probabilities of the bins.
+    pub fn loss(self, probabilities: &[f32; BINS]) -> f64 {
+        let likelihood: f32 = self.shares().iter().zip(probabilities).map(|(share, p)| share * p).sum();
+        -f64::from(likelihood.max(f32::MIN_POSITIVE)).ln()
+    }
+}
+
+/// Turns scores into probabilities in place.
+pub fn softmax(scores: &mut [f32; BINS]) {
+    let largest = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    for score in scores.iter_mut() {
+        *score = (*score - largest).exp();
+    }
+    let sum: f32 = scores.iter().sum();
+    for score in scores.iter_mut() {
+        *score /= sum;
+    }
+}
+
+/// The distribution with these probabilities of bins, uniform within each.
+pub fn distribution(probabilities: &[f32; BINS]) -> LengthDistribution {
+    let mut left = [0.0; EDGES + 1];
+    for k in (0..BINS).rev() {
+        left[k] = left[k + 1] + f64::from(probabilities[k]);
+    }
+    let total = left[0].max(f64::MIN_POSITIVE);
+    let mut k = 0;
+    LengthDistribution::from_survival(|tokens| {
+        while k + 1 < EDGES && BIN_EDGES[k + 1] < tokens {
+            k += 1;
+        }
+        let survival = match BIN_EDGES.get(k + 1) {
+            Some(end) => {
+                let width = f64::from(end - BIN_EDGES[k]);
+                left[k + 1] + (left[k] - left[k + 1]) * f64::from(end - tokens) / width
+            }
+            None => left[k] * tail(f64::from(tokens)),
+        };
+        survival / total
+    })
+}
+
+/// P(length > tokens) for every edge, given the probabilities of the bins.
+pub fn survival_at_edges(probabilities: &[f32; BINS]) -> [f32; BINS] {
+    let mut left = [0.0; BINS];
+    let mut sum = 0.0;
+    for k in (0..BINS).rev() {
+        sum += probabilities[k];
+        left[k] = sum;
+    }
+    left
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn uniform() -> [f32; BINS] {
+        [1.0 / BINS as f32; BINS]
+    }
+
+    #[test]
+    fn edges_ascend_from_nothing_to_two_thousand() {
+        assert_eq!(BIN_EDGES[..9], [0, 1, 2, 3, 4, 5, 6, 7, 8]);
+        assert_eq!((BIN_EDGES[9], BIN_EDGES[EDGES - 1]), (10, 2048));
+        assert!(BIN_EDGES.is_sorted_by(|a, b| a < b));
+        assert_eq!((bin(1), bin(2), bin(9), bin(10), bin(11), bin(2048), bin(2049)), (0, 1, 8, 8, 9, BINS - 2, BINS - 1));
+    }
+
+    #[test]
+    fn a_cut_reply_counts_for_all_that_is_longer() {
+        let shares = Target { remaining: 9, ended: false }.shares();
+        assert_eq!((shares[7], shares[8], shares[9], shares[BINS - 1]), (0.0, 0.5, 1.0, 1.0));
+        let at_once = Target { remaining: 0, ended: false }.shares();
+        assert_eq!(at_once, [1.0; BINS]);
+        assert!(Target { remaining: 5000, ended: false }.shares()[BINS - 1] < 1.0);
+    }
+
+    proptest! {
+        #[test]
+        fn the_likelihood_is_that_of_the_distribution(scores in proptest::collection::vec(-3.0f32..3.0, BINS), cut in 1u32..4000) {
+            let mut probabilities: [f32; BINS] = scores.try_into().unwrap();
+            softmax(&mut probabilities);
+            let loss = Target { remaining: cut, ended: false }.loss(&probabilities);
+            let survival = distribution(&probabilities).survival(f64::from(cut));
+            // Above the last edge the distribution has edges of its own.
+            let tolerance = if cut > 2048 { 0.02 } else { 1e-4 };
+            prop_assert!((loss + survival.ln()).abs() < tolerance, "{} and {}", loss, -survival.ln());
+        }
+    }
+
+    #[test]
+    fn the_distribution_has_the_mass_of_its_bins() {
+        let distribution = distribution(&uniform());
+        let left = survival_at_edges(&uniform());
+        for (edge, left) in BIN_EDGES.iter().zip(left) {
+            assert!((distribution.survival(f64::from(*edge)) - f64::from(left)).abs() < 1e-6);
+        }
+    }
+}

@@ -1,0 +1,40 @@
+//! [`Serving`]: the model that answers, and the prior for requests that it was not trained for.
+
+use eoscast_log::record::Outcome;
+
+use super::{Artifact, History, LengthModel, ModelKind, Prior};
+
+/// What a predictor answers with.
+pub struct Serving {
+    model: Box<dyn LengthModel>,
+    /// Knows of outcomes only, whatever generated them.
+    fallback: Prior,
+}
+
+impl Serving {
+    /// The model of `kind`, after the outcomes of `history`.
+    pub fn new(kind: ModelKind, artifact: Option<&Artifact>, history: &History) -> Self {
+        Self { model: kind.build(artifact, history), fallback: Prior::new(ModelKind::Prior, None, history) }
+    }
+
+    /// The model that answers, where it can.
+    pub fn model(&self) -> &dyn LengthModel {
+        self.model.as_ref()
+    }
+
+    /// What answers for requests of the generating model `name`: the model, unless it was trained for another one.
+    pub fn model_for(&self, name: &str) -> &dyn LengthModel {
+        match self.model.trained_for() {
+            Some(trained_for) if trained_for != name => &self.fallback,
+            _ => self.model.as_ref(),
+        }
+    }
+
+    /// Learns how long a reply was.
+    pub fn observe(&mut self, outcome: Outcome) {
+        self.model.observe(outcome);
+        if self.model.trained_for().is_some() {
+            self.fallback.observe(outcome);
+        }
+    }
+}

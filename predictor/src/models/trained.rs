@@ -1,0 +1,74 @@
+//! [`Trained`]: a trained forecaster among the models: with calibration, and the prior that workers fall back on.
+
+use std::sync::Arc;
+
+use eoscast_log::record::{Outcome, Pits};
+
+use super::{Artifact, Forecaster, History, LengthModel, Memory, ModelKind, Prior};
+use crate::calibration::Calibration;
+use crate::distribution::LengthDistribution;
+use crate::features::FeatureRow;
+
+/// A [`Forecaster`] that follows the outcomes by its [`Calibration`].
+pub struct Trained {
+    kind: ModelKind,
+    forecaster: Arc<dyn Forecaster>,
+    calibration: Calibration,
+    prior: Prior,
+    trained_for: Arc<str>,
+    artifact: u32,
+    seen: u64,
+}
+
+impl Trained {
+    /// `forecaster` as `artifact` holds it, after the outcomes of `history`.
+    pub fn new(kind: ModelKind, forecaster: Arc<dyn Forecaster>, artifact: &Artifact, history: &History) -> Self {
+        Self {
+            kind,
+            forecaster,
+            calibration: Calibration::new(artifact.pits.clone(), artifact.mark(), history),
+            prior: Prior::new(kind, Some(artifact), history),
+            trained_for: artifact.trained_for.as_str().into(),
+            artifact: artifact.mark(),
+            seen: history.seen,
+        }
+    }
+}
+
+impl LengthModel for Trained {
+    fn kind(&self) -> ModelKind {
+        self.kind
+    }
+
+    fn version(&self) -> Arc<str> {
+        self.prior.version()
+    }
+
+    fn trained_for(&self) -> Option<&str> {
+        Some(&self.trained_for)
+    }
+
+    fn memory(&self) -> Memory {
+        self.forecaster.memory()
+    }
+
+    fn predict(&self, row: &FeatureRow, memory: &mut Memory) -> LengthDistribution {
+        let forecast = self.forecaster.predict(row, memory);
+        memory.kept.consider(row.step, row.values[10].to_bits() ^ row.arrival.prompt_length, &forecast);
+        self.calibration.apply(row.step, &forecast)
+    }
+
+    fn pits(&self, memory: &Memory, length: u32) -> Option<Pits> {
+        Some(memory.kept.pits(self.artifact, length))
+    }
+
+    fn observe(&mut self, outcome: Outcome) {
+        self.seen = self.seen.saturating_add(1);
+        self.calibration.observe(self.seen, &outcome);
+        self.prior.observe(outcome);
+    }
+
+    fn prior(&self) -> &Prior {
+        &self.prior
+    }
+}

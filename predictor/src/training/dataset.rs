@@ -1,0 +1,329 @@
+//! [`Dataset`]: finished requests with their steps, read from an event log whatever stands in it.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context, bail, ensure};
+use eoscast_log::location::{Location, Series};
+use eoscast_log::reader::{Damages, LineReader};
+use eoscast_log::record::{Arrival, RequestLine, StepLine};
+use eoscast_proto::domain::{FinishReason, RequestId, StepEvent, StepSignals, WorkerId};
+use half::f16;
+use sha2::{Digest, Sha256};
+
+use crate::features::{FeatureRow, FeatureState};
+
+/// The signals of one step.
+#[derive(Debug, Clone, PartialEq)]
+struct Step {
+    step: u32,
+    token_id: u32,
+    signals: StepSignals,
+}
+
+/// One finished request.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sample {
+    /// Which.
+    pub request_id: RequestId,
+    /// Kind of work, if known.
+    pub task: Option<Arc<str>>,
+    /// What was known before the first token.
+    pub arrival: Arrival,
+    /// Why it ended.
+    pub finish_reason: FinishReason,
+    /// Tokens that came naturally: all, or those before length control set in.
+    pub length: u32,
+    /// It ended by itself, so that `length` is its natural length; else it would have had more.
+    pub ended: bool,
+    steps: Vec<Step>,
+    /// Of all steps one after the other, in half precision as features keep them; each has `sketch_length` numbers.
+    sketches: Vec<f16>,
+    sketch_length: usize,
+}
+
+impl Sample {
+    /// Its steps in order.
+    pub fn events(&self) -> impl Iterator<Item = StepEvent> {
+        self.steps.iter().enumerate().map(|(i, step)| StepEvent {
+            request_id: self.request_id.clone(),
+            step: step.step,
+            token_id: step.token_id,
+            signals: step.signals,
+            finish_reason: None,
+            eos_bias: 0.0,
+            sketch: self.sketches[i * self.sketch_length..][..self.sketch_length].iter().map(|v| v.to_f32()).collect(),
+        })
+    }
+
+    /// The rows that a predictor sees: that of the arrival, then one per step at which the reply was to go on.
+    pub fn rows(&self) -> impl Iterator<Item = FeatureRow> {
+        let mut state = FeatureState::new(self.arrival, 0);
+        let arrival = state.row();
+        let live = self.events().take_while(|event| event.step < self.length);
+        std::iter::once(arrival).chain(live.map(move |event| state.observe(&event)))
+    }
+
+    /// Name of its prompt: samples of one prompt are called `name#number`.
+    pub fn prompt_name(&self) -> &str {
+        let id = self.request_id.as_str();
+        id.rsplit_once('#').map_or(id, |(name, _)| name)
+    }
+}
+
+/// What was found in a log and not used, or used as it is.
+#[derive(Debug, Clone, Default)]
+pub struct Intake {
+    /// Lines that could not be read, or that cannot be.
+    pub damages: Damages,
+    /// Requests left out, by reason.
+    pub left_out: BTreeMap<&'static str, u64>,
+    /// Step lines that repeat a step or go back behind one; not used.
+    pub repeated_steps: u64,
+    /// Steps that are missing between others.
+    pub missing_steps: u64,
+}
+
+impl Intake {
+    /// What there is to say of it, a line each.
+    pub fn notes(&self) -> Vec<String> {
+        let mut notes = vec![];
+        if self.damages.count > 0 {
+            notes.push(format!("{} damaged lines skipped", self.damages.count));
+            notes.extend(self.damages.first.iter().map(|damage| format!("  {damage}")));
+        }
+        notes.extend(self.left_out.iter().map(|(reason, count)| format!("{count} requests left out: {reason}")));
+        if self.repeated_steps > 0 {
+            notes.push(format!("{} repeated steps skipped", self.repeated_steps));
+        }
+        if self.missing_steps > 0 {
+            notes.push(format!("{} steps are missing", self.missing_steps));
+        }
+        notes
+    }
+}
+
+/// Finished requests of one generating model.
+#[derive(Debug, Clone)]
+pub struct Dataset {
+    /// Name of the generating model.
+    pub model: String,
+    /// In the order in which they finished.
+    pub samples: Vec<Sample>,
+    /// What was found beside them.
+    pub intake: Intake,
+    /// SHA-256 of the log's files, in order.
+    pub hash: String,
+}
+
+type Key = (WorkerId, u64, RequestId);
+
+const NO_STEPS: &str = "none of its steps is in the log";
+const REUSED: &str = "its name was used more than once by one run of a worker";
+const BEGUN_BEFORE: &str = "it began before the predictor saw it";
+const ABORTED_AT_ONCE: &str = "it was aborted before any step";
+const IGNORES_EOS: &str = "it could not end by itself (ignore_eos)";
+const STEERED_AT_ONCE: &str = "length control steered it from the first step on";
+
+impl Dataset {
+    /// Reads the log at `path`, a folder or a file as `serve` and `collect` write it. `model` chooses among generating models;
+    /// `progress` is told the bytes of each file that is done.
+    ///
+    /// # Errors
+    /// When there is no log, a file cannot be read, or requests of several models are mixed and none is chosen.
+    pub fn load(path: &Path, model: Option<&str>, mut progress: impl FnMut(u64)) -> anyhow::Result<Self> {
+        let location = Location::parse(path);
+        let files = |series| -> anyhow::Result<Vec<PathBuf>> {
+            let segments = location.segments(series).with_context(|| path.display().to_string())?;
+            Ok(segments.into_iter().map(|segment| segment.path).collect())
+        };
+        let (requests, steps) = (files(Series::Requests)?, files(Series::Steps)?);
+        ensure!(
+            !requests.is_empty() && !steps.is_empty(),
+            "{}: has no event log; give the folder that collect or serve writes",
+            path.display()
+        );
+        let mut intake = Intake::default();
+        let mut reading = Reading::default();
+        let mut hash = Sha256::new();
+        for file in &requests {
+            each(file, &mut intake, |line: RequestLine, _| {
+                reading.request(line);
+                None
+            })?;
+            progress(hash_file(file, &mut hash)?);
+        }
+        let model = choose(&reading.models, model)?;
+        reading.requests.retain(|_, sample| sample.model == model);
+        for file in &steps {
+            each(file, &mut intake, |line: StepLine, intake| reading.step(&line, intake))?;
+            progress(hash_file(file, &mut hash)?);
+        }
+        let samples = reading.finish(&mut intake)?;
+        let hash = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+        Ok(Self { model, samples, intake, hash })
+    }
+
+    /// Tokens of all samples.
+    pub fn tokens(&self) -> u64 {
+        self.samples.iter().map(|sample| u64::from(sample.length)).sum()
+    }
+}
+
+/// Hands each line of `file` to `apply`, which says what is wrong with it, if anything.
+fn each<T: serde::de::DeserializeOwned>(
+    file: &Path,
+    intake: &mut Intake,
+    mut apply: impl FnMut(T, &mut Intake) -> Option<&'static str>,
+) -> anyhow::Result<()> {
+    let name = || file.display().to_string();
+    let mut reader = LineReader::open(file).with_context(name)?;
+    while let Some(line) = reader.read_line().with_context(name)? {
+        match line {
+            Ok((_, line)) => {
+                if let Some(reason) = apply(line, intake) {
+                    intake.damages.push(reader.damage(reason));
+                }
+            }
+            Err(damage) => intake.damages.push(damage),
+        }
+    }
+    Ok(())
+}
+
+fn hash_file(file: &Path, hash: &mut Sha256) -> anyhow::Result<u64> {
+    struct Hasher<'a>(&'a mut Sha256);
+    impl io::Write for Hasher<'_> {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.update(bytes);
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let name = || file.display().to_string();
+    io::copy(&mut File::open(file).with_context(name)?, &mut Hasher(hash)).with_context(name)
+}
+
+fn choose(found: &BTreeMap<String, u64>, wanted: Option<&str>) -> anyhow::Result<String> {
+    let list: Vec<_> = found.iter().map(|(name, requests)| format!("{name} ({requests} requests)")).collect();
+    let list = list.join(", ");
+    match wanted {
+        Some(name) if found.contains_key(name) => Ok(name.to_owned()),
+        Some(name) => bail!("no request in the log is of the model {name}; there are: {list}"),
+        None => match found.keys().next() {
+            Some(name) if found.len() == 1 => Ok(name.clone()),
+            None => bail!("the log has no finished request"),
+            Some(_) => bail!("the log mixes models: {list}; choose one with --model-name"),
+        },
+    }
+}
+
+struct Open {
+    model: String,
+    number: usize,
+    sample: Sample,
+    reused: bool,
+    first_length: u32,
+    steered_from: Option<u32>,
+}
+
+#[derive(Default)]
+struct Reading {
+    requests: HashMap<Key, Open>,
+    models: BTreeMap<String, u64>,
+}
+
+impl Reading {
+    fn request(&mut self, line: RequestLine) {
+        *self.models.entry(line.model.as_ref().to_owned()).or_default() += 1;
+        let number = self.requests.len();
+        let outcome = line.outcome();
+        let key = (line.worker_id.clone(), line.epoch, line.request_id.clone());
+        if let Some(known) = self.requests.get_mut(&key) {
+            known.reused = true;
+            return;
+        }
+        let sample = Sample {
+            request_id: line.request_id.clone(),
+            task: line.task.clone(),
+            arrival: line.arrival(),
+            finish_reason: line.finish_reason,
+            length: outcome.length,
+            ended: !outcome.censored,
+            steps: vec![],
+            sketches: vec![],
+            sketch_length: 0,
+        };
+        let model = line.model.as_ref().to_owned();
+        let (first_length, steered_from) = (line.first_length, line.steered_from);
+        self.requests.insert(key, Open { model, number, sample, reused: false, first_length, steered_from });
+    }
+
+    fn step(&mut self, line: &StepLine, intake: &mut Intake) -> Option<&'static str> {
+        let Some(event) = line.event() else { return Some("has impossible signals") };
+        let open = self.requests.get_mut(&(line.worker_id.clone(), line.epoch, line.request_id.clone()))?;
+        let sample = &mut open.sample;
+        if event.step > sample.length {
+            return open.steered_from.is_none().then_some("is behind the end of its request");
+        }
+        let last = sample.steps.last().map_or(0, |step| step.step);
+        if event.step <= last {
+            intake.repeated_steps += 1;
+            return None;
+        }
+        if last == 0 {
+            sample.sketch_length = event.sketch.len();
+        } else if event.sketch.len() != sample.sketch_length {
+            return Some("sketch: has another length than in the steps before");
+        }
+        intake.missing_steps += u64::from(event.step - last - 1);
+        sample.sketches.extend(event.sketch.iter().map(|value| f16::from_f32(*value)));
+        sample.steps.push(Step { step: event.step, token_id: event.token_id, signals: event.signals });
+        None
+    }
+
+    fn finish(self, intake: &mut Intake) -> anyhow::Result<Vec<Sample>> {
+        let mut all: Vec<Open> = self.requests.into_values().collect();
+        all.sort_unstable_by_key(|open| open.number);
+        let mut samples = vec![];
+        for open in all {
+            let sample = open.sample;
+            let reason = if open.reused {
+                Some(REUSED)
+            } else if sample.arrival.ignore_eos {
+                Some(IGNORES_EOS)
+            } else if open.first_length > 0 {
+                Some(BEGUN_BEFORE)
+            } else if open.steered_from.is_some() && sample.length == 0 {
+                Some(STEERED_AT_ONCE)
+            } else if sample.length == 0 {
+                Some(ABORTED_AT_ONCE)
+            } else if sample.steps.is_empty() {
+                Some(NO_STEPS)
+            } else {
+                None
+            };
+            match reason {
+                Some(reason) => *intake.left_out.entry(reason).or_default() += 1,
+                None => samples.push(sample),
+            }
+        }
+        let mut sketches: Vec<usize> = samples.iter().map(|sample| sample.sketch_length).collect();
+        sketches.sort_unstable();
+        sketches.dedup();
+        ensure!(
+            sketches.len() <= 1,
+            "the log mixes requests with sketches of {sketches:?} numbers, which no model can learn from; keep them in \
+             separate folders"
+        );
+        Ok(samples)
+    }
+}
+
+#[cfg(test)]
+mod tests;

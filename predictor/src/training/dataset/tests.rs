@@ -1,0 +1,134 @@
+use super::*;
+use crate::training::synthetic::{MODEL, samples, write_log};
+
+fn file(folder: &Path, series: &str) -> PathBuf {
+    let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    files.into_iter().find(|path| path.to_string_lossy().contains(series)).unwrap()
+}
+
+/// Writes a log of 30 requests whose lines `edit` has changed, and reads it.
+fn edited(series: &str, edit: impl Fn(&mut Vec<String>)) -> anyhow::Result<Dataset> {
+    let folder = tempfile::tempdir().unwrap();
+    write_log(folder.path(), 30, 1);
+    let path = file(folder.path(), series);
+    let mut lines: Vec<String> = std::fs::read_to_string(&path).unwrap().lines().map(str::to_owned).collect();
+    edit(&mut lines);
+    std::fs::write(&path, lines.join("\n") + "\n").unwrap();
+    Dataset::load(folder.path(), None, |_| {})
+}
+
+#[test]
+fn rows_of_a_sample_are_those_that_the_predictor_saw() {
+    let all = samples(30, 1);
+    assert_eq!(all.len(), 30);
+    for sample in &all {
+        let rows: Vec<FeatureRow> = sample.rows().collect();
+        assert_eq!(rows.len() as u32, sample.length);
+        assert!(rows.iter().zip(0..).all(|(row, step)| row.step == step && row.observed == step));
+        let mut state = FeatureState::new(sample.arrival, 0);
+        let last = sample.events().map(|event| state.observe(&event)).nth(rows.len().saturating_sub(2));
+        assert!(rows.len() == 1 || rows.last() == last.as_ref());
+    }
+    assert!(all.iter().any(|sample| !sample.ended) && all.iter().any(|sample| sample.ended));
+}
+
+#[test]
+fn damaged_lines_are_told_by_file_and_line_and_skipped() {
+    let dataset = edited("steps", |lines| {
+        lines[3] = lines[3].replace("\"step\":", "\"step\":-");
+        lines[5] = lines[5].replace("\"entropy\":", "\"entropy\":NaN,\"x\":");
+        lines[7].truncate(40);
+        lines[9] = lines[9].replace("\"token_logprob\":-", "\"token_logprob\":");
+        lines.insert(0, "}".to_owned());
+    })
+    .unwrap();
+    assert_eq!(dataset.samples.len(), 30);
+    let told: Vec<u64> = dataset.intake.damages.first.iter().map(|damage| damage.line).collect();
+    assert_eq!(told, [1, 5, 7, 9, 11]);
+    assert!(dataset.intake.notes()[1].contains("steps") && dataset.intake.notes()[1].contains(":1: "));
+    assert_eq!(dataset.intake.missing_steps, 4);
+}
+
+#[test]
+fn repeated_steps_count_once() {
+    let whole = samples(30, 1);
+    let dataset = edited("steps", |lines| *lines = lines.iter().flat_map(|line| [line.clone(), line.clone()]).collect());
+    let dataset = dataset.unwrap();
+    assert_eq!(dataset.samples, whole);
+    assert!(dataset.intake.repeated_steps > 100);
+}
+
+#[test]
+fn requests_that_tell_nothing_are_left_out_with_the_reason() {
+    let dataset = edited("requests", |lines| {
+        lines[0] = lines[0].replace("\"ignore_eos\":false", "\"ignore_eos\":true");
+        lines[1] = lines[1].replace("\"first_length\":0", "\"first_length\":3");
+        let again = lines[2].clone();
+        lines.push(again);
+        lines[3] = lines[3].replace("\"request_id\":\"r3\"", "\"request_id\":\"unseen\"");
+    })
+    .unwrap();
+    assert_eq!(dataset.samples.len(), 26);
+    let reasons: Vec<_> = dataset.intake.left_out.iter().map(|(reason, count)| (*reason, *count)).collect();
+    let mut expected = [(IGNORES_EOS, 1), (BEGUN_BEFORE, 1), (REUSED, 1), (NO_STEPS, 1)];
+    expected.sort_unstable();
+    assert_eq!(reasons, expected);
+}
+
+#[test]
+fn a_steered_reply_is_cut_where_steering_began() {
+    let dataset = edited("requests", |lines| {
+        let line = lines.iter_mut().find(|line| line.contains("\"output_length\":200")).unwrap();
+        *line = line.replace("\"steered_from\":null", "\"steered_from\":51").replace("\"censored\":false", "\"censored\":true");
+    })
+    .unwrap();
+    let sample = dataset.samples.iter().find(|sample| sample.length == 50).unwrap();
+    assert!(!sample.ended && sample.events().count() == 50);
+    assert_eq!(dataset.intake.damages.count, 0);
+}
+
+#[test]
+fn requests_of_several_models_are_not_mixed_unasked() {
+    let folder = tempfile::tempdir().unwrap();
+    write_log(folder.path(), 30, 1);
+    for series in ["requests", "steps"] {
+        let path = file(folder.path(), series);
+        let text = std::fs::read_to_string(&path).unwrap();
+        let other = |line: &str| {
+            let of_r1 = line.contains("\"request_id\":\"r1\"");
+            if of_r1 { line.replace("\"model\":\"synthetic\"", "\"model\":\"other\"") } else { line.to_owned() }
+        };
+        std::fs::write(&path, text.lines().map(other).collect::<Vec<_>>().join("\n")).unwrap();
+    }
+    let load = |name| Dataset::load(folder.path(), name, |_| {});
+    let error = load(None).unwrap_err().to_string();
+    assert_eq!(error, "the log mixes models: other (1 requests), synthetic (29 requests); choose one with --model-name");
+    assert_eq!(load(Some(MODEL)).unwrap().samples.len(), 29);
+    assert_eq!(load(Some("other")).unwrap().samples.len(), 1);
+    assert!(load(Some("third")).unwrap_err().to_string().contains("no request in the log is of the model third"));
+}
+
+#[test]
+fn sketches_of_different_lengths_are_refused() {
+    let error = edited("steps", |lines| {
+        for line in lines.iter_mut().filter(|line| line.contains("\"request_id\":\"r2\"")) {
+            let at = line.find("\"sketch\":[").unwrap();
+            *line = format!("{}\"sketch\":[1.0]}}", &line[..at]);
+        }
+    });
+    assert!(error.unwrap_err().to_string().contains("sketches of [1, 6] numbers"));
+}
+
+#[test]
+fn equal_logs_have_equal_hashes() {
+    let hash = |seed| crate::training::synthetic::dataset(10, seed).hash;
+    assert_eq!(hash(1), hash(1));
+    assert_ne!(hash(1), hash(2));
+}
+
+#[test]
+fn a_folder_without_a_log_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let error = Dataset::load(folder.path(), None, |_| {}).unwrap_err().to_string();
+    assert!(error.contains("has no event log"), "{error}");
+}

@@ -1,0 +1,17 @@
+//! Training of models from event logs.
+//!
+//! - [`dataset`]: finished requests with their steps, from a log; [`split`]: which of them are for what
+//! - [`rows`]: single steps as training rows; [`sequences`]: whole requests
+//! - [`network`]: fits feed-forward networks, [`sequence_network`]: recurrent ones and transformers; [`classic`]: regressions
+//!   and forests
+//! - [`run`]: one model from data to artifact
+
+pub mod classic;
+pub mod dataset;
+pub mod network;
+pub mod rows;
+pub mod run;
+pub mod sequence_network;
+pub mod split;
+#[cfg(test)]
+pub mod synthetic;

@@ -1,0 +1,155 @@
+//! Fits the networks that read a request step by step, by truncated backpropagation through time.
+
+use std::collections::HashMap;
+
+use candle_core::{Device, Result, Tensor, Var};
+
+use super::dataset::Sample;
+use super::network::{Averaging, EarlyStopping, Epoch, loss, shares, uniform};
+use crate::models::ModelKind;
+use crate::models::dense::Standardiser;
+use crate::models::head::{BINS, Target};
+use crate::models::sequence::{Network, columns};
+
+/// Requests that are run through together; of about the same length, so that few steps are padding.
+const BATCH: usize = 24;
+/// Steps after which gradients are taken; the state goes on (Williams and Peng, Neural Computation 2, 1990).
+const STEPS: usize = 48;
+const WEIGHT_DECAY: f64 = 0.02;
+
+/// A fitted network: what it sees, its parameters, and its loss on the validation requests.
+pub type Fitted = (Standardiser, Vec<(String, Tensor)>, f64);
+
+/// One request, ready to be run through.
+struct Prepared {
+    inputs: Vec<f32>,
+    length: usize,
+    ended: bool,
+}
+
+fn prepare(samples: &[&Sample], standardiser: &Standardiser) -> Vec<Prepared> {
+    let mut row = vec![];
+    let prepare = |sample: &&Sample| {
+        let mut inputs = vec![];
+        for features in sample.rows() {
+            standardiser.apply(&features.inputs(), &mut row);
+            inputs.extend_from_slice(&row);
+        }
+        Prepared { length: inputs.len() / standardiser.columns.len(), inputs, ended: sample.ended }
+    };
+    samples.iter().map(prepare).collect()
+}
+
+/// Steps `from..from + STEPS` of a batch: inputs, shares and weights; steps behind a reply's end weigh nothing.
+fn chunk(batch: &[&Prepared], from: usize, width: usize) -> Result<[Tensor; 3]> {
+    let longest = batch.iter().map(|request| request.length).max().unwrap_or(0);
+    let steps = STEPS.min(longest - from);
+    let (mut inputs, mut targets, mut weights) = (vec![], vec![], vec![]);
+    for request in batch {
+        for step in from..from + steps {
+            if step < request.length {
+                inputs.extend_from_slice(&request.inputs[step * width..][..width]);
+                weights.push(1.0 / request.length as f32);
+            } else {
+                inputs.resize(inputs.len() + width, 0.0);
+                weights.push(0.0);
+            }
+            targets.push(Target { remaining: request.length.saturating_sub(step) as u32, ended: request.ended });
+        }
+    }
+    let rows = batch.len() * steps;
+    Ok([
+        Tensor::from_vec(inputs, (batch.len(), steps, width), &Device::Cpu)?,
+        Tensor::from_vec(shares(targets.into_iter()), (rows, BINS), &Device::Cpu)?,
+        Tensor::from_vec(weights, rows, &Device::Cpu)?,
+    ])
+}
+
+/// Runs a batch through from start to end; `learn` is told the loss of each chunk.
+fn run(
+    network: &Network,
+    batch: &[&Prepared],
+    width: usize,
+    mut learn: impl FnMut(&Tensor) -> Result<()>,
+) -> Result<f64> {
+    let longest = batch.iter().map(|request| request.length).max().unwrap_or(0);
+    let mut state = network.start(batch.len())?;
+    let mut sum = 0.0;
+    for from in (0..longest).step_by(STEPS) {
+        let [inputs, shares, weights] = chunk(batch, from, width)?;
+        let (scores, after) = network.forward(&inputs, &state)?;
+        let loss = loss(&scores.flatten(0, 1)?, &shares, &weights)?;
+        sum += f64::from(loss.to_scalar::<f32>()?);
+        learn(&loss)?;
+        state = after.iter().map(Tensor::detach).collect();
+    }
+    Ok(sum)
+}
+
+/// Requests of about the same length, as batches.
+fn batches(requests: &[Prepared]) -> Vec<Vec<&Prepared>> {
+    let mut by_length: Vec<&Prepared> = requests.iter().collect();
+    by_length.sort_by_key(|request| request.length);
+    by_length.chunks(BATCH).map(<[_]>::to_vec).collect()
+}
+
+/// Fits the network of `kind` over at most `epochs` passes.
+///
+/// # Errors
+/// When the tensor library fails, which it has no reason to.
+pub fn fit(
+    kind: ModelKind,
+    [train, validation]: [&[&Sample]; 2],
+    standardiser: Standardiser,
+    epochs: u32,
+    seed: u64,
+    progress: &mut dyn FnMut(Epoch),
+) -> Result<Fitted> {
+    let mut random = fastrand::Rng::with_seed(seed);
+    let width = standardiser.columns.len();
+    let mut vars: Vec<(String, Var)> = vec![];
+    for (name, shape) in Network::parameters(kind, width) {
+        let var = if name.contains("norm") && name.ends_with("weight") {
+            Var::ones(shape, candle_core::DType::F32, &Device::Cpu)?
+        } else {
+            let bound = if shape.len() < 2 || name.ends_with("relative_bias") { 0.0 } else { (3.0 / shape[1] as f32).sqrt() };
+            uniform(&shape, bound, &mut random)?
+        };
+        vars.push((name, var));
+    }
+    let named = |tensors: &[Tensor]| -> Vec<(String, Tensor)> {
+        vars.iter().zip(tensors).map(|((name, _), tensor)| (name.clone(), tensor.clone())).collect()
+    };
+    let current: HashMap<_, _> = vars.iter().map(|(name, var)| (name.clone(), var.as_tensor().clone())).collect();
+    let network = Network::new(kind, width, current)?;
+    let mut averaging = Averaging::new(vars.iter().map(|(_, var)| var.clone()).collect(), WEIGHT_DECAY)?;
+    let [data, held_out] = [train, validation].map(|samples| prepare(samples, &standardiser));
+    let (mut order, checks) = (batches(&data), batches(&held_out));
+    let mut stopping = EarlyStopping::default();
+    for number in 1..=epochs {
+        random.shuffle(&mut order);
+        let mut sum = 0.0;
+        for batch in &order {
+            let share = 1.0 / batch.len() as f64;
+            sum += run(&network, batch, width, |loss| averaging.step(&(loss * share)?))?;
+        }
+        let mean = Network::new(kind, width, named(averaging.mean()).into_iter().collect())?;
+        let mut validation_loss = 0.0;
+        for batch in &checks {
+            validation_loss += run(&mean, batch, width, |_| Ok(()))? / held_out.len() as f64;
+        }
+        let best = stopping.show(validation_loss, || Ok(named(averaging.mean())))?;
+        let (name, train_loss) = (kind.as_str().to_owned(), sum / data.len() as f64);
+        progress(Epoch { name, number, epochs, train_loss, validation_loss, best });
+        if stopping.is_over() {
+            break;
+        }
+    }
+    let (parameters, loss) = stopping.into_best().ok_or_else(|| candle_core::Error::msg("no epoch was run"))?;
+    Ok((standardiser, parameters, loss))
+}
+
+/// What such networks see, brought to one scale over training rows.
+pub fn standardiser(rows: &super::rows::Rows) -> Standardiser {
+    Standardiser::fit(columns(), rows.weighted())
+}

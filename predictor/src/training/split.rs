@@ -1,0 +1,126 @@
+//! [`Split`]: which requests are for training, for calibration and for testing; never two sides of one prompt.
+
+use std::collections::HashMap;
+
+use sha2::{Digest, Sha256};
+
+use super::dataset::Sample;
+
+/// Shares of the prompts.
+const TRAIN: f64 = 0.68;
+const CALIBRATION: f64 = 0.12;
+
+/// Positions of samples, by use.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Split {
+    /// For fitting models; early stopping takes its validation rows from here.
+    pub train: Vec<usize>,
+    /// For calibrating fitted models.
+    pub calibration: Vec<usize>,
+    /// For judging calibrated models.
+    pub test: Vec<usize>,
+}
+
+impl Split {
+    /// By a hash of `seed` and of each sample's group.
+    pub fn new(samples: &[Sample], seed: u64) -> Self {
+        let mut split = Self::default();
+        for (i, group) in groups(samples).iter().enumerate() {
+            let place = share(seed, "split", group);
+            if place < TRAIN {
+                split.train.push(i);
+            } else if place < TRAIN + CALIBRATION {
+                split.calibration.push(i);
+            } else {
+                split.test.push(i);
+            }
+        }
+        split
+    }
+}
+
+/// Divides training samples in `folds` parts by group and keeps part `fold` aside: (the others, that part).
+pub fn fold(samples: &[&Sample], seed: u64, folds: u32, fold: u32) -> (Vec<usize>, Vec<usize>) {
+    let owned: Vec<String> = groups_of(samples.iter().copied());
+    (0..samples.len()).partition(|i| (share(seed, "fold", &owned[*i]) * f64::from(folds)) as u32 != fold)
+}
+
+/// The group of each sample: the name of its prompt, or of the first of the prompts that look the same.
+pub fn groups(samples: &[Sample]) -> Vec<String> {
+    groups_of(samples.iter())
+}
+
+/// Prompts with equal features and lengths are near-duplicates: a template with other words of the same shape.
+fn groups_of<'a>(samples: impl Iterator<Item = &'a Sample> + Clone) -> Vec<String> {
+    // The smallest name of each look, and through shared names of all looks that belong together.
+    let mut of_name: HashMap<&str, &str> = HashMap::new();
+    let mut of_look: HashMap<(u32, Vec<u32>), &str> = HashMap::new();
+    let look = |sample: &Sample| {
+        let prompt = sample.arrival.prompt?;
+        Some((sample.arrival.prompt_length, prompt.values.map(f32::to_bits).to_vec()))
+    };
+    loop {
+        let mut changed = false;
+        for sample in samples.clone() {
+            let name = sample.prompt_name();
+            let mut group = of_name.get(name).copied().unwrap_or(name);
+            if let Some(look) = look(sample) {
+                let of_look = of_look.entry(look).or_insert(group);
+                group = group.min(of_look);
+                changed |= *of_look != group;
+                *of_look = group;
+            }
+            changed |= of_name.insert(name, group) != Some(group);
+        }
+        if !changed {
+            break;
+        }
+    }
+    samples.map(|sample| of_name.get(sample.prompt_name()).map_or_else(String::new, |name| (*name).to_owned())).collect()
+}
+
+/// A number in 0..1 that hangs on the seed, the use and the name alone.
+fn share(seed: u64, purpose: &str, name: &str) -> f64 {
+    let digest = Sha256::new().chain_update(seed.to_le_bytes()).chain_update(purpose).chain_update(name).finalize();
+    let first = digest.iter().take(8).fold(0u64, |number, byte| number << 8 | u64::from(*byte));
+    // 53 bits, so that it is exact and below 1.
+    (first >> 11) as f64 / (1u64 << 53) as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::training::synthetic::samples;
+
+    #[test]
+    fn samples_of_one_prompt_and_of_prompts_that_look_the_same_stay_together() {
+        let mut all = samples(400, 1);
+        for (i, sample) in all.iter_mut().enumerate() {
+            sample.request_id = format!("prompt-{}#{}", i / 4, i % 4).try_into().unwrap();
+            sample.arrival.prompt = None;
+        }
+        // Prompt 9 looks like prompt 50, which looks like prompt 70.
+        for (a, b) in [(36, 200), (201, 280)] {
+            let prompt = Some(eoscast_log::prompt::PromptFeatures::of(&"word ".repeat(a)));
+            (all[a].arrival.prompt, all[b].arrival.prompt) = (prompt, prompt);
+            all[b].arrival.prompt_length = all[a].arrival.prompt_length;
+        }
+        let groups = groups(&all);
+        assert_eq!(groups[36..40], [const { "prompt-50" }; 4].map(str::to_owned));
+        assert_eq!(groups[280], "prompt-50");
+        let split = Split::new(&all, 3);
+        for part in [&split.train, &split.calibration, &split.test] {
+            assert!(part.iter().all(|i| (0..400).filter(|j| groups[*j] == groups[*i]).all(|j| part.contains(&j))));
+        }
+    }
+
+    #[test]
+    fn the_seed_decides_who_is_where_and_nothing_else() {
+        let all = samples(300, 1);
+        assert_eq!(Split::new(&all, 3), Split::new(&all, 3));
+        assert_ne!(Split::new(&all, 3), Split::new(&all, 4));
+        let split = Split::new(&all, 3);
+        assert_eq!(split.train.len() + split.calibration.len() + split.test.len(), 300);
+        assert!((170..240).contains(&split.train.len()) && (35..90).contains(&split.test.len()), "{split:?}");
+    }
+}
