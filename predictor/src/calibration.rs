@@ -21,8 +21,19 @@ pub const AGES: [u32; Pits::AGES] = [0, 16, 64, 128, 256];
 
 /// PITs of one age that G rests on.
 pub const WINDOW: usize = 1_000;
-/// G is linear within each of these equal parts of 0..1.
+/// G is linear within each of these parts of 0..1.
 const CELLS: usize = 64;
+/// Their borders, s^2 (3 - 2 s) of equal steps of s: close together near 0 and 1, where a poor forecast has most of its PITs.
+const BORDERS: [f64; CELLS + 1] = {
+    let mut borders = [0.0; CELLS + 1];
+    let mut i = 0;
+    while i <= CELLS {
+        let s = i as f64 / CELLS as f64;
+        borders[i] = s * s * (3.0 - 2.0 * s);
+        i += 1;
+    }
+    borders
+};
 /// As many uniform PITs stand in for what is not known yet.
 const UNIFORM_WEIGHT: f64 = 4.0;
 
@@ -48,11 +59,11 @@ impl Curve {
     /// Kaplan and Meier's estimate over cells, with uniform PITs of weight [`UNIFORM_WEIGHT`] mixed in as Susarla and Van Ryzin
     /// do (JASA 71, 1976); with them, no PIT beyond those seen is ruled out, which is conformal prediction's n + 1.
     fn new(pits: impl Iterator<Item = Pit>) -> Self {
-        let mut ended = [UNIFORM_WEIGHT / CELLS as f64; CELLS];
+        let mut ended: [f64; CELLS] = std::array::from_fn(|cell| UNIFORM_WEIGHT * (BORDERS[cell + 1] - BORDERS[cell]));
         let mut censored = [0.0; CELLS];
         let mut at_risk = UNIFORM_WEIGHT;
         for pit in pits {
-            let cell = ((pit.value * CELLS as f32) as usize).min(CELLS - 1);
+            let cell = BORDERS[1..CELLS].partition_point(|border| *border <= f64::from(pit.value));
             *(if pit.censored { &mut censored[cell] } else { &mut ended[cell] }) += 1.0;
             at_risk += 1.0;
         }
@@ -68,10 +79,16 @@ impl Curve {
         Self(curve)
     }
 
-    fn at(&self, u: f64) -> f64 {
-        let position = u.clamp(0.0, 1.0) * CELLS as f64;
-        let cell = (position as usize).min(CELLS - 1);
-        self.0[cell] + (self.0[cell + 1] - self.0[cell]) * (position - cell as f64)
+    /// G of ascending arguments.
+    fn ascending(&self) -> impl FnMut(f64) -> f64 {
+        let mut cell = 0;
+        move |u| {
+            while cell + 1 < CELLS && BORDERS[cell + 1] <= u {
+                cell += 1;
+            }
+            let share = (u - BORDERS[cell]) / (BORDERS[cell + 1] - BORDERS[cell]);
+            self.0[cell] + (self.0[cell + 1] - self.0[cell]) * share.clamp(0.0, 1.0)
+        }
     }
 }
 
@@ -144,8 +161,8 @@ impl Calibration {
 
     /// What `forecast`, made after `step` tokens, should have been.
     pub fn apply(&self, step: u32, forecast: &LengthDistribution) -> LengthDistribution {
-        let curve = &self.windows[age(step)].curve;
-        LengthDistribution::from_survival(|tokens| 1.0 - curve.at(1.0 - forecast.survival(f64::from(tokens))))
+        let mut g = self.windows[age(step)].curve.ascending();
+        LengthDistribution::from_survival(|tokens| 1.0 - g(1.0 - forecast.survival(f64::from(tokens))))
     }
 }
 
@@ -279,8 +296,8 @@ mod tests {
         let forecast = geometric(100.0);
         let first = std::array::from_fn(|_| pits_of(&forecast, &replies(1_000, u32::MAX, 5)));
         let mut calibration = Calibration::new(first, 7, &History::default());
-        let shifted: Vec<_> = replies(22_000, u32::MAX, 6).into_iter().map(|(l, c)| (l * 4, c)).collect();
-        assert!(coverage(&calibration.apply(0, &forecast), &shifted[2_000..]) < 0.8);
+        let shifted: Vec<_> = replies(22_000, u32::MAX, 6).into_iter().map(|(l, c)| (l * 5 / 2, c)).collect();
+        assert!(coverage(&calibration.apply(0, &forecast), &shifted[2_000..]) < 0.8, "not shifted");
         for (number, (length, censored)) in (1..).zip(&shifted[..2_000]) {
             let mut kept = Kept::default();
             kept.consider(0, number as u32, &forecast);
@@ -298,7 +315,8 @@ mod tests {
         for (number, (length, censored)) in (1..).zip(replies(12_500, 200, 9)) {
             let mut kept = Kept::default();
             // The oldest are so rarely of the last age that these leave the history one by one.
-            (0..length.min(if number % 50 == 0 { 300 } else { 100 })).for_each(|step| kept.consider(step, number as u32, &forecast));
+            (0..length.min(if number % 50 == 0 { 300 } else { 100 }))
+                .for_each(|step| kept.consider(step, number as u32, &forecast));
             let mut pits = kept.pits(7, length);
             if number % 100 == 1 {
                 pits.artifact = 8;

@@ -73,10 +73,11 @@ impl RecoveredRequest {
     pub fn memory(&self, model: &dyn LengthModel) -> Memory {
         let mut memory = model.memory();
         let mut state = self.seen.before.clone();
-        if state.observed() == 0 {
+        let answered = self.seen.family == ModelVersion::family_of(model);
+        if self.features.observed() == 0 || (answered && state.observed() == 0) {
             forecast(model, &state.row(), &mut memory);
         }
-        if self.seen.family == ModelVersion::family_of(model) {
+        if answered {
             for event in &self.seen.steps {
                 forecast(model, &state.observe(event), &mut memory);
             }
@@ -224,7 +225,9 @@ impl Recovery {
         if line.observed == 1 || live.features.observed() + 1 != line.observed {
             live.features = FeatureState::new(live.logged.arrival(), line.step);
             live.logged.restart();
-            live.seen = Seen::nothing(FeatureState::new(live.logged.arrival(), line.step - 1));
+            // The row on arrival: before this step if that is the first, else before the next.
+            let before = if line.observed == 1 { line.step - 1 } else { line.step };
+            live.seen = Seen::nothing(FeatureState::new(live.logged.arrival(), before));
         }
         let family = line.estimate.as_ref().and_then(|estimate| ModelVersion::parse(&estimate.model_version));
         if let Some(ModelVersion { family, .. }) = family

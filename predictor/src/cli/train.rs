@@ -86,8 +86,9 @@ impl TrainArgs {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let dataset = load(&self.data, self.model_name.as_deref())?;
         if self.model == Models::All {
-            std::fs::create_dir_all(&self.out)
-                .with_context(|| format!("{} cannot be made; with --model all, --out is a folder", self.out.display()))?;
+            std::fs::create_dir_all(&self.out).with_context(|| {
+                format!("{} cannot be made; with --model all, --out is a folder", self.out.display())
+            })?;
         }
         for kind in self.model.kinds() {
             let path = if self.model == Models::All { self.out.join(file_name(kind)) } else { self.out.clone() };

@@ -74,9 +74,13 @@ impl Standardiser {
     /// The inputs that a network sees of `inputs`.
     pub fn apply(&self, inputs: &[f32], out: &mut Vec<f32>) {
         out.clear();
-        out.extend(self.columns.iter().zip(&self.mean).zip(&self.scale).map(|((column, mean), scale)| {
-            ((inputs[*column as usize] - mean) * scale).clamp(-FARTHEST, FARTHEST)
-        }));
+        out.extend(
+            self.columns
+                .iter()
+                .zip(&self.mean)
+                .zip(&self.scale)
+                .map(|((column, mean), scale)| ((inputs[*column as usize] - mean) * scale).clamp(-FARTHEST, FARTHEST)),
+        );
     }
 }
 

@@ -137,7 +137,10 @@ mod tests {
         assert_eq!(BIN_EDGES[..9], [0, 1, 2, 3, 4, 5, 6, 7, 8]);
         assert_eq!((BIN_EDGES[9], BIN_EDGES[EDGES - 1]), (10, 2048));
         assert!(BIN_EDGES.is_sorted_by(|a, b| a < b));
-        assert_eq!((bin(1), bin(2), bin(9), bin(10), bin(11), bin(2048), bin(2049)), (0, 1, 8, 8, 9, BINS - 2, BINS - 1));
+        assert_eq!(
+            (bin(1), bin(2), bin(9), bin(10), bin(11), bin(2048), bin(2049)),
+            (0, 1, 8, 8, 9, BINS - 2, BINS - 1)
+        );
     }
 
     #[test]

@@ -206,8 +206,7 @@ mod tests {
 
     #[test]
     fn many_outcomes_come_close_to_kaplan_meier() {
-        let all: Vec<_> =
-            (0..WINDOW as u32).map(|i| Outcome::new(1 + i * 7 % 13, i % 5 == 0)).collect();
+        let all: Vec<_> = (0..WINDOW as u32).map(|i| Outcome::new(1 + i * 7 % 13, i % 5 == 0)).collect();
         let total = after(&all).total_length().clone();
         for tokens in 1..13 {
             let expected = kaplan_meier(&all, tokens);

@@ -5,6 +5,8 @@ mod views;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod trained_tests;
 
 use std::collections::HashSet;
 use std::collections::btree_map::{BTreeMap, Entry};
@@ -21,7 +23,7 @@ use eoscast_log::record::{Lines, seconds};
 use live::LiveRequest;
 pub use views::{ModelInfo, RequestKey};
 
-/// Most live requests of all workers together, at about 2 KiB each.
+/// Most live requests of all workers together, at about 3 KiB each.
 const MOST_LIVE: usize = 65_536;
 /// Most workers known at a time.
 const MOST_WORKERS: usize = 1_024;
@@ -136,10 +138,9 @@ impl Tracker {
             let old = std::mem::take(worker);
             *worker = Worker { epoch: batch.run.epoch, stream: Some(stream), ..Worker::default() };
             let ended = old.live.into_values();
-            applied
-                .lines
-                .requests
-                .extend(ended.filter_map(|live| live.conclude(FinishReason::Abort, 0, at, &self.models, &mut self.history)));
+            applied.lines.requests.extend(
+                ended.filter_map(|live| live.conclude(FinishReason::Abort, 0, at, &self.models, &mut self.history)),
+            );
         }
         if batch.sequence_number <= worker.last_applied {
             applied.tally.duplicate_messages = 1;
@@ -153,14 +154,8 @@ impl Tracker {
             applied.tally.missing_messages =
                 if known == 0 { 0 } else { batch.sequence_number.saturating_sub(known).saturating_sub(1) };
             worker.last_applied = batch.sequence_number;
-            let mut message = Message {
-                worker,
-                models: &self.models,
-                history: &mut self.history,
-                at,
-                applied: &mut applied,
-                batch,
-            };
+            let mut message =
+                Message { worker, models: &self.models, history: &mut self.history, at, applied: &mut applied, batch };
             for started in &batch.started {
                 if !(is_last_logged && finished_last.contains(&started.request_id)) {
                     message.start(started);
@@ -200,9 +195,9 @@ impl Tracker {
             let alone = worker.alone_since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
             if worker.alone_since.is_some() && alone >= timeout {
                 let ended = std::mem::take(&mut worker.live).into_values();
-                lines
-                    .requests
-                    .extend(ended.filter_map(|live| live.conclude(FinishReason::Abort, 0, at, &self.models, &mut self.history)));
+                lines.requests.extend(
+                    ended.filter_map(|live| live.conclude(FinishReason::Abort, 0, at, &self.models, &mut self.history)),
+                );
             }
             alone < FORGET_WORKER.max(timeout)
         });
@@ -310,7 +305,13 @@ impl Message<'_> {
 
     fn conclude(&mut self, request_id: &RequestId, reason: FinishReason, output_length: u32) {
         if let Some(live) = self.worker.live.remove(request_id) {
-            self.applied.lines.requests.extend(live.conclude(reason, output_length, self.at, self.models, self.history));
+            self.applied.lines.requests.extend(live.conclude(
+                reason,
+                output_length,
+                self.at,
+                self.models,
+                self.history,
+            ));
         }
     }
 }

@@ -2,7 +2,8 @@ use eoscast_proto::domain::{EngineLoad, StepSignals, WorkerRun};
 
 use super::*;
 use crate::features::FeatureState;
-use eoscast_log::record::StepLine;
+use eoscast_log::prompt::PromptFeatures;
+use eoscast_log::record::{Arrival, StepLine};
 
 fn id(name: &str) -> RequestId {
     RequestId::try_from(name.to_owned()).unwrap()
@@ -208,7 +209,7 @@ fn a_flood_of_live_requests_is_refused_as_a_whole() {
 
 #[test]
 fn a_live_request_takes_little_memory() {
-    assert!(size_of::<LiveRequest>() <= 2048, "{} bytes", size_of::<LiveRequest>());
+    assert!(size_of::<LiveRequest>() <= 3072, "{} bytes", size_of::<LiveRequest>());
 }
 
 #[test]
@@ -249,8 +250,9 @@ fn live_features_equal_those_replayed_from_the_log_bit_for_bit() {
         for line in applied.lines.steps {
             let text = serde_json::to_string(&line).unwrap();
             let line: StepLine = serde_json::from_str(&text).unwrap();
+            let arrival = Arrival { prompt: Some(PromptFeatures::of("Why?")), ..line.arrival() };
             let state =
-                replayed.entry(line.request_id.clone()).or_insert_with(|| FeatureState::new(line.arrival(), line.step));
+                replayed.entry(line.request_id.clone()).or_insert_with(|| FeatureState::new(arrival, line.step));
             let row = state.observe(&line.event().unwrap());
             let live = tracker.workers.values().next().unwrap().live[&line.request_id].row();
             assert_eq!(row.values.map(f32::to_bits), live.values.map(f32::to_bits), "step {step}");

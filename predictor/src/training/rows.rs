@@ -1,11 +1,13 @@
 //! [`Rows`]: single steps of many requests, as feed-forward models are trained on them.
 
 use super::dataset::Sample;
-use crate::features::FeatureRow;
+use crate::features::{FEATURE_NAMES, FeatureRow, feature_index};
 use crate::models::head::Target;
 
 /// Most rows of one request.
 const PER_REQUEST: u32 = 24;
+/// This share of the rows goes without sketches, so that models serve workers that tell none, too.
+const BLIND: f32 = 0.1;
 
 /// Rows with what is known of them now. The weights of a request's rows add up to one.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -29,7 +31,11 @@ impl Rows {
             let first = rows.targets.len();
             for row in sample.rows() {
                 if steps.binary_search(&row.step).is_ok() {
-                    rows.inputs.extend_from_slice(&row.inputs());
+                    let mut inputs = row.inputs();
+                    if random.f32() < BLIND {
+                        blind(&mut inputs);
+                    }
+                    rows.inputs.extend_from_slice(&inputs);
                     rows.targets.push(Target { remaining: sample.length - row.step, ended: sample.ended });
                 }
             }
@@ -58,6 +64,14 @@ impl Rows {
     pub fn weighted(&self) -> impl Iterator<Item = (&[f32], f32)> + Clone {
         self.inputs.chunks_exact(FeatureRow::INPUTS).zip(self.weights.iter().copied())
     }
+}
+
+/// Takes the sketches away.
+fn blind(inputs: &mut [f32]) {
+    for name in ["sketch_known", "prompt_sketch_known"] {
+        feature_index(name).into_iter().for_each(|i| inputs[i] = 0.0);
+    }
+    inputs[FEATURE_NAMES.len()..].fill(0.0);
 }
 
 /// Ascending steps from 0 to `length - 1`.

@@ -112,7 +112,8 @@ pub fn fit(
         let var = if name.contains("norm") && name.ends_with("weight") {
             Var::ones(shape, candle_core::DType::F32, &Device::Cpu)?
         } else {
-            let bound = if shape.len() < 2 || name.ends_with("relative_bias") { 0.0 } else { (3.0 / shape[1] as f32).sqrt() };
+            let bound =
+                if shape.len() < 2 || name.ends_with("relative_bias") { 0.0 } else { (3.0 / shape[1] as f32).sqrt() };
             uniform(&shape, bound, &mut random)?
         };
         vars.push((name, var));

@@ -76,7 +76,9 @@ fn groups_of<'a>(samples: impl Iterator<Item = &'a Sample> + Clone) -> Vec<Strin
             break;
         }
     }
-    samples.map(|sample| of_name.get(sample.prompt_name()).map_or_else(String::new, |name| (*name).to_owned())).collect()
+    samples
+        .map(|sample| of_name.get(sample.prompt_name()).map_or_else(String::new, |name| (*name).to_owned()))
+        .collect()
 }
 
 /// A number in 0..1 that hangs on the seed, the use and the name alone.

@@ -57,7 +57,8 @@ fn request(number: usize, random: &mut fastrand::Rng) -> Lines {
     for step in 1..=length {
         let left = f64::from(natural - step);
         let eos_logprob = (-0.5 - 2.0 * (1.0 + left).ln() + normal(random)).min(-0.01) as f32;
-        let finish_reason = (step == length).then_some(if natural > length { FinishReason::Length } else { FinishReason::Stop });
+        let finish_reason =
+            (step == length).then_some(if natural > length { FinishReason::Length } else { FinishReason::Stop });
         let mut sketch = [0.0; 6];
         sketch[topic] = 1.0;
         sketch[5] = ((1.0 + left).ln() + 0.8 * normal(random)) as f32;

@@ -52,7 +52,8 @@ fn damaged_lines_are_told_by_file_and_line_and_skipped() {
 #[test]
 fn repeated_steps_count_once() {
     let whole = samples(30, 1);
-    let dataset = edited("steps", |lines| *lines = lines.iter().flat_map(|line| [line.clone(), line.clone()]).collect());
+    let dataset =
+        edited("steps", |lines| *lines = lines.iter().flat_map(|line| [line.clone(), line.clone()]).collect());
     let dataset = dataset.unwrap();
     assert_eq!(dataset.samples, whole);
     assert!(dataset.intake.repeated_steps > 100);
@@ -79,7 +80,9 @@ fn requests_that_tell_nothing_are_left_out_with_the_reason() {
 fn a_steered_reply_is_cut_where_steering_began() {
     let dataset = edited("requests", |lines| {
         let line = lines.iter_mut().find(|line| line.contains("\"output_length\":200")).unwrap();
-        *line = line.replace("\"steered_from\":null", "\"steered_from\":51").replace("\"censored\":false", "\"censored\":true");
+        *line = line
+            .replace("\"steered_from\":null", "\"steered_from\":51")
+            .replace("\"censored\":false", "\"censored\":true");
     })
     .unwrap();
     let sample = dataset.samples.iter().find(|sample| sample.length == 50).unwrap();
@@ -102,7 +105,10 @@ fn requests_of_several_models_are_not_mixed_unasked() {
     }
     let load = |name| Dataset::load(folder.path(), name, |_| {});
     let error = load(None).unwrap_err().to_string();
-    assert_eq!(error, "the log mixes models: other (1 requests), synthetic (29 requests); choose one with --model-name");
+    assert_eq!(
+        error,
+        "the log mixes models: other (1 requests), synthetic (29 requests); choose one with --model-name"
+    );
     assert_eq!(load(Some(MODEL)).unwrap().samples.len(), 29);
     assert_eq!(load(Some("other")).unwrap().samples.len(), 1);
     assert!(load(Some("third")).unwrap_err().to_string().contains("no request in the log is of the model third"));

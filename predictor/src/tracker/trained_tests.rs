@@ -1,0 +1,168 @@
+//! Trained models in the tracker: what is live equals what is replayed, whatever happens in between.
+
+use std::path::Path;
+use std::sync::LazyLock;
+
+use eoscast_log::location::Location;
+use eoscast_log::segment::Rotation;
+use eoscast_log::{EventLog, Fsync, LogConfig};
+use eoscast_proto::domain::{EngineLoad, WorkerRun};
+
+use super::*;
+use crate::recovery::recover;
+use crate::replay::replay;
+use crate::training::dataset::{Dataset, Sample};
+use crate::training::run::{Options, train};
+use crate::training::synthetic::{MAX_TOKENS, MODEL, dataset};
+
+static DATA: LazyLock<Dataset> = LazyLock::new(|| dataset(200, 3));
+
+fn artifact(kind: ModelKind) -> Artifact {
+    let options = Options { seed: 1, split_seed: 2, epochs: 1, command: "train".to_owned() };
+    Artifact::of_bytes(Path::new("test"), &train(kind, &DATA, &options, &mut |_| {}).unwrap()).unwrap()
+}
+
+fn started(sample: &Sample, model: &str) -> RequestStarted {
+    RequestStarted {
+        request_id: sample.request_id.clone(),
+        model: model.to_owned(),
+        eos_token_ids: vec![2],
+        prompt_length: sample.arrival.prompt_length,
+        max_tokens: MAX_TOKENS,
+        temperature: 0.8,
+        task: None,
+        output_length: 0,
+        ignore_eos: false,
+        target_tokens: None,
+        prompt: Some("Why?".to_owned()),
+    }
+}
+
+/// Messages of a worker that runs these requests eight at a time.
+fn messages(samples: &[Sample], model: &str) -> Vec<StepBatch> {
+    let mut waiting = samples.iter();
+    let mut running: Vec<(&Sample, Vec<StepEvent>)> = vec![];
+    let mut messages = vec![];
+    loop {
+        let new: Vec<&Sample> = waiting.by_ref().take(8 - running.len()).collect();
+        let arrived = new.iter().map(|sample| started(sample, model)).collect();
+        running.extend(new.into_iter().map(|sample| (sample, sample.events().collect())));
+        if running.is_empty() {
+            return messages;
+        }
+        let sequence_number = messages.len() as u64 + 1;
+        let mut events = vec![];
+        running.retain_mut(|(sample, steps)| {
+            let mut event = steps.remove(0);
+            if steps.is_empty() {
+                let reason = if sample.ended { FinishReason::Stop } else { FinishReason::Length };
+                event.finish_reason = Some(reason);
+            }
+            events.push(event);
+            !steps.is_empty()
+        });
+        messages.push(StepBatch {
+            run: WorkerRun { worker_id: WorkerId::try_from("w".to_owned()).unwrap(), epoch: 1 },
+            sequence_number,
+            timestamp_micros: 1_700_000_000_000_000 + sequence_number as i64,
+            started: arrived,
+            events,
+            ended: vec![],
+            load: EngineLoad::default(),
+        });
+    }
+}
+
+fn open(folder: &Path) -> EventLog {
+    EventLog::open(&LogConfig {
+        location: Location::Folder(folder.to_owned()),
+        rotation: Rotation { bytes: 1 << 30, age: Duration::MAX },
+        fsync: Fsync::Never,
+        retention_bytes: 0,
+    })
+    .unwrap()
+}
+
+fn run(tracker: &mut Tracker, log: &mut EventLog, messages: &[StepBatch]) -> Vec<LengthEstimate> {
+    let mut estimates = vec![];
+    for message in messages {
+        let applied = tracker.apply(message, 1).unwrap();
+        log.append(&[applied.lines]).unwrap();
+        estimates.extend(applied.estimates);
+    }
+    estimates
+}
+
+fn recovered(folder: &Path) -> Recovered {
+    recover(&Location::Folder(folder.to_owned())).unwrap()
+}
+
+#[test]
+fn estimates_of_models_with_memory_replay_bit_for_bit_across_a_restart() {
+    for kind in [ModelKind::Survival, ModelKind::Gru, ModelKind::Transformer] {
+        let (artifact, folder) = (artifact(kind), tempfile::tempdir().unwrap());
+        let messages = messages(&DATA.samples[..60], MODEL);
+        let (before, after) = messages.split_at(messages.len() / 2);
+        let tracker = |recovered| Tracker::new(kind, Some(artifact.clone()), recovered, Instant::now()).0;
+        run(&mut tracker(Recovered::default()), &mut open(folder.path()), before);
+        let mut restarted = tracker(recovered(folder.path()));
+        // The message that the log tells of last is sent again.
+        run(&mut restarted, &mut open(folder.path()), &messages[before.len() - 1..before.len()]);
+        run(&mut restarted, &mut open(folder.path()), after);
+        let report = replay(folder.path(), Some(artifact), |_| {}).unwrap();
+        assert!(report.estimates > 500);
+        assert_eq!(report.identical, report.estimates, "{}: {:?}", kind.as_str(), report.first_differences.first());
+    }
+}
+
+#[test]
+fn outcomes_carry_where_they_stood_in_their_forecasts() {
+    let folder = tempfile::tempdir().unwrap();
+    let artifact = artifact(ModelKind::LengthOnly);
+    let mut tracker =
+        Tracker::new(ModelKind::LengthOnly, Some(artifact.clone()), Recovered::default(), Instant::now()).0;
+    let messages = messages(&DATA.samples[..40], MODEL);
+    let mut pits = vec![];
+    for message in &messages {
+        let applied = tracker.apply(message, 1).unwrap();
+        pits.extend(applied.lines.requests.iter().map(|line| (line.output_length, line.pits.unwrap())));
+        open(folder.path()).append(&[applied.lines]).unwrap();
+    }
+    for (length, pits) in &pits {
+        assert_eq!(pits.artifact, artifact.mark());
+        let ages = pits.values.iter().flatten().count();
+        assert_eq!(ages, 1 + [17, 65, 129, 257].iter().filter(|start| length >= start).count(), "{length}: {pits:?}");
+    }
+    assert_eq!(recovered(folder.path()).history.recent.back().unwrap().pits, Some(pits[pits.len() - 1].1));
+}
+
+#[test]
+fn requests_of_another_generating_model_are_answered_by_the_prior() {
+    let artifact = artifact(ModelKind::Survival);
+    let mut tracker = Tracker::new(ModelKind::Survival, Some(artifact), Recovered::default(), Instant::now()).0;
+    let folder = tempfile::tempdir().unwrap();
+    let estimates = run(&mut tracker, &mut open(folder.path()), &messages(&DATA.samples[..5], "another"));
+    assert!(estimates.iter().all(|e| e.source == "prior" && e.model_version.starts_with("prior/1:")));
+    let report = replay(folder.path(), None, |_| {}).unwrap();
+    assert_eq!(report.identical, report.estimates);
+}
+
+#[test]
+fn a_swap_of_models_goes_on_with_every_live_request() {
+    let [first, second] = [1, 2].map(|epochs| {
+        let options = Options { seed: 1, split_seed: 2, epochs, command: "train".to_owned() };
+        let bytes = train(ModelKind::Survival, &DATA, &options, &mut |_| {}).unwrap();
+        Artifact::of_bytes(Path::new("test"), &bytes).unwrap()
+    });
+    let mut tracker = Tracker::new(ModelKind::Survival, Some(first), Recovered::default(), Instant::now()).0;
+    let (folder, messages) = (tempfile::tempdir().unwrap(), messages(&DATA.samples[..40], MODEL));
+    let (before, after) = messages.split_at(messages.len() / 2);
+    run(&mut tracker, &mut open(folder.path()), before);
+    let error = tracker.reload(artifact(ModelKind::Mlp)).unwrap_err().to_string();
+    assert!(error.contains("cannot start from an artifact of kind mlp"), "{error}");
+    tracker.reload(second.clone()).unwrap();
+    let estimates = run(&mut tracker, &mut open(folder.path()), after);
+    assert!(estimates.iter().all(|estimate| estimate.model_version.contains(&second.digest)));
+    let report = replay(folder.path(), Some(second), |_| {}).unwrap();
+    assert_eq!((report.different, report.identical > 300), (0, true), "{report:?}");
+}
