@@ -191,7 +191,7 @@ impl Kept {
     pub fn consider(&mut self, step: u32, chance: u32, forecast: &LengthDistribution) {
         let kept = &mut self.ages[age(step)];
         let steps = kept.as_ref().map_or(1, |kept| kept.steps.saturating_add(1));
-        if mix(chance ^ step) % steps == 0 {
+        if mix(chance ^ step).is_multiple_of(steps) {
             let quantiles = QUANTILE_LEVELS.map(|level| forecast.quantile(f64::from(level)) as f32);
             *kept = Some(KeptForecast { step, steps, quantiles });
         } else if let Some(kept) = kept {

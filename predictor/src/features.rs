@@ -140,6 +140,11 @@ impl FeatureRow {
         self.values[0]
     }
 
+    /// Natural logarithm of it.
+    pub fn eos_logprob(&self) -> f32 {
+        self.values[10]
+    }
+
     /// Mean EOS probability over the reply.
     pub fn eos_prob_mean(&self) -> f32 {
         self.values[1]

@@ -212,14 +212,14 @@ impl Replay {
         let key = (line.worker_id.clone(), line.epoch, line.request_id.clone());
         self.arrivals.entry(key).or_default().push((line.timestamp, line.arrival()));
         if let Some(logged) = &line.estimate {
-            self.compare_first(place, &line.request_id, logged, FeatureState::new(line.arrival(), line.output_length));
+            self.compare_first(place, &line.request_id, logged, &FeatureState::new(line.arrival(), line.output_length));
         }
     }
 
     /// The estimate on arrival stands once more beside the outcome.
     fn request(&mut self, place: &Place<'_>, line: &RequestLine) {
         if let Some(logged) = &line.first_estimate {
-            self.compare_first(place, &line.request_id, logged, FeatureState::new(line.arrival(), line.first_length));
+            self.compare_first(place, &line.request_id, logged, &FeatureState::new(line.arrival(), line.first_length));
         }
     }
 
@@ -252,7 +252,7 @@ impl Replay {
         }
     }
 
-    fn compare_first(&mut self, place: &Place<'_>, request_id: &RequestId, logged: &Forecast, state: FeatureState) {
+    fn compare_first(&mut self, place: &Place<'_>, request_id: &RequestId, logged: &Forecast, state: &FeatureState) {
         let find = self.models.find(logged);
         let replayed = find.map(|model| forecast(model, &state.row(), &mut model.memory()));
         self.compare(place, request_id, state.step(), logged, replayed);

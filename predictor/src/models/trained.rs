@@ -54,7 +54,9 @@ impl LengthModel for Trained {
 
     fn predict(&self, row: &FeatureRow, memory: &mut Memory) -> LengthDistribution {
         let forecast = self.forecaster.predict(row, memory);
-        memory.kept.consider(row.step, row.values[10].to_bits() ^ row.arrival.prompt_length, &forecast);
+        // The signals of a step are chance enough, and a replay has them, too.
+        let chance = row.eos_logprob().to_bits() ^ row.arrival.prompt_length;
+        memory.kept.consider(row.step, chance, &forecast);
         self.calibration.apply(row.step, &forecast)
     }
 

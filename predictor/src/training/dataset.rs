@@ -151,7 +151,7 @@ impl Dataset {
         let mut hash = Sha256::new();
         for file in &requests {
             each(file, &mut intake, |line: RequestLine, _| {
-                reading.request(line);
+                reading.request(&line);
                 None
             })?;
             progress(hash_file(file, &mut hash)?);
@@ -239,7 +239,7 @@ struct Reading {
 }
 
 impl Reading {
-    fn request(&mut self, line: RequestLine) {
+    fn request(&mut self, line: &RequestLine) {
         *self.models.entry(line.model.as_ref().to_owned()).or_default() += 1;
         let number = self.requests.len();
         let outcome = line.outcome();
