@@ -2,7 +2,7 @@
 
 use crate::kernels::row_stats;
 use crate::runner::sampler::eos_logprob;
-use crate::runner::{LogitRows, ModelRunner, ModelSpec, RunnerError, SequenceSlice};
+use crate::runner::{LogitRows, ModelRunner, ModelSpec, Output, RunnerError, SequenceSlice};
 
 /// Sequences in one batch.
 const BATCH: usize = 8;
@@ -85,7 +85,7 @@ fn score_batch(
         .map(|text| free_blocks.by_ref().take(text.tokens.len().div_ceil(spec.block_size)).collect())
         .collect();
     let longest = texts.iter().map(|text| text.tokens.len()).max().unwrap_or(0);
-    let mut logits = Vec::new();
+    let mut output = Output::default();
     for start in (0..longest).step_by(CHUNK) {
         let chunk = |text: &ScoredText| start..text.tokens.len().min(start + CHUNK);
         let active: Vec<usize> = (0..texts.len()).filter(|index| !chunk(&texts[*index]).is_empty()).collect();
@@ -98,8 +98,8 @@ fn score_batch(
                 logits: texts[index].wants_logits(chunk(&texts[index]).end),
             })
             .collect();
-        runner.forward(&batch, &mut logits)?;
-        let mut rows = logits.chunks_exact(spec.vocab_size);
+        runner.forward(&batch, &mut output)?;
+        let mut rows = output.rows(spec.vocab_size);
         for (&index, slice) in active.iter().zip(&batch) {
             if slice.logits == LogitRows::None {
                 continue;
@@ -108,7 +108,7 @@ fn score_batch(
             for (next, row) in (slice.start + 1..).zip(rows.by_ref().take(slice.tokens.len())) {
                 let text = &texts[index];
                 if let Some(token) = text.tokens.get(next).filter(|_| next >= text.prompt_length) {
-                    scores[index].push(row, *token, &spec.eos_token_ids);
+                    scores[index].push(row.logits, *token, &spec.eos_token_ids);
                 }
             }
         }
