@@ -15,9 +15,8 @@ use candle_core::quantized::gguf_file::Value as Metadata;
 use eoscast_log::location::{Location, Series};
 use eoscast_proto::domain::{StepBatch, WorkerRun};
 use eoscast_sched::SchedulerConfig;
-use eoscast_worker::collection::folder::{self, Folder, Terms};
+use eoscast_worker::collection::folder::{self, Terms};
 use eoscast_worker::collection::prompts::{Prompt, read_prompts};
-use eoscast_worker::collection::recorder::Recorder;
 use eoscast_worker::collection::requests::{Sampling, requests};
 use eoscast_worker::collection::{StepProgress, collect};
 use eoscast_worker::engine::handle::spawn;
@@ -73,8 +72,8 @@ fn prompts() -> Vec<Prompt> {
 /// Collects into `out`; stops when `most` requests have finished.
 async fn run(out: &Path, concurrency: usize, resume: bool, most: usize) {
     let (engine, preparer, batches) = engine();
-    let Folder { mut log, done, outcomes } = folder::open(out, &terms(), resume).unwrap();
-    let requests = requests(&prompts(), &SAMPLING, &done, &preparer).unwrap();
+    let mut folder = folder::open(out, resume.then_some(&terms())).unwrap();
+    let requests = requests(&prompts(), &SAMPLING, folder.done(), &preparer).unwrap();
     let (stop, mut finished) = (CancellationToken::new(), 0);
     let mut progress = |step: StepProgress<'_>| {
         finished += step.finished.len();
@@ -82,8 +81,7 @@ async fn run(out: &Path, concurrency: usize, resume: bool, most: usize) {
             stop.cancel();
         }
     };
-    let recording = (&mut Recorder::after(outcomes), &mut log);
-    collect(&engine, batches, requests, concurrency, recording, &stop, &mut progress).await.unwrap();
+    collect(&engine, batches, requests, concurrency, &mut folder, &stop, &mut progress).await.unwrap();
 }
 
 fn files(out: &Path, series: Series) -> Vec<PathBuf> {
@@ -181,10 +179,10 @@ async fn a_collection_that_was_killed_in_any_place_is_whole_once_it_is_resumed()
 async fn a_folder_with_lines_is_refused_unless_it_is_resumed_on_the_same_terms() {
     let folder = tempfile::tempdir().unwrap();
     run(folder.path(), 4, false, 2).await;
-    let error = |terms: &Terms, resume| format!("{:#}", folder::open(folder.path(), terms, resume).err().unwrap());
-    assert!(error(&terms(), false).contains("continue it with --resume"));
+    let error = |terms: Option<&Terms>| format!("{:#}", folder::open(folder.path(), terms).err().unwrap());
+    assert!(error(None).contains("with --resume"));
     let other = Terms { temperature: 0.5, ..terms() };
-    let message = error(&other, true);
+    let message = error(Some(&other));
     assert!(message.contains("--temperature 1 ") && message.contains("--temperature 0.5 "), "{message}");
 }
 

@@ -2,23 +2,25 @@
 
 use std::io::Write;
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
 use clap::Args;
 use eoscast_log::record::RequestLine;
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
 use serde::Serialize;
 
 use super::engine_args::EngineArgs;
 use super::interrupt::shutdown_signal;
 use super::local_engine::{LocalEngine, worker_run};
-use crate::collection::folder::{Folder, Terms, open};
+use crate::collection::folder::{Terms, open};
 use crate::collection::prompts::read_prompts;
-use crate::collection::recorder::Recorder;
 use crate::collection::requests::{Sampling, requests};
 use crate::collection::{StepProgress, collect};
 use crate::link::PredictorLink;
+
+/// How often progress is told where there is no terminal for a bar.
+const TELL_EVERY: Duration = Duration::from_secs(30);
 
 /// Options of `collect`.
 #[derive(Debug, Args)]
@@ -74,7 +76,7 @@ async fn collect_all(args: &CollectArgs) -> anyhow::Result<()> {
     let local = LocalEngine::with_link(&args.engine, link).await?;
     let terms =
         Terms { model: local.engine.model().name.clone(), temperature: args.temperature, max_tokens: args.max_tokens };
-    let Folder { mut log, done, outcomes } = open(&args.out, &terms, args.resume)?;
+    let mut folder = open(&args.out, args.resume.then_some(&terms))?;
     let sampling = Sampling {
         samples: args.samples,
         temperature: args.temperature,
@@ -82,21 +84,14 @@ async fn collect_all(args: &CollectArgs) -> anyhow::Result<()> {
         max_tokens: args.max_tokens,
         seed: args.seed,
     };
-    let requests = requests(&prompts, &sampling, &done, &local.preparer)
+    let requests = requests(&prompts, &sampling, folder.done(), &local.preparer)
         .with_context(|| format!("--prompts {}", args.prompts.display()))?;
-    let mut recorder = Recorder::after(outcomes);
-    let mut report = Report::new(done.len(), requests.len());
-    collect(
-        &local.engine,
-        batches,
-        requests,
-        args.concurrency as usize,
-        (&mut recorder, &mut log),
-        &stop,
-        &mut |step| report.on_step(step),
-    )
+    let mut report = Report::new(folder.done().len(), requests.len());
+    collect(&local.engine, batches, requests, args.concurrency as usize, &mut folder, &stop, &mut |step| {
+        report.on_step(step)
+    })
     .await?;
-    log.sync()?;
+    folder.sync()?;
     local.stop().await?;
     report.bar.finish_and_clear();
     let summary = report.summary();
@@ -119,6 +114,8 @@ async fn collect_all(args: &CollectArgs) -> anyhow::Result<()> {
 struct Report {
     bar: ProgressBar,
     begin: Instant,
+    /// When a line was last printed in place of the bar, which is for terminals.
+    told: Instant,
     already_there: usize,
     to_do: usize,
     tokens: usize,
@@ -152,15 +149,22 @@ impl Report {
             .progress_chars("=> ");
         let bar = ProgressBar::new(to_do as u64).with_style(style).with_prefix("collecting");
         let (begin, lengths) = (Instant::now(), Vec::new());
-        Self { bar, begin, already_there, to_do, tokens: 0, lengths, cut: 0 }
+        Self { bar, begin, told: begin, already_there, to_do, tokens: 0, lengths, cut: 0 }
     }
 
     fn on_step(&mut self, step: StepProgress<'_>) {
         self.tokens += step.tokens;
         self.lengths.extend(step.finished.iter().map(|line| line.output_length));
         self.cut += step.finished.iter().filter(|line: &&RequestLine| line.censored).count();
-        self.bar.set_message(format!("{:.0} tokens/s", self.tokens as f64 / self.begin.elapsed().as_secs_f64()));
+        let rate = format!("{:.0} tokens/s", self.tokens as f64 / self.begin.elapsed().as_secs_f64());
         self.bar.inc(step.finished.len() as u64);
+        let (finished, left) = (self.lengths.len(), self.to_do - self.lengths.len());
+        if self.bar.is_hidden() && finished > 0 && self.told.elapsed() >= TELL_EVERY {
+            let eta = HumanDuration(self.begin.elapsed().mul_f64(left as f64 / finished as f64));
+            eprintln!("collecting: {finished} of {} requests, {rate}, {eta} left", self.to_do);
+            self.told = Instant::now();
+        }
+        self.bar.set_message(rate);
     }
 
     fn summary(&mut self) -> Summary {

@@ -44,8 +44,9 @@ enum Command {
     Serve(Box<serve::ServeArgs>),
     /// Print one reply, with a bar that shows its forecast.
     Generate(Box<generate::GenerateArgs>),
-    /// Print the model's log-probabilities of given replies.
-    Score(score::ScoreArgs),
+    /// Print the model's log-probabilities of given replies, or write them as an event log.
+    #[command(mut_arg("sketch_dims", |arg| arg.default_value("64")))]
+    Score(Box<score::ScoreArgs>),
     /// Run prompts through the model and write the event log that predictors learn from.
     #[command(
         // There is no forecast to schedule by, and what is collected is to be complete.

@@ -6,7 +6,7 @@
 
 use std::collections::HashSet;
 use std::fs::{File, OpenOptions};
-use std::io::{BufRead, BufReader};
+use std::io::{self, BufRead, BufReader};
 use std::path::Path;
 use std::time::Duration;
 
@@ -16,10 +16,10 @@ use eoscast_log::reader::LineReader;
 use eoscast_log::record::{RequestLine, StartLine};
 use eoscast_log::segment::Rotation;
 use eoscast_log::{EventLog, Fsync, LogConfig};
-use eoscast_proto::domain::RequestId;
+use eoscast_proto::domain::{RequestId, StepBatch};
 use serde::de::DeserializeOwned;
 
-use super::recorder::Outcomes;
+use super::recorder::{Outcomes, Recorder};
 
 /// Bytes of one file.
 const SEGMENT_BYTES: u64 = 256 << 20;
@@ -37,22 +37,45 @@ pub struct Terms {
 
 /// A folder open for writing.
 pub struct Folder {
-    /// Takes further lines.
-    pub log: EventLog,
-    /// Requests whose lines it holds.
-    pub done: HashSet<RequestId>,
-    /// How many outcomes it holds.
-    pub outcomes: Outcomes,
+    log: EventLog,
+    recorder: Recorder,
+    done: HashSet<RequestId>,
 }
 
-/// Opens the folder `path`: a new or empty one, or with `resume` one that holds requests of the same `terms`.
+impl Folder {
+    /// Requests whose lines it held when it was opened.
+    pub fn done(&self) -> &HashSet<RequestId> {
+        &self.done
+    }
+
+    /// Takes in what the engine tells; appends the lines of the requests that finish with it, and gives their outcomes.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn take_in(&mut self, batch: StepBatch) -> io::Result<Vec<RequestLine>> {
+        let lines = [self.recorder.take_in(batch)];
+        self.log.append(&lines)?;
+        let [lines] = lines;
+        Ok(lines.requests)
+    }
+
+    /// Makes everything appended survive a power failure.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn sync(&mut self) -> io::Result<()> {
+        self.log.sync()
+    }
+}
+
+/// Opens the folder `path`: a new or empty one, or, if `resumed` says on which terms, one that holds such requests.
 ///
 /// # Errors
 /// The folder cannot be read or written, holds lines and is not to be continued, or holds others than a collection's.
-pub fn open(path: &Path, terms: &Terms, resume: bool) -> anyhow::Result<Folder> {
+pub fn open(path: &Path, resumed: Option<&Terms>) -> anyhow::Result<Folder> {
     let location = Location::Folder(path.to_owned());
-    if !resume && holds_lines(&location)? {
-        bail!("--out {}: holds a log; continue it with --resume, or choose another folder", path.display());
+    if resumed.is_none() && holds_lines(&location)? {
+        bail!("--out {}: holds a log; continue a collection with --resume, or choose another folder", path.display());
     }
     let config = LogConfig {
         location: location.clone(),
@@ -63,11 +86,15 @@ pub fn open(path: &Path, terms: &Terms, resume: bool) -> anyhow::Result<Folder> 
     let open = || EventLog::open(&config).with_context(|| format!("--out {}", path.display()));
     // Makes sure that nobody else writes there, and cuts off torn last lines.
     drop(open()?);
-    let whole = cut_to_whole_requests(&location, terms).with_context(|| format!("--out {}", path.display()))?;
+    let whole = match resumed {
+        Some(terms) => cut_to_whole_requests(&location, terms).with_context(|| format!("--out {}", path.display()))?,
+        None => Vec::new(),
+    };
     let outcomes = whole
         .last()
         .map_or_else(Outcomes::default, |last| Outcomes { all: last.outcome_number, censored: last.censored_outcomes });
-    Ok(Folder { log: open()?, done: whole.into_iter().map(|line| line.request_id).collect(), outcomes })
+    let done = whole.into_iter().map(|line| line.request_id).collect();
+    Ok(Folder { log: open()?, recorder: Recorder::after(outcomes), done })
 }
 
 fn holds_lines(location: &Location) -> anyhow::Result<bool> {

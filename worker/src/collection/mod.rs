@@ -3,6 +3,7 @@
 //! # Layout
 //! - [`prompts`]: the prompts, from a file
 //! - [`requests`]: what the engine is asked for them
+//! - [`scored`]: the same of replies that are given, not generated
 //! - [`recorder`]: from what the engine tells to the lines of finished requests
 //! - [`folder`]: the folder they go to, and how one is continued
 //! - here: keeps the engine busy and brings the two together
@@ -11,11 +12,11 @@ pub mod folder;
 pub mod prompts;
 pub mod recorder;
 pub mod requests;
+pub mod scored;
 
 use std::collections::HashMap;
 
 use anyhow::{Context, bail};
-use eoscast_log::EventLog;
 use eoscast_log::record::RequestLine;
 use eoscast_proto::domain::{FinishReason, ReplyEvent, RequestId, StepBatch};
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -23,20 +24,20 @@ use tokio_stream::StreamExt;
 use tokio_util::sync::CancellationToken;
 
 use crate::engine::{EngineHandle, PreparedRequest, Reply};
-use recorder::Recorder;
+use folder::Folder;
 
-/// Runs `requests` through `engine`, at most `concurrency` at a time, and appends each one's lines to `log` when it has finished.
+/// Runs `requests` through `engine`, at most `concurrency` at a time, and writes each one's lines to `folder` when it has finished.
 /// `batches` is the other end of the engine's [local link](crate::link::PredictorLink::local). `progress` gets what each step
 /// brought. After `stop` nothing more is written.
 ///
 /// # Errors
-/// A request fails or cannot be submitted, or the log cannot be written. What was appended before is whole.
+/// A request fails or cannot be submitted, or the folder cannot be written. What was written before is whole.
 pub async fn collect(
     engine: &EngineHandle,
     mut batches: UnboundedReceiver<StepBatch>,
     requests: impl IntoIterator<Item = PreparedRequest>,
     concurrency: usize,
-    (recorder, log): (&mut Recorder, &mut EventLog),
+    folder: &mut Folder,
     stop: &CancellationToken,
     progress: &mut dyn FnMut(StepProgress<'_>),
 ) -> anyhow::Result<()> {
@@ -61,12 +62,11 @@ pub async fn collect(
             bail!("request {}: {}", ended.request_id, reason(reply, ended.finish_reason).await);
         }
         let tokens = batch.events.len();
-        let lines = recorder.take_in(batch);
-        log.append(std::slice::from_ref(&lines))?;
-        for line in &lines.requests {
-            running.remove(&line.request_id);
+        let finished = folder.take_in(batch)?;
+        for outcome in &finished {
+            running.remove(&outcome.request_id);
         }
-        progress(StepProgress { tokens, finished: &lines.requests });
+        progress(StepProgress { tokens, finished: &finished });
     }
 }
 

@@ -200,7 +200,8 @@ fn field(input: &Input) -> &'static str {
     }
 }
 
-fn last_characters(text: &str) -> String {
+/// The end of a prompt that the predictor may be told.
+pub(crate) fn last_characters(text: &str) -> String {
     let from = text.char_indices().nth_back(limits::PROMPT_CHARACTERS - 1).map_or(0, |(at, _)| at);
     text[from..].to_owned()
 }

@@ -298,8 +298,9 @@ impl Engine {
             self.tell_hashes(work.key);
         }
         if !drawn.broken.is_empty() {
-            error!(requests = ?drawn.broken, "the model gave logits that are no distribution");
-            self.fail(drawn.broken, "the model gave logits that are no distribution");
+            let failure = RunnerError::NoDistribution;
+            error!(requests = ?drawn.broken, %failure);
+            self.fail(drawn.broken, &failure.to_string());
         }
     }
 

@@ -29,7 +29,7 @@ pub fn row_stats(logits: &[f32]) -> LogitStats {
 }
 
 /// `ln Σ e^logit` over the tokens `ids`: minus the [`log_sum_exp`](LogitStats::log_sum_exp) of the row, the log-probability that
-/// the next token is one of them. NaN where none of the logits is finite.
+/// the next token is one of them. Minus infinity where none of them has any probability.
 ///
 /// # Panics
 /// Where an id is not less than the number of logits.
@@ -37,6 +37,9 @@ pub fn row_stats(logits: &[f32]) -> LogitStats {
 pub fn log_sum_exp_of(logits: &[f32], ids: &[u32]) -> f32 {
     let chosen: Vec<f32> = ids.iter().map(|id| logits[*id as usize]).collect();
     let max_logit = dispatch(Largest(&chosen));
+    if max_logit == f32::NEG_INFINITY {
+        return max_logit;
+    }
     let (mass, _) = dispatch(Mass { logits: &chosen, max_logit });
     (f64::from(max_logit) + mass.ln()) as f32
 }
@@ -177,7 +180,7 @@ mod tests {
         assert!((f64::from(log_sum_exp_of(&logits, &ids)) - sum.ln()).abs() < 1e-5);
         let far_below: Vec<f32> = logits.iter().map(|logit| logit - 300.0).collect();
         assert!((f64::from(log_sum_exp_of(&far_below, &ids)) - sum.ln() + 300.0).abs() < 1e-4);
-        assert!(log_sum_exp_of(&[f32::NEG_INFINITY; 3], &[0, 2]).is_nan());
+        assert_eq!(log_sum_exp_of(&[f32::NEG_INFINITY; 3], &[0, 2]), f32::NEG_INFINITY);
     }
 
     #[test]

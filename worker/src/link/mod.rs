@@ -169,7 +169,8 @@ impl PredictorLink {
     }
 }
 
-fn now_micros() -> i64 {
+/// Microseconds since 1970.
+pub(crate) fn now_micros() -> i64 {
     // Fits until the year 294,000.
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros() as i64)
 }

@@ -4,6 +4,7 @@ pub mod candle;
 pub mod length_control;
 pub mod sampler;
 pub mod scripted;
+pub mod signals;
 pub mod sketch;
 pub mod token_sets;
 
@@ -69,6 +70,9 @@ pub enum RunnerError {
     /// The slices contradict the model or the cache (a bug in the caller).
     #[error("invalid batch: {0}")]
     InvalidBatch(String),
+    /// A row of logits has a NaN, or no finite number.
+    #[error("the model gave logits that are no distribution")]
+    NoDistribution,
     /// The tensor library failed.
     #[error("forward pass failed: {0}")]
     Tensor(TensorError),

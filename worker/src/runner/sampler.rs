@@ -10,7 +10,8 @@ use std::sync::Arc;
 use eoscast_proto::domain::{SamplingParams, StepSignals};
 
 use super::TokenSets;
-use crate::kernels::{LogitStats, Weights, log_sum_exp_of, rank_of, row_stats};
+use super::signals::step_signals;
+use crate::kernels::{LogitStats, Weights, row_stats};
 
 /// How one request samples, and what of its past the penalties need.
 #[derive(Debug, Clone)]
@@ -69,9 +70,6 @@ impl Sampler {
         if !stats.log_sum_exp.is_finite() {
             return None;
         }
-        let best_eos = self.sets.eos.iter().map(|id| logits[*id as usize]).fold(f32::NEG_INFINITY, f32::max);
-        let eos_logprob = eos_logprob(logits, &stats, &self.sets.eos);
-        let eos_rank = rank_of(logits, best_eos) + 1;
         let top = self.params.logprobs.map_or_else(Vec::new, |n| likeliest(logits, n as usize, &stats));
 
         let eos_bias = if self.masks(step) { 0.0 } else { eos_bias };
@@ -93,16 +91,7 @@ impl Sampler {
         if self.penalises() {
             *self.reply_counts.entry(token_id).or_default() += 1;
         }
-        let signals = StepSignals {
-            eos_logprob,
-            eos_logprob_sampled,
-            token_logprob: (logits[token_id as usize] - stats.log_sum_exp).min(0.0),
-            entropy: stats.entropy.max(0.0),
-            top_logprob: (stats.max_logit - stats.log_sum_exp).min(0.0),
-            eos_rank,
-            sentence_end_logprob: set_logprob(logits, &stats, &self.sets.sentence_end),
-            newline_logprob: set_logprob(logits, &stats, &self.sets.newline),
-        };
+        let signals = step_signals(logits, &stats, &self.sets, token_id, eos_logprob_sampled);
         Some(Sample { token_id, signals, top, eos_bias })
     }
 
@@ -186,21 +175,6 @@ impl Sampler {
     fn certainty_of_end(&self, token_id: u32) -> f32 {
         if self.sets.eos.contains(&token_id) { 0.0 } else { f32::NEG_INFINITY }
     }
-}
-
-/// Natural logarithm of the EOS set's probability, over the whole vocabulary and from the raw logits. A set without any
-/// probability gets the smallest finite number.
-pub fn eos_logprob(logits: &[f32], stats: &LogitStats, eos_token_ids: &[u32]) -> f32 {
-    // Relative to the log-sum-exp over all, so no exponential can overflow.
-    let probability: f64 =
-        eos_token_ids.iter().map(|id| f64::from(logits[*id as usize] - stats.log_sum_exp).exp()).sum();
-    (probability.ln() as f32).clamp(f32::MIN, 0.0)
-}
-
-/// Natural logarithm of the probability of the tokens `ids` together, from the raw logits; `None` for no tokens.
-fn set_logprob(logits: &[f32], stats: &LogitStats, ids: &[u32]) -> Option<f32> {
-    // The maximum of NaN and a number is the number: a set without any probability gets the smallest one.
-    (!ids.is_empty()).then(|| (log_sum_exp_of(logits, ids) - stats.log_sum_exp).max(f32::MIN).min(0.0))
 }
 
 /// Falling logit, then rising id, so that equal logits have one order.
