@@ -106,7 +106,7 @@ impl Axis {
         let low = low.max(f64::MIN_POSITIVE).log10();
         let high = high.max(f64::MIN_POSITIVE).log10().max(low + 0.5);
         let (first, last) = (low.ceil() as i32, (high + 1e-9).floor() as i32);
-        let stride = usize::try_from((last - first) / 8 + 1).unwrap_or(1);
+        let stride = usize::try_from((last - first) / 10 + 1).unwrap_or(1);
         let mut ticks: Vec<_> =
             (first..=last).rev().step_by(stride).map(|power| (f64::from(power), power_of_ten(power))).collect();
         ticks.reverse();
@@ -256,7 +256,7 @@ impl Panel {
         let mut chart = builder
             .margin(12)
             .margin_right(44)
-            .x_label_area_size(92)
+            .x_label_area_size(84)
             .y_label_area_size(self.y.widest_tick() + 76.0)
             .build_cartesian_2d(self.x.clone(), self.y.clone())?;
         chart

@@ -143,7 +143,7 @@ mod tests {
             (40..80).map(|length| trace(length, End::Stopped, |t| -0.1 * (length - t) as f32)).collect();
         let found = usefulness(&traces);
         let eos = find(&found, "EOS log-prob");
-        assert_eq!((eos.auroc, eos.tau), (Some(1.0), Some(-1.0)));
+        assert!(eos.auroc.is_some_and(|auroc| auroc > 1.0 - 1e-9) && eos.tau == Some(-1.0), "{eos:?}");
         assert!(find(&found, "prompt length").auroc.is_some_and(|auroc| (auroc - 0.5).abs() < 1e-9));
         assert!(found[0].strength() >= found[1].strength());
     }
@@ -159,7 +159,7 @@ mod tests {
         let cut = trace(40, End::Cut, |t| if t > 24 { -0.1 } else { -9.0 });
         let ended = trace(40, End::Stopped, |t| if t >= 24 { -0.1 } else { -9.0 });
         let found = usefulness(&[cut, ended]);
-        assert_eq!(find(&found, "EOS log-prob").auroc, Some(1.0));
+        assert!(find(&found, "EOS log-prob").auroc.is_some_and(|auroc| auroc > 1.0 - 1e-9), "{found:?}");
         assert!(usefulness(&[]).is_empty());
     }
 }

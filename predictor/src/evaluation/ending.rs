@@ -102,7 +102,7 @@ mod tests {
 
     use super::*;
     use crate::evaluation::answer::Answer;
-    use crate::evaluation::testing::{knows_the_law, reply, uniform_replies};
+    use crate::evaluation::testing::reply;
 
     const WITHIN_16: usize = 2;
 
@@ -129,16 +129,6 @@ mod tests {
     fn what_was_never_seen_has_no_score() {
         let scores = EndingScores::of(&[]);
         assert!(scores.auroc.is_none() && scores.brier.is_none() && scores.average_precision.is_none());
-    }
-
-    #[test]
-    fn the_brier_score_of_who_knows_the_law_is_what_the_law_says() {
-        let replies = uniform_replies(1000, 1000, 2000);
-        let cases = cases(&knows_the_law(&replies, 1000), WITHIN_16);
-        let scores = EndingScores::of(&cases);
-        let expected: f64 = cases.iter().map(|c| c.weight * c.score * (1.0 - c.score)).sum::<f64>()
-            / cases.iter().map(|c| c.weight).sum::<f64>();
-        assert!((scores.brier.unwrap() - expected).abs() < 0.01, "{scores:?} {expected}");
     }
 
     proptest! {

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Judged;
-use super::weight::{age_bin, by_bin, overall, progress_bin};
+use super::weight::{age_bin, by_bin, by_bin_of_steps, overall, progress_bin};
 
 /// Intervals of one nominal share.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -12,6 +12,8 @@ pub struct IntervalScores {
     pub coverage: Option<f64>,
     /// The same by tokens generated so far.
     pub coverage_by_age: [Option<f64>; 5],
+    /// The same where every step weighs one; see [`by_bin_of_steps`].
+    pub coverage_of_steps_by_age: [Option<f64>; 5],
     /// The same by progress.
     pub coverage_by_bin: [Option<f64>; 5],
     /// Mean width, in tokens.
@@ -41,6 +43,7 @@ impl IntervalScores {
         Self {
             coverage: overall(judged, covered),
             coverage_by_age: by_bin(judged, age_bin, covered),
+            coverage_of_steps_by_age: by_bin_of_steps(judged, age_bin, covered),
             coverage_by_bin: by_bin(judged, progress_bin, covered),
             width: overall(judged, width),
             width_by_age: by_bin(judged, age_bin, width),
@@ -60,21 +63,23 @@ mod tests {
 
     #[test]
     fn intervals_of_a_forecaster_who_knows_the_law_hold_what_they_should_at_every_age() {
-        let replies = uniform_replies(4000, 1000, 2000);
+        let replies = uniform_replies(400, 400, 1000);
+        let judged = knows_the_law(&replies, 400);
         for share in [0.5, 0.8, 0.9] {
-            let scores = IntervalScores::of(&knows_the_law(&replies, 1000), share);
-            for coverage in scores.coverage_by_age.into_iter().flatten() {
+            let scores = IntervalScores::of(&judged, share);
+            for coverage in scores.coverage_of_steps_by_age.into_iter().flatten() {
                 assert!((coverage - share).abs() < 0.02, "{share}: {scores:?}");
             }
+            assert!((scores.coverage_by_age[0].unwrap() - share).abs() < 0.02, "{share}: {scores:?}");
             let width = scores.width_by_age[0].unwrap();
-            assert!((width - 1000.0 * share).abs() < 15.0, "{share}: {width}");
+            assert!((width - 396.0 * share).abs() < 4.0, "{share}: {width}");
         }
     }
 
     #[test]
     fn what_is_cut_is_covered_as_often_as_it_should_be() {
-        let replies = uniform_replies(4000, 1000, 400);
-        let scores = IntervalScores::of(&knows_the_law(&replies, 1000), 0.8);
+        let replies = uniform_replies(400, 400, 160);
+        let scores = IntervalScores::of(&knows_the_law(&replies, 400), 0.8);
         assert!((scores.coverage_by_age[0].unwrap() - 0.8).abs() < 0.02, "{scores:?}");
         assert!((scores.central_coverage_by_age[0].unwrap() - 0.9).abs() < 0.02, "{scores:?}");
     }

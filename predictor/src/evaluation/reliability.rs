@@ -1,4 +1,5 @@
-//! Reliability: how often what was given a probability comes true.
+//! Reliability: how often what was given a probability comes true. Every forecast weighs one here, since only then does a forecaster
+//! that knows the law of lengths lie on the diagonal; see [`by_bin_of_steps`](super::weight::by_bin_of_steps).
 
 use eoscast_proto::domain::QUANTILE_LEVELS;
 use serde::{Deserialize, Serialize};
@@ -27,22 +28,21 @@ pub struct Reliability {
 /// that is calibrated is so among the others, since which these are is part of the forecast.
 pub fn of_quantiles(judged: &[Judged<'_>]) -> [Option<Reliability>; QUANTILE_LEVELS.len()] {
     std::array::from_fn(|i| {
-        let (mut below, mut asked, mut all) = (0.0, 0.0, 0.0);
+        let (mut below, mut asked, mut all) = (0u64, 0u64, 0u64);
         for one in judged {
-            let weight = 1.0 / one.answers.len().max(1) as f64;
             for (t, answer) in one.steps() {
-                all += weight;
+                all += 1;
                 let quantile = tokens(f64::from(answer.quantiles[i]));
                 if quantile < f64::from(one.reply.cap(t)) {
-                    asked += weight;
-                    below += weight * f64::from(u8::from(f64::from(one.reply.remaining(t)) <= quantile));
+                    asked += 1;
+                    below += u64::from(f64::from(one.reply.remaining(t)) <= quantile);
                 }
             }
         }
-        (asked > 0.0).then(|| Reliability {
+        (asked > 0).then(|| Reliability {
             forecast: f64::from(QUANTILE_LEVELS[i]),
-            observed: below / asked,
-            weight: asked / all,
+            observed: below as f64 / asked as f64,
+            weight: asked as f64 / all as f64,
         })
     })
 }
@@ -52,17 +52,16 @@ pub fn of_endings(cases: &[Case]) -> Vec<Reliability> {
     let mut groups = [(0.0, 0.0, 0.0); GROUPS];
     for case in cases {
         let group = ((case.score * GROUPS as f64) as usize).min(GROUPS - 1);
-        let (forecast, observed, weight) = &mut groups[group];
-        *forecast += case.weight * case.score;
-        *observed += case.weight * f64::from(u8::from(case.positive));
-        *weight += case.weight;
+        let (forecast, observed, count) = &mut groups[group];
+        *forecast += case.score;
+        *observed += f64::from(u8::from(case.positive));
+        *count += 1.0;
     }
-    let total: f64 = groups.iter().map(|(_, _, weight)| weight).sum();
-    let group = |(forecast, observed, weight): (f64, f64, f64)| {
-        (weight > 0.0).then(|| Reliability {
-            forecast: forecast / weight,
-            observed: observed / weight,
-            weight: weight / total,
+    let group = |(forecast, observed, count): (f64, f64, f64)| {
+        (count > 0.0).then(|| Reliability {
+            forecast: forecast / count,
+            observed: observed / count,
+            weight: count / cases.len() as f64,
         })
     };
     groups.into_iter().filter_map(group).collect()
@@ -75,8 +74,8 @@ mod tests {
 
     #[test]
     fn quantiles_of_who_knows_the_law_are_kept_even_where_replies_are_cut() {
-        let replies = uniform_replies(3000, 1000, 600);
-        for point in of_quantiles(&knows_the_law(&replies, 1000)).into_iter().flatten() {
+        let replies = uniform_replies(300, 300, 180);
+        for point in of_quantiles(&knows_the_law(&replies, 300)).into_iter().flatten() {
             assert!((point.observed - point.forecast).abs() < 0.03, "{point:?}");
         }
     }

@@ -67,7 +67,27 @@ pub fn by_bin(
     averages.map(|average| average.mean())
 }
 
-/// The mean of `value` over all steps.
+/// The mean of `value` in each bin, where every step of every reply weighs one.
+///
+/// A forecaster that knows the law of lengths is calibrated in this sense at every age, but not when every reply weighs one: weights
+/// that fall with the length are known only after the end, and count the replies that end soon more than it could expect.
+pub fn by_bin_of_steps(
+    judged: &[Judged<'_>],
+    bin: impl Fn(&Reply, u32) -> usize,
+    value: impl Fn(&Reply, u32, &Answer) -> f64,
+) -> [Option<f64>; 5] {
+    let mut sums = [(0.0, 0u64); 5];
+    for one in judged {
+        for (t, answer) in one.steps() {
+            let (sum, count) = &mut sums[bin(one.reply, t)];
+            *sum += value(one.reply, t, answer);
+            *count += 1;
+        }
+    }
+    sums.map(|(sum, count)| (count > 0).then(|| sum / count as f64))
+}
+
+/// The mean of `value` over all steps, averaged within each reply.
 pub fn overall(judged: &[Judged<'_>], value: impl Fn(&Reply, u32, &Answer) -> f64) -> Option<f64> {
     let mut average = Average::default();
     for one in judged {

@@ -125,7 +125,7 @@ pub(super) fn lead_time(evaluation: &Evaluation) -> Figure {
     /// Shares of false alarms beyond this are of no use.
     const MOST_FALSE: f64 = 30.0;
     let models = drawn(evaluation);
-    // The longest lead that any threshold reaches without more false alarms.
+    // The longest lead that any threshold reaches without more false alarms: a stair, since there is nothing between thresholds.
     let best = |model: &ModelReport| {
         let mut alarms: Vec<_> =
             model.alarms.iter().map(|alarm| (100.0 * alarm.false_alarms, alarm.mean_lead)).collect();
@@ -134,10 +134,11 @@ pub(super) fn lead_time(evaluation: &Evaluation) -> Figure {
         let mut points = vec![];
         for (share, lead) in alarms {
             if share <= MOST_FALSE && lead >= longest {
+                points.extend([(share, longest), (share, lead)]);
                 longest = lead;
-                points.push((share, lead));
             }
         }
+        points.push((MOST_FALSE, longest));
         points
     };
     let longest = models.iter().flat_map(|(model, _)| best(model)).map(|(_, lead)| lead).fold(1.0, f64::max);

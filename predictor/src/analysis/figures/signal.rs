@@ -8,7 +8,7 @@ use crate::analysis::trace::{End, Trace};
 const LEAST: f64 = 1e-8;
 
 /// Requests shown one by one.
-const SHOWN: usize = 5;
+const SHOWN: usize = 4;
 
 /// Fewest requests behind a point of a trend.
 const FEWEST: usize = 8;
@@ -30,35 +30,26 @@ pub(super) fn typical_requests(traces: &[Trace]) -> Figure {
     let mut places: Vec<_> = (0..SHOWN).map(place).collect();
     places.dedup();
     let shown: Vec<&Trace> = places.into_iter().filter_map(|place| ended.get(place).copied()).collect();
-    let longest = shown.iter().map(|trace| trace.length()).max().unwrap_or(1);
-    let line = |(trace, color): (&&Trace, &_)| {
-        Shape::Line(trace.steps.iter().map(|step| (f64::from(step.tokens), step.eos_prob())).collect(), *color)
-    };
-    let last = |(trace, color): (&&Trace, &_)| {
-        Shape::Marks(
-            trace.steps.last().map(|step| (f64::from(step.tokens), step.eos_prob())).into_iter().collect(),
-            *color,
-        )
-    };
-    let shapes = shown.iter().zip(&PALETTE).map(line).chain(shown.iter().zip(&PALETTE).map(last)).collect();
-    let name = |trace: &&Trace| {
+    let panel = |(trace, color): (&Trace, _)| {
         let task = trace.task.as_ref().map_or_else(String::new, |task| format!(", {task}"));
-        format!("{} tokens{task}", trace.length())
+        let points: Vec<_> = trace.steps.iter().map(|step| (f64::from(step.tokens), step.eos_prob())).collect();
+        let last = points.last().copied().into_iter().collect();
+        Panel {
+            title: format!("{} tokens{task}", trace.length()),
+            x: Axis::linear("tokens generated", 0.0, f64::from(trace.length())),
+            y: Axis::logarithmic("EOS probability", LEAST, 1.0),
+            shapes: vec![Shape::Line(points, color), Shape::Marks(last, color)],
+        }
     };
     Figure {
         name: "eos-probability-by-step",
         title: "EOS probability over the steps of typical requests",
-        explanation: "Each line is one request, taken at a tenth, three tenths and so on of all lengths; the dot is its last token. \
-                      The axis is logarithmic. Through most of a reply the end has next to no probability, with spikes where a sentence or a \
-                      paragraph could be the last one; at the last token it is usually high."
+        explanation: "Requests at an eighth, three eighths and so on of all lengths among those that ended by themselves; the dot is the \
+                      last token. The axis is logarithmic: through most of a reply the end is next to impossible, with spikes where \
+                      a sentence or a paragraph could be the last one."
             .to_owned(),
-        legend: shown.iter().map(name).zip(PALETTE).collect(),
-        panels: vec![Panel {
-            title: String::new(),
-            x: Axis::linear("tokens generated", 0.0, f64::from(longest)),
-            y: Axis::logarithmic("EOS probability", LEAST, 1.0),
-            shapes,
-        }],
+        legend: vec![],
+        panels: shown.into_iter().zip(PALETTE).map(panel).collect(),
     }
 }
 

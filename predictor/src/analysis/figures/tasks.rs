@@ -129,7 +129,7 @@ pub(super) fn usefulness(found: &[Usefulness]) -> Figure {
             .to_owned(),
         legend: vec![],
         panels: vec![
-            panel("ends within 16 tokens", "AUROC", 0.2, 1.0, 0.5, bars(&|one| one.auroc, 0.5), PALETTE[0]),
+            panel("ends within 16 tokens", "AUROC", 0.0, 1.0, 0.5, bars(&|one| one.auroc, 0.5), PALETTE[0]),
             panel("remaining length", "Kendall's tau", -0.6, 0.6, 0.0, bars(&|one| one.tau, 0.0), PALETTE[2]),
         ],
     }
