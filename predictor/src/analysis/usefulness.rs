@@ -79,7 +79,7 @@ fn rows(reply: usize, trace: &Trace) -> Vec<Row> {
         sum += step.eos_prob();
         max = max.max(step.eos_prob());
         // The last looked-at steps are those right before the end, whatever the length.
-        if (steps.len() - 2 - i) % stride != 0 {
+        if !(steps.len() - 2 - i).is_multiple_of(stride) {
             continue;
         }
         let recent = &steps[(i + 1).saturating_sub(RECENT)..=i];

@@ -59,24 +59,26 @@ impl Better {
     }
 }
 
-/// A column: how it is called, what is better, digits after the point, and where the figure comes from.
-struct Column<'a>(String, Better, usize, Box<dyn Fn(&ModelReport) -> Option<f64> + 'a>);
+type Figure = Box<dyn Fn(&ModelReport) -> Option<f64>>;
 
-fn column<'a>(
+/// A column: how it is called, what is better, digits after the point, and where the figure comes from.
+struct Column(String, Better, usize, Figure);
+
+fn column(
     name: impl Into<String>,
     better: Better,
     digits: usize,
-    figure: impl Fn(&ModelReport) -> Option<f64> + 'a,
-) -> Column<'a> {
+    figure: impl Fn(&ModelReport) -> Option<f64> + 'static,
+) -> Column {
     Column(name.into(), better, digits, Box::new(figure))
 }
 
-fn bins<'a>(
+fn bins(
     names: [&str; 5],
     better: Better,
     digits: usize,
-    values: impl Fn(&ModelReport) -> [Option<f64>; 5] + Copy + 'a,
-) -> Vec<Column<'a>> {
+    values: impl Fn(&ModelReport) -> [Option<f64>; 5] + Copy + 'static,
+) -> Vec<Column> {
     let of_bin = |(i, name): (usize, &str)| column(name, better, digits, move |model| values(model)[i]);
     names.into_iter().enumerate().map(of_bin).collect()
 }
@@ -85,7 +87,7 @@ fn bins<'a>(
 pub fn sections(evaluation: &Evaluation) -> Vec<Section> {
     let floor = evaluation.noise_floor.as_ref().map(|floor| &floor.report);
     let models: Vec<&ModelReport> = evaluation.models.iter().chain(floor).collect();
-    let section = |title, explanation, columns: Vec<Column<'_>>| Section {
+    let section = |title, explanation, columns: Vec<Column>| Section {
         title,
         explanation,
         rows: rows(&models, &columns),
@@ -128,7 +130,7 @@ pub fn sections(evaluation: &Evaluation) -> Vec<Section> {
     ]
 }
 
-fn error_columns() -> Vec<Column<'static>> {
+fn error_columns() -> Vec<Column> {
     let mut columns = vec![
         column("MAE", Better::Lower, 1, |model| model.mae),
         column("low", Better::Neither, 1, |model| model.mae_ci.map(|ci| ci[0])),
@@ -145,7 +147,7 @@ fn error_columns() -> Vec<Column<'static>> {
     columns
 }
 
-fn ending_columns() -> Vec<Column<'static>> {
+fn ending_columns() -> Vec<Column> {
     let precision = |model: &ModelReport| model.ends_within.get("16").and_then(|scores| scores.average_precision);
     let mut columns = vec![
         column("AUROC", Better::Higher, 3, |model| model.auroc16),
@@ -159,7 +161,7 @@ fn ending_columns() -> Vec<Column<'static>> {
     columns
 }
 
-fn reservation_columns() -> Vec<Column<'static>> {
+fn reservation_columns() -> Vec<Column> {
     let percent = |share: Option<&Option<f64>>| share.copied().flatten().map(|share| 100.0 * share);
     let once = ["1", "2", "4", "8"].map(|share| {
         column(format!("once {share} %"), Better::Lower, 0, move |model| percent(model.over_reserved_once.get(share)))
@@ -177,15 +179,15 @@ fn competes(model: &ModelReport) -> bool {
     !model.name.starts_with("oracle") && model.name != "noise-floor"
 }
 
-fn rows(models: &[&ModelReport], columns: &[Column<'_>]) -> Vec<Row> {
-    let best_rank = |Column(_, better, _, figure): &Column<'_>| {
+fn rows(models: &[&ModelReport], columns: &[Column]) -> Vec<Row> {
+    let best_rank = |Column(_, better, _, figure): &Column| {
         let competing = models.iter().filter(|model| competes(model));
         let ranks = competing.filter_map(|model| better.rank(figure(model)?));
         ranks.min_by(f64::total_cmp)
     };
     let best: Vec<Option<f64>> = columns.iter().map(best_rank).collect();
     let row = |model: &&ModelReport| {
-        let cell = |(Column(_, better, digits, figure), best): (&Column<'_>, &Option<f64>)| {
+        let cell = |(Column(_, better, digits, figure), best): (&Column, &Option<f64>)| {
             let value = figure(model);
             let rank = value.and_then(|value| better.rank(value));
             Cell { text: number(value, *digits), best: competes(model) && rank.is_some() && rank == *best }
