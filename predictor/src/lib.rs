@@ -16,10 +16,14 @@
 //! - [`rpc`]: the gRPC service; the only place with generated types
 //! - [`server`]: `run(listener, config, shutdown)`; health, reflection
 //! - [`metrics`]: Prometheus metrics and `/health`
+//! - [`evaluation`]: the protocol that judges forecasters
+//! - [`analysis`]: figures and a report of what a log says
 //! - [`cli`]: command lines
 
+pub mod analysis;
 pub mod cli;
 pub mod distribution;
+pub mod evaluation;
 pub mod features;
 pub mod forecast;
 pub mod load;
