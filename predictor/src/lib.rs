@@ -1,8 +1,8 @@
 //! The predictor: forecasts how many tokens each live request will still generate, from the step events of workers.
 //!
 //! # Layout
-//! Data flows one way: [`rpc`] reads a stream -> the tracking thread of [`pipeline`] folds and forecasts -> estimates go straight
-//! back, lines go to the writing thread, which lets the stream acknowledge them. So a slow disk delays acknowledgements only.
+//! Data flows one way: [`rpc`] reads a stream -> [`pipeline`] folds and forecasts in the same task -> estimates go straight back,
+//! lines go to the writing thread, which lets the stream acknowledge them. So a slow disk delays acknowledgements only.
 //!
 //! - [`features`]: what models see of a request; one definition, online and offline
 //! - [`distribution`]: a length as a survival function; quantiles, mean, conditioning
@@ -12,17 +12,23 @@
 //! - [`tracker`]: live requests; messages in, estimates and log lines out; pure
 //! - [`recovery`]: what the event log (crate `eoscast-log`) says of the time before a restart
 //! - [`replay`]: makes every estimate of a log again and compares
-//! - [`pipeline`]: the two threads, and the bounded way to them
+//! - [`load`]: plays a log to a running predictor, to measure it
+//! - [`pipeline`]: the state behind all streams, and the thread that writes
 //! - [`rpc`]: the gRPC service; the only place with generated types
 //! - [`server`]: `run(listener, config, shutdown)`; health, reflection
 //! - [`metrics`]: Prometheus metrics and `/health`
+//! - [`evaluation`]: the protocol that judges forecasters
+//! - [`analysis`]: figures and a report of what a log says
 //! - [`cli`]: command lines
 
+pub mod analysis;
 pub mod calibration;
 pub mod cli;
 pub mod distribution;
+pub mod evaluation;
 pub mod features;
 pub mod forecast;
+pub mod load;
 pub mod metrics;
 pub mod models;
 pub mod pipeline;

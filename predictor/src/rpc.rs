@@ -24,8 +24,8 @@ use crate::tracker::RequestKey;
 
 /// Most entries of each kind in one message.
 const MOST_ENTRIES: usize = 4_096;
-/// An acknowledgement waits this long for estimates to travel with.
-const ACKNOWLEDGE_WITHIN: Duration = Duration::from_millis(5);
+/// An acknowledgement waits this long for estimates to travel with: most often for the next step.
+const ACKNOWLEDGE_WITHIN: Duration = Duration::from_millis(25);
 /// Responses ready for the connection.
 const READY_RESPONSES: usize = 64;
 
@@ -88,7 +88,7 @@ impl PredictorService for Rpc {
         let request = request.into_inner();
         let request_id = RequestId::try_from(request.request_id).map_err(ServiceError::from)?;
         let worker_id = optional_worker(request.worker_id)?;
-        let state = self.pipeline.ask(move |tracker| tracker.request(worker_id.as_ref(), &request_id)).await??;
+        let state = self.pipeline.ask(|tracker| tracker.request(worker_id.as_ref(), &request_id))?;
         Ok(Response::new(pb::GetEstimateResponse { request: Some(state.into()) }))
     }
 
@@ -104,7 +104,7 @@ impl PredictorService for Rpc {
             size => return Err(invalid("page_size", format!("must be at most {LARGEST_PAGE}, got {size}")).into()),
         };
         let after = parse_page_token(&request.page_token)?;
-        let page = self.pipeline.ask(move |tracker| tracker.requests(worker_id.as_ref(), after.as_ref(), size)).await?;
+        let page = self.pipeline.ask(|tracker| tracker.requests(worker_id.as_ref(), after.as_ref(), size));
         let next_page_token = match page.last() {
             Some(last) if page.len() == size => page_token(last),
             _ => String::new(),
@@ -135,7 +135,7 @@ impl PredictorService for Rpc {
     }
 
     async fn get_model(&self, _: Request<pb::GetModelRequest>) -> Result<Response<pb::GetModelResponse>, Status> {
-        let info = self.pipeline.ask(|tracker| tracker.model_info()).await?;
+        let info = self.pipeline.ask(|tracker| tracker.model_info());
         Ok(Response::new(pb::GetModelResponse {
             source: info.source,
             model_version: info.version,
@@ -163,11 +163,10 @@ impl PredictorService for Rpc {
             .map_err(|error| invalid("artifact", format!("{error:#}")))?;
         let info = self
             .pipeline
-            .ask(move |tracker| {
+            .ask(|tracker| {
                 tracker.reload(artifact)?;
                 anyhow::Ok(tracker.model_info())
             })
-            .await?
             .map_err(|error| invalid("artifact", format!("{error:#}")))?;
         tracing::info!(artifact = info.artifact, version = info.version, "model reloaded");
         Ok(Response::new(pb::ReloadModelResponse { source: info.source, model_version: info.version }))
@@ -190,7 +189,7 @@ async fn read_steps(
                 Ok(held) => held.forget(),
                 Err(_) => break,
             }
-            steps.send(batch, received);
+            steps.send(&batch, received);
         }
         Ok::<_, ReadError>(())
     };
@@ -340,11 +339,7 @@ async fn watch(
         let mut changed = vec![];
         let mut after = None;
         loop {
-            let (worker_id, from) = (worker_id.clone(), after.take());
-            let question = move |tracker: &mut crate::tracker::Tracker| {
-                tracker.requests(worker_id.as_ref(), from.as_ref(), LARGEST_PAGE)
-            };
-            let Ok(page) = pipeline.ask(question).await else { return };
+            let page = pipeline.ask(|tracker| tracker.requests(worker_id.as_ref(), after.as_ref(), LARGEST_PAGE));
             after = page.last().filter(|_| page.len() == LARGEST_PAGE).map(key);
             for state in page {
                 let seen = (state.output_length, state.estimate.model_version.as_str().into());

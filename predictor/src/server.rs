@@ -14,7 +14,7 @@ use tonic_health::server::HealthReporter;
 
 use crate::metrics::{self, Metrics};
 use crate::models::{Artifact, ModelKind};
-use crate::pipeline::{LogState, Pipeline};
+use crate::pipeline::{LogState, Pipeline, TICK};
 use crate::recovery::{Recovered, recover};
 use crate::rpc::{Rpc, SERVICE_NAME};
 use crate::tracker::Tracker;
@@ -56,12 +56,12 @@ pub async fn run(listener: TcpListener, config: Config, shutdown: impl Future<Ou
     let version = tracker.model_info().version;
     let metrics = Arc::new(Metrics::default());
     metrics.set_log_state(if log.is_some() { LogState::Ok } else { LogState::Off });
-    let (pipeline, threads) = Pipeline::start(tracker, lines, log, config.orphan_timeout, metrics.clone())?;
+    let pipeline = Pipeline::start(tracker, lines, log, config.orphan_timeout, metrics.clone())?;
 
     let stop = CancellationToken::new();
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_service_status(SERVICE_NAME, ServingStatus::Serving).await;
-    let mut log_state = threads.log_state.clone();
+    let mut log_state = pipeline.log_state.clone();
     // Before the first check can come in.
     report_log_state(&health, *log_state.borrow_and_update()).await;
     let reporter = health.clone();
@@ -72,7 +72,7 @@ pub async fn run(listener: TcpListener, config: Config, shutdown: impl Future<Ou
         }
     }));
     if let Some(listener) = config.metrics {
-        let page = metrics::serve(listener, metrics, threads.log_state.clone(), stop.clone().cancelled_owned());
+        let page = metrics::serve(listener, metrics, pipeline.log_state.clone(), stop.clone().cancelled_owned());
         tokio::spawn(async {
             if let Err(error) = page.await {
                 tracing::error!(%error, "metrics are not served any more");
@@ -80,7 +80,8 @@ pub async fn run(listener: TcpListener, config: Config, shutdown: impl Future<Ou
         });
     }
 
-    let rpc = Rpc::new(pipeline, config.artifact, stop.clone());
+    tokio::spawn(stop.clone().run_until_cancelled_owned(tick(pipeline.clone())));
+    let rpc = Rpc::new(pipeline.clone(), config.artifact, stop.clone());
     let server = eoscast_proto::transport::server()
         .add_service(rpc.into_service())
         .add_service(health_service)
@@ -106,8 +107,17 @@ pub async fn run(listener: TcpListener, config: Config, shutdown: impl Future<Ou
         }
     };
     stop.cancel();
-    tokio::task::spawn_blocking(|| threads.stop()).await?;
+    tokio::task::spawn_blocking(move || pipeline.stop()).await?;
     served
+}
+
+async fn tick(pipeline: Arc<Pipeline>) {
+    let mut ticks = tokio::time::interval(TICK);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        pipeline.tick();
+    }
 }
 
 fn open_log(config: Option<LogConfig>) -> anyhow::Result<(Option<EventLog>, Recovered)> {

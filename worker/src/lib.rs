@@ -9,10 +9,12 @@
 //! - [`models`]: one file per architecture, and the table that loads them
 //! - [`kernels`]: CPU kernels as candle custom ops, each beside its plain-ops twin
 //! - [`text`]: tokenizer and chat template, both from the model file
+//! - [`collection`]: replies to many prompts, as an event log
 //! - [`scoring`]: log-probabilities of given replies
 //! - [`metrics`]: what is counted; [`tensor_error`]: what the tensor library says when it fails
 
 pub mod cli;
+pub mod collection;
 pub mod engine;
 pub mod http;
 pub mod kernels;

@@ -1,8 +1,12 @@
 //! Log-probabilities that a model gives to known replies, computed through the same batched, paged path that serves requests.
 
+use std::sync::Arc;
+
+use eoscast_proto::domain::StepSignals;
+
 use crate::kernels::row_stats;
-use crate::runner::sampler::eos_logprob;
-use crate::runner::{LogitRows, ModelRunner, ModelSpec, RunnerError, SequenceSlice};
+use crate::runner::signals::{eos_logprob, step_signals};
+use crate::runner::{LogitRows, ModelRunner, ModelSpec, Output, OutputRow, RunnerError, SequenceSlice, TokenSets};
 
 /// Sequences in one batch.
 const BATCH: usize = 8;
@@ -29,22 +33,24 @@ impl ScoredText {
 pub struct Scores {
     /// Most probable token.
     pub top1: Vec<u32>,
-    /// Log-probability of the reply's token.
-    pub token_logprob: Vec<f32>,
-    /// Log-probability of the EOS set.
-    pub eos_logprob: Vec<f32>,
-    /// Entropy in nats.
-    pub entropy: Vec<f32>,
+    /// Measures of the distribution, as if the reply's token had been drawn from it at temperature 1.
+    pub signals: Vec<StepSignals>,
+    /// Sketch of the hidden state, if the runner makes them.
+    pub sketches: Vec<Arc<[f32]>>,
 }
 
 impl Scores {
-    fn push(&mut self, row: &[f32], token: u32, eos_token_ids: &[u32]) {
-        let stats = row_stats(row);
-        let logprob = |logit: f32| logit - stats.log_sum_exp;
+    fn push(&mut self, row: OutputRow<'_>, token: u32, sets: &TokenSets) -> Result<(), RunnerError> {
+        let OutputRow { logits, sketch } = row;
+        let stats = row_stats(logits);
+        if !stats.log_sum_exp.is_finite() {
+            return Err(RunnerError::NoDistribution);
+        }
+        let at_temperature_1 = eos_logprob(logits, &stats, &sets.eos);
         self.top1.push(stats.argmax);
-        self.token_logprob.push(logprob(row[token as usize]));
-        self.eos_logprob.push(eos_logprob(row, &stats, eos_token_ids));
-        self.entropy.push(stats.entropy);
+        self.signals.push(step_signals(logits, &stats, sets, token, at_temperature_1));
+        self.sketches.push(sketch.into());
+        Ok(())
     }
 }
 
@@ -54,7 +60,7 @@ pub fn kv_tokens(longest: usize, block_size: usize) -> usize {
     BATCH.saturating_mul(longest.next_multiple_of(block_size))
 }
 
-/// Scores `texts` a batch at a time; `progress` is called with the number of texts done.
+/// Scores `texts` a batch at a time, in order.
 ///
 /// # Errors
 /// A text has no prompt, a token outside the vocabulary, or is longer than the model's context or the KV cache; the forward
@@ -62,21 +68,17 @@ pub fn kv_tokens(longest: usize, block_size: usize) -> usize {
 pub fn score(
     runner: &mut dyn ModelRunner,
     texts: &[ScoredText],
-    progress: &mut dyn FnMut(usize),
-) -> Result<Vec<Scores>, RunnerError> {
+    sets: &TokenSets,
+) -> impl Iterator<Item = Result<Vec<Scores>, RunnerError>> {
     let spec = runner.spec().clone();
-    let mut scores = Vec::with_capacity(texts.len());
-    for batch in texts.chunks(BATCH) {
-        scores.extend(score_batch(runner, &spec, batch)?);
-        progress(scores.len());
-    }
-    Ok(scores)
+    texts.chunks(BATCH).map(move |batch| score_batch(runner, &spec, batch, sets))
 }
 
 fn score_batch(
     runner: &mut dyn ModelRunner,
     spec: &ModelSpec,
     texts: &[ScoredText],
+    sets: &TokenSets,
 ) -> Result<Vec<Scores>, RunnerError> {
     let mut scores = vec![Scores::default(); texts.len()];
     let mut free_blocks = 0u32..;
@@ -85,7 +87,7 @@ fn score_batch(
         .map(|text| free_blocks.by_ref().take(text.tokens.len().div_ceil(spec.block_size)).collect())
         .collect();
     let longest = texts.iter().map(|text| text.tokens.len()).max().unwrap_or(0);
-    let mut logits = Vec::new();
+    let mut output = Output::default();
     for start in (0..longest).step_by(CHUNK) {
         let chunk = |text: &ScoredText| start..text.tokens.len().min(start + CHUNK);
         let active: Vec<usize> = (0..texts.len()).filter(|index| !chunk(&texts[*index]).is_empty()).collect();
@@ -98,8 +100,8 @@ fn score_batch(
                 logits: texts[index].wants_logits(chunk(&texts[index]).end),
             })
             .collect();
-        runner.forward(&batch, &mut logits)?;
-        let mut rows = logits.chunks_exact(spec.vocab_size);
+        runner.forward(&batch, &mut output)?;
+        let mut rows = output.rows(spec.vocab_size);
         for (&index, slice) in active.iter().zip(&batch) {
             if slice.logits == LogitRows::None {
                 continue;
@@ -108,7 +110,7 @@ fn score_batch(
             for (next, row) in (slice.start + 1..).zip(rows.by_ref().take(slice.tokens.len())) {
                 let text = &texts[index];
                 if let Some(token) = text.tokens.get(next).filter(|_| next >= text.prompt_length) {
-                    scores[index].push(row, *token, &spec.eos_token_ids);
+                    scores[index].push(row, *token, sets)?;
                 }
             }
         }
@@ -143,6 +145,11 @@ mod tests {
         })
     }
 
+    fn score_all(texts: &[ScoredText]) -> Vec<Scores> {
+        let (mut runner, sets) = (counting_runner(), TokenSets::of_eos(&[0, 2]));
+        score(&mut runner, texts, &sets).collect::<Result<Vec<_>, _>>().unwrap().concat()
+    }
+
     fn counting_text(length: usize, prompt_length: usize) -> ScoredText {
         ScoredText { tokens: (0..length).map(|index| (index % VOCAB) as u32).collect(), prompt_length }
     }
@@ -150,10 +157,11 @@ mod tests {
     #[test]
     fn each_reply_token_is_scored_by_the_row_of_the_token_before_it() {
         let texts = [counting_text(70, 40), counting_text(5, 1)];
-        let scores = score(&mut counting_runner(), &texts, &mut |_| ()).unwrap();
+        let scores = score_all(&texts);
         for (text, scores) in texts.iter().zip(&scores) {
             assert_eq!(scores.top1, text.tokens[text.prompt_length..]);
-            for (index, logprob) in scores.token_logprob.iter().enumerate() {
+            for (index, signals) in scores.signals.iter().enumerate() {
+                let logprob = signals.token_logprob;
                 let logit = (text.prompt_length + index) as f32 / 10.0;
                 let expected = logit - (logit.exp() + (VOCAB - 1) as f32).ln();
                 assert!((logprob - expected).abs() < 1e-5, "{logprob} {expected}");
@@ -164,18 +172,23 @@ mod tests {
     #[test]
     fn the_eos_logprob_sums_the_whole_set() {
         let text = ScoredText { tokens: vec![2, 3], prompt_length: 1 };
-        let scores = score(&mut counting_runner(), &[text], &mut |_| ()).unwrap();
+        let scores = score_all(&[text]);
         let expected = (2.0 / (0.1f32.exp() + 4.0)).ln();
-        assert!((scores[0].eos_logprob[0] - expected).abs() < 1e-6);
+        assert!((scores[0].signals[0].eos_logprob - expected).abs() < 1e-6);
+    }
+
+    #[test]
+    fn logits_that_are_no_distribution_are_an_error() {
+        let mut runner = ScriptedRunner::new(counting_runner().spec().clone(), |_| vec![f32::NAN; VOCAB]);
+        let texts = [counting_text(5, 1)];
+        let error = score(&mut runner, &texts, &TokenSets::of_eos(&[0])).next().unwrap().unwrap_err();
+        assert!(error.to_string().contains("no distribution"), "{error}");
     }
 
     #[test]
     fn more_texts_than_a_batch_are_all_scored_in_order() {
         let texts: Vec<ScoredText> = (0..20).map(|index| counting_text(30 + index, 3)).collect();
-        let mut done = Vec::new();
-        let scores = score(&mut counting_runner(), &texts, &mut |count| done.push(count)).unwrap();
-        let lengths: Vec<usize> = scores.iter().map(|scores| scores.entropy.len()).collect();
+        let lengths: Vec<usize> = score_all(&texts).iter().map(|scores| scores.signals.len()).collect();
         assert_eq!(lengths, (27..47).collect::<Vec<_>>());
-        assert_eq!(done, [8, 16, 20]);
     }
 }

@@ -21,6 +21,7 @@ fn request(id: &str, prompt: &str, max_tokens: u32) -> PreparedRequest {
     PreparedRequest {
         request_id: RequestId::try_from(id.to_owned()).unwrap(),
         prompt: prompt.bytes().map(u32::from).collect(),
+        prompt_text: None,
         sampling: SamplingParams::default(),
         max_tokens,
         seed: 7,

@@ -1,5 +1,7 @@
 //! Command lines.
 
+mod analyze;
+mod load;
 mod replay;
 mod serve;
 mod train;
@@ -26,12 +28,16 @@ Examples:
   EOSCAST_ENABLE_EOS_PROB_LOGGING=false eoscast-predictor serve
   eoscast-predictor replay data/predictor
   eoscast-predictor train --data data/collected --model survival --out survival.safetensors
+  eoscast-predictor analyze --data data/predictor --out report
+  eoscast-predictor load --data data/predictor --rate 20000
 
 Every option of serve can be set by the environment variable shown beside it. RUST_LOG=debug shows more of what happens.";
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Analyze(analyze::AnalyzeArgs),
     Serve(serve::ServeArgs),
+    Load(load::LoadArgs),
     Replay(replay::ReplayArgs),
     Train(train::TrainArgs),
 }
@@ -43,7 +49,9 @@ impl Cli {
     /// When it cannot be done; the error says why and what to change.
     pub fn run(self) -> anyhow::Result<ExitCode> {
         match self.command {
+            Command::Analyze(args) => args.run(),
             Command::Serve(args) => args.run(),
+            Command::Load(args) => args.run(),
             Command::Replay(args) => args.run(),
             Command::Train(args) => args.run(),
         }

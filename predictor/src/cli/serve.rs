@@ -97,8 +97,8 @@ fn metrics_addr(text: &str) -> Result<MetricsAddr, String> {
 impl ServeArgs {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         start_logging(self.log_format);
-        // Connections are light beside the two threads behind them, and a worker's engine may need the same cores: threads
-        // that wake each other to share little work cost more than they bring.
+        // A worker's engine may need the same cores: threads that wake each other to share little work cost more than they
+        // bring.
         let threads = std::thread::available_parallelism().map_or(1, |cores| (cores.get() / 4).max(1));
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build()?;
         runtime.block_on(self.serve())?;

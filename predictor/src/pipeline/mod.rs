@@ -1,31 +1,37 @@
-//! Two threads behind every stream: [`tracking`] keeps all state and answers, [`writing`] appends to the event log.
+//! What lies behind every stream: [`tracking`] keeps all state and answers at once, in the task that read the message;
+//! [`writing`], a thread of its own, appends to the event log.
 //!
-//! Neither waits for the other. What lies between them is bounded by the streams: each sends on only while what it has
-//! outstanding weighs less than [`MOST_UNACKNOWLEDGED`].
+//! So a step wakes one thread, and an engine that shares the cores is disturbed as little as can be; a slow disk delays
+//! acknowledgements only. What waits to be written is bounded by the streams: each sends on only while what it has outstanding
+//! weighs less than [`MOST_UNACKNOWLEDGED`].
 
 mod tracking;
 mod writing;
 
 pub use writing::LogState;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc as queue;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use eoscast_log::EventLog;
+use eoscast_log::record::Lines;
 use eoscast_proto::domain::{LengthEstimate, LengthPrior, StepBatch};
 use eoscast_proto::status::ServiceError;
-use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 
 use crate::metrics::Metrics;
 use crate::tracker::{StreamId, Tracker};
-use eoscast_log::EventLog;
-use eoscast_log::record::Lines;
+use tracking::Tracking;
 use writing::Job;
 
 /// Largest weight of the messages of one stream that are not acknowledged yet.
 pub const MOST_UNACKNOWLEDGED: usize = 4_096;
+
+/// How often [`Pipeline::tick`] is due.
+pub const TICK: Duration = Duration::from_millis(500);
 
 /// Entries of a message that weigh as much as the message itself.
 const ENTRIES_PER_WEIGHT: usize = 64;
@@ -72,59 +78,34 @@ pub struct StreamSteps {
 }
 
 impl StreamSteps {
-    /// Hands over a message that was received at `received`. Never waits: the caller holds `weight(batch)` permits.
-    pub fn send(&self, batch: StepBatch, received: Instant) {
-        self.pipeline.send(Command::Steps { stream: self.id, batch: Box::new(batch), received });
+    /// Applies a message that was received at `received`. The caller holds `weight(batch)` permits.
+    pub fn send(&self, batch: &StepBatch, received: Instant) {
+        self.pipeline.tracking().steps(self.id, batch, received);
     }
 
     /// Ends the stream with `error`, after the answers to what was sent before.
     pub fn fail(&self, error: ServiceError) {
-        self.pipeline.send(Command::Close { stream: self.id, error: Some(error) });
+        self.pipeline.tracking().close(self.id, Some(error));
     }
 }
 
 impl Drop for StreamSteps {
     fn drop(&mut self) {
-        self.pipeline.send(Command::Close { stream: self.id, error: None });
+        self.pipeline.tracking().close(self.id, None);
     }
 }
 
-enum Command {
-    Open {
-        stream: StreamId,
-        answers: mpsc::UnboundedSender<Result<Answer, ServiceError>>,
-        progress: Arc<watch::Sender<Progress>>,
-    },
-    Steps {
-        stream: StreamId,
-        batch: Box<StepBatch>,
-        received: Instant,
-    },
-    Close {
-        stream: StreamId,
-        error: Option<ServiceError>,
-    },
-    Ask(Box<dyn FnOnce(&mut Tracker) + Send>),
-    Stop,
-}
-
-/// The way to the tracking thread.
+/// The one state behind all streams.
 pub struct Pipeline {
-    commands: queue::Sender<Command>,
+    tracking: Mutex<Tracking>,
     last_stream: AtomicU64,
-}
-
-/// The running threads.
-pub struct Threads {
-    pipeline: Arc<Pipeline>,
-    tracking: JoinHandle<()>,
-    writing: JoinHandle<()>,
+    writing: Mutex<Option<JoinHandle<()>>>,
     /// How the event log fares.
     pub log_state: watch::Receiver<LogState>,
 }
 
 impl Pipeline {
-    /// Starts both threads. `lines` are written first; without `log` nothing is.
+    /// Starts the writing thread. `lines` are written first; without `log` nothing is.
     ///
     /// # Errors
     /// When the operating system gives no thread.
@@ -134,19 +115,19 @@ impl Pipeline {
         log: Option<EventLog>,
         orphan_timeout: Duration,
         metrics: Arc<Metrics>,
-    ) -> std::io::Result<(Arc<Self>, Threads)> {
-        let (commands, command_queue) = queue::channel();
+    ) -> std::io::Result<Arc<Self>> {
         let (jobs, job_queue) = queue::channel::<Job>();
         let (state, log_state) = watch::channel(if log.is_some() { LogState::Ok } else { LogState::Off });
         let writer_metrics = metrics.clone();
         let writing = std::thread::Builder::new()
             .name("event-log".into())
             .spawn(move || writing::run(log, &job_queue, &state, &writer_metrics))?;
-        let tracking = std::thread::Builder::new().name("tracker".into()).spawn(move || {
-            tracking::Tracking::new(tracker, jobs, orphan_timeout, metrics).run(lines, &command_queue)
-        })?;
-        let pipeline = Arc::new(Self { commands, last_stream: AtomicU64::new(0) });
-        Ok((pipeline.clone(), Threads { pipeline, tracking, writing, log_state }))
+        Ok(Arc::new(Self {
+            tracking: Mutex::new(Tracking::new(tracker, lines, jobs, orphan_timeout, metrics)),
+            last_stream: AtomicU64::new(0),
+            writing: Mutex::new(Some(writing)),
+            log_state,
+        }))
     }
 
     /// A new stream, and the permits that bound what it has outstanding.
@@ -154,7 +135,7 @@ impl Pipeline {
         let id = self.last_stream.fetch_add(1, Ordering::Relaxed) + 1;
         let (answers, answer_queue) = mpsc::unbounded_channel();
         let (progress, progress_seen) = watch::channel(Progress::default());
-        self.send(Command::Open { stream: id, answers, progress: Arc::new(progress) });
+        self.tracking().open(id, answers, Arc::new(progress));
         (
             StreamSteps { id, pipeline: self.clone() },
             StreamAnswers { answers: answer_queue, progress: progress_seen },
@@ -162,36 +143,27 @@ impl Pipeline {
         )
     }
 
-    /// Has `question` answered between two messages; it should be quick.
-    ///
-    /// # Errors
-    /// When the predictor is shutting down.
-    pub async fn ask<T: Send + 'static>(
-        &self,
-        question: impl FnOnce(&mut Tracker) -> T + Send + 'static,
-    ) -> Result<T, ServiceError> {
-        let (reply, answer) = oneshot::channel();
-        self.send(Command::Ask(Box::new(move |tracker| {
-            // Nobody listens any more if the caller has gone.
-            let _ = reply.send(question(tracker));
-        })));
-        answer.await.map_err(|_| ServiceError::Unavailable("the predictor is shutting down".into()))
+    /// The answer to `question`, which should be quick: no message is applied meanwhile.
+    pub fn ask<T>(&self, question: impl FnOnce(&mut Tracker) -> T) -> T {
+        question(self.tracking().tracker())
     }
 
-    /// Lost if the tracking thread has stopped: whoever waits for an answer sees its channel close.
-    fn send(&self, command: Command) {
-        let _ = self.commands.send(command);
+    /// Ends the requests of workers that are long gone and tells of a prior that has changed; to be called every [`TICK`].
+    pub fn tick(&self) {
+        self.tracking().tick();
     }
-}
 
-impl Threads {
-    /// Lets both threads finish what they have, sync the log and end. Blocks.
-    pub fn stop(self) {
-        self.pipeline.send(Command::Stop);
-        for (name, thread) in [("tracker", self.tracking), ("event-log", self.writing)] {
-            if thread.join().is_err() {
-                tracing::error!(thread = name, "thread failed");
-            }
+    /// Has the writing thread finish what it has, sync the log and end. Blocks. Nothing is written after that.
+    pub fn stop(&self) {
+        self.tracking().stop();
+        let writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if writing.is_some_and(|thread| thread.join().is_err()) {
+            tracing::error!("the event-log thread failed");
         }
+    }
+
+    /// Whoever panicked while holding it left at worst a message applied in part, which counts as a lost one.
+    fn tracking(&self) -> MutexGuard<'_, Tracking> {
+        self.tracking.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,22 +1,19 @@
-//! The tracking thread: the one order in which messages of all streams are applied.
+//! The one order in which messages of all streams are applied.
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant, SystemTime};
 
+use eoscast_log::record::Lines;
 use eoscast_proto::domain::{LengthPrior, StepBatch, WorkerRun};
 use eoscast_proto::status::{FieldViolation, ServiceError};
 use tokio::sync::{mpsc, watch};
 
 use super::writing::{Job, Receipt};
-use super::{Answer, Command, Progress, weight};
+use super::{Answer, Progress, weight};
 use crate::metrics::Metrics;
 use crate::tracker::{StreamId, Tracker};
-use eoscast_log::record::Lines;
-
-/// How often requests without a worker are looked for.
-const TICK: Duration = Duration::from_millis(500);
 
 /// Workers get the prior again when this share of outcomes is new, or after [`PRIOR_AGE`] if any is.
 const PRIOR_GROWTH: f64 = 0.05;
@@ -70,43 +67,49 @@ impl Stream {
 pub(super) struct Tracking {
     tracker: Tracker,
     streams: HashMap<StreamId, Stream>,
-    jobs: Sender<Job>,
+    /// `None` after the stop.
+    jobs: Option<Sender<Job>>,
     orphan_timeout: Duration,
     metrics: Arc<Metrics>,
 }
 
 impl Tracking {
-    pub(super) fn new(tracker: Tracker, jobs: Sender<Job>, orphan_timeout: Duration, metrics: Arc<Metrics>) -> Self {
-        Self { tracker, streams: HashMap::new(), jobs, orphan_timeout, metrics }
+    /// Has `lines` written.
+    pub(super) fn new(
+        tracker: Tracker,
+        lines: Lines,
+        jobs: Sender<Job>,
+        orphan_timeout: Duration,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        let tracking = Self { tracker, streams: HashMap::new(), jobs: Some(jobs), orphan_timeout, metrics };
+        tracking.write(Job { lines, receipt: None });
+        tracking
     }
 
-    /// Until told to stop.
-    pub(super) fn run(mut self, lines: Lines, commands: &Receiver<Command>) {
-        self.write(Job { lines, receipt: None });
-        let mut next_tick = Instant::now() + TICK;
-        loop {
-            match commands.recv_timeout(next_tick.saturating_duration_since(Instant::now())) {
-                Ok(Command::Open { stream, answers, progress }) => {
-                    let mut state = Stream { run: None, answers, progress, weight: 0, prior_sent: None };
-                    // At once, so that the worker has something to fall back on in its first step.
-                    state.send_due_prior(&self.tracker, Instant::now());
-                    self.streams.insert(stream, state);
-                    self.metrics.streams.set(self.streams.len() as i64);
-                }
-                Ok(Command::Steps { stream, batch, received }) => self.steps(stream, &batch, received),
-                Ok(Command::Close { stream, error }) => self.close(stream, error),
-                Ok(Command::Ask(question)) => question(&mut self.tracker),
-                Ok(Command::Stop) | Err(RecvTimeoutError::Disconnected) => return,
-                Err(RecvTimeoutError::Timeout) => {}
-            }
-            if Instant::now() >= next_tick {
-                next_tick = Instant::now() + TICK;
-                self.tick();
-            }
-        }
+    pub(super) fn tracker(&mut self) -> &mut Tracker {
+        &mut self.tracker
     }
 
-    fn steps(&mut self, id: StreamId, batch: &StepBatch, received: Instant) {
+    pub(super) fn open(
+        &mut self,
+        id: StreamId,
+        answers: mpsc::UnboundedSender<Result<Answer, ServiceError>>,
+        progress: Arc<watch::Sender<Progress>>,
+    ) {
+        let mut stream = Stream { run: None, answers, progress, weight: 0, prior_sent: None };
+        // At once, so that the worker has something to fall back on in its first step.
+        stream.send_due_prior(&self.tracker, Instant::now());
+        self.streams.insert(id, stream);
+        self.metrics.streams.set(self.streams.len() as i64);
+    }
+
+    /// Nothing more is written.
+    pub(super) fn stop(&mut self) {
+        self.jobs = None;
+    }
+
+    pub(super) fn steps(&mut self, id: StreamId, batch: &StepBatch, received: Instant) {
         // A stream that was ended may still have messages on the way.
         let Some(stream) = self.streams.get_mut(&id) else { return };
         let applied = stream.check_run(batch).and_then(|()| self.tracker.apply(batch, id));
@@ -132,7 +135,7 @@ impl Tracking {
         }
     }
 
-    fn close(&mut self, id: StreamId, error: Option<ServiceError>) {
+    pub(super) fn close(&mut self, id: StreamId, error: Option<ServiceError>) {
         self.end(id, error);
         self.tracker.disconnect(id, Instant::now());
     }
@@ -146,7 +149,7 @@ impl Tracking {
         self.metrics.streams.set(self.streams.len() as i64);
     }
 
-    fn tick(&mut self) {
+    pub(super) fn tick(&mut self) {
         let now = Instant::now();
         let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let lines = self.tracker.expire(now, self.orphan_timeout, since_1970.as_micros() as f64 / 1e6);
@@ -159,9 +162,9 @@ impl Tracking {
 
     fn write(&self, job: Job) {
         self.metrics.count_outcomes(&job.lines);
-        if job.receipt.is_some() || !job.lines.is_empty() {
-            // The writing thread ends only after this one.
-            let _ = self.jobs.send(job);
+        if let Some(jobs) = self.jobs.as_ref().filter(|_| job.receipt.is_some() || !job.lines.is_empty()) {
+            // The writing thread ends only when there can be no more jobs.
+            let _ = jobs.send(job);
         }
     }
 }
@@ -176,7 +179,7 @@ mod tests {
     use crate::models::ModelKind;
     use crate::recovery::Recovered;
 
-    fn arrival(sequence_number: u64) -> Box<StepBatch> {
+    fn arrival(sequence_number: u64) -> StepBatch {
         let started = RequestStarted {
             request_id: RequestId::try_from(format!("r{sequence_number}")).unwrap(),
             model: "m".into(),
@@ -190,7 +193,7 @@ mod tests {
             target_tokens: None,
             prompt: None,
         };
-        Box::new(StepBatch {
+        StepBatch {
             run: WorkerRun { worker_id: WorkerId::try_from("w".to_owned()).unwrap(), epoch: 1 },
             sequence_number,
             timestamp_micros: 1,
@@ -198,25 +201,22 @@ mod tests {
             events: vec![],
             ended: vec![],
             load: EngineLoad::default(),
-        })
+        }
     }
 
     #[test]
     fn a_disk_that_stalls_delays_acknowledgements_and_not_estimates() {
         const MESSAGES: u64 = 2_000;
         let (tracker, lines) = Tracker::new(ModelKind::Prior, None, Recovered::default(), Instant::now());
-        // Nobody takes the jobs: to this thread, a disk that never answers.
+        // Nobody takes the jobs: a disk that never answers.
         let (jobs, stalled) = queue::channel();
-        let (commands, command_queue) = queue::channel();
         let (answers, mut answered) = mpsc::unbounded_channel();
         let (progress, written) = watch::channel(Progress::default());
-        commands.send(Command::Open { stream: 1, answers, progress: Arc::new(progress) }).unwrap();
+        let mut tracking = Tracking::new(tracker, lines, jobs, Duration::MAX, Arc::default());
+        tracking.open(1, answers, Arc::new(progress));
         for sequence_number in 1..=MESSAGES {
-            let batch = arrival(sequence_number);
-            commands.send(Command::Steps { stream: 1, batch, received: Instant::now() }).unwrap();
+            tracking.steps(1, &arrival(sequence_number), Instant::now());
         }
-        commands.send(Command::Stop).unwrap();
-        Tracking::new(tracker, jobs, Duration::MAX, Arc::default()).run(lines, &command_queue);
 
         let estimates = std::iter::from_fn(|| answered.try_recv().ok())
             .filter(|answer| !answer.as_ref().unwrap().estimates.is_empty());

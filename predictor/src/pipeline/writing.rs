@@ -14,6 +14,10 @@ use eoscast_log::record::Lines;
 
 /// Most messages written at once.
 const MOST_AT_ONCE: usize = 256;
+/// Fewer messages than this wait for [`GATHER`], so that few steps are written together; more are written at once, so that
+/// acknowledgements do not hold up a busy stream.
+const FEW: usize = 32;
+const GATHER: Duration = Duration::from_millis(50);
 /// How long a log that has failed is left alone.
 const RETRY: Duration = Duration::from_secs(10);
 /// How long the thread sleeps when there is nothing to write.
@@ -53,12 +57,20 @@ struct Writing<'a> {
 /// Until no more jobs can come.
 pub(super) fn run(log: Option<EventLog>, jobs: &Receiver<Job>, state: &watch::Sender<LogState>, metrics: &Metrics) {
     let mut writing = Writing { log, state, retry_at: Instant::now(), metrics };
+    let mut gathered = vec![];
     let mut lines = vec![];
     let mut receipts = vec![];
     loop {
         match jobs.recv_timeout(IDLE) {
             Ok(first) => {
-                for job in std::iter::once(first).chain(jobs.try_iter()).take(MOST_AT_ONCE) {
+                gathered.push(first);
+                gathered.extend(jobs.try_iter().take(MOST_AT_ONCE));
+                if gathered.len() < FEW {
+                    // Asleep, not waiting at the queue: the next message must not wake this thread.
+                    std::thread::sleep(GATHER);
+                    gathered.extend(jobs.try_iter().take(MOST_AT_ONCE));
+                }
+                for job in gathered.drain(..) {
                     lines.push(job.lines);
                     receipts.extend(job.receipt);
                 }

@@ -171,6 +171,7 @@ fn request(args: &BenchArgs, seed: u64, vocab_size: u64) -> anyhow::Result<Prepa
         request_id: RequestId::try_from(format!("bench-{seed}-{}", args.prompt_tokens))?,
         // Below the vocabulary's size, which is a u32's.
         prompt: (0..u64::from(args.prompt_tokens)).map(|i| token(i) as u32).collect(),
+        prompt_text: None,
         sampling: SamplingParams { ignore_eos: true, ..Default::default() },
         max_tokens: args.output_tokens,
         seed,

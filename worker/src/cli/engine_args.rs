@@ -4,6 +4,7 @@ use clap::{ArgAction, Args};
 use eoscast_sched::{Policy, SchedulerConfig};
 
 use super::model_args::ModelArgs;
+use super::signal_args::SignalArgs;
 use crate::engine::EngineConfig;
 use crate::models::LoadedModel;
 use crate::runner::ModelSpec;
@@ -24,7 +25,7 @@ pub(super) struct EngineArgs {
     policy: Policy,
     /// Most requests in the running batch.
     #[arg(long, env = "EOSCAST_MAX_RUNNING", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..))]
-    max_running: u32,
+    pub(super) max_running: u32,
     /// Most requests in the queue; further ones are refused with RESOURCE_EXHAUSTED.
     #[arg(long, env = "EOSCAST_MAX_WAITING", default_value_t = 1024)]
     max_waiting: usize,
@@ -37,12 +38,15 @@ pub(super) struct EngineArgs {
     /// Whether requests with a common prefix share its KV blocks, and blocks that nobody uses are kept for the next.
     #[arg(long, env = "EOSCAST_PREFIX_CACHE", default_value_t = true, action = ArgAction::Set, value_name = "BOOL")]
     prefix_cache: bool,
+    #[command(flatten)]
+    signals: SignalArgs,
 }
 
 impl EngineArgs {
     /// Loads the model with its cache, showing a bar.
     pub(super) fn load(&self) -> anyhow::Result<LoadedModel> {
-        self.model.load(self.kv_tokens, self.block_size.into())
+        let model = self.model.load(self.kv_tokens, self.block_size.into())?;
+        Ok(LoadedModel { runner: model.runner.with_sketch(self.signals.sketch())?, ..model })
     }
 
     /// The engine's configuration for a loaded model.
@@ -59,6 +63,8 @@ impl EngineArgs {
             max_waiting: self.max_waiting,
             estimate_max_age: self.estimate_max_age,
             prefix_cache: self.prefix_cache,
+            prompt_text: self.signals.prompt_text,
+            token_classes: self.signals.token_classes,
         }
     }
 }

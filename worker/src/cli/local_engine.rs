@@ -28,16 +28,25 @@ pub(super) struct LocalEngine {
     stop_link: CancellationToken,
 }
 
+/// A run of a worker that is named after a command.
+pub(super) fn worker_run(command: &str) -> anyhow::Result<WorkerRun> {
+    Ok(WorkerRun {
+        worker_id: format!("{command}-{}", std::process::id()).try_into()?,
+        // Fits until the year 586,000.
+        epoch: SystemTime::now().duration_since(UNIX_EPOCH).context("the clock is before 1970")?.as_micros() as u64,
+    })
+}
+
 impl LocalEngine {
     /// Loads the model and starts; `predictor` is a URL or `none`.
     pub(super) async fn start(command: &str, args: &EngineArgs, predictor: &str) -> anyhow::Result<Self> {
+        let endpoint = (predictor != "none").then(|| predictor.to_owned());
+        Self::with_link(args, PredictorLink::new(endpoint, worker_run(command)?)).await
+    }
+
+    /// The same with a link of its own.
+    pub(super) async fn with_link(args: &EngineArgs, link: PredictorLink) -> anyhow::Result<Self> {
         let model = args.load()?;
-        let run = WorkerRun {
-            worker_id: format!("{command}-{}", std::process::id()).try_into()?,
-            // Fits until the year 586,000.
-            epoch: SystemTime::now().duration_since(UNIX_EPOCH).context("the clock is before 1970")?.as_micros() as u64,
-        };
-        let link = PredictorLink::new((predictor != "none").then(|| predictor.to_owned()), run);
         let stop_link = CancellationToken::new();
         let link_task = link.spawn(stop_link.clone()).context("--predictor is not a URL")?;
         let has_predictor = link.connected_within(CONNECT_DEADLINE).await;

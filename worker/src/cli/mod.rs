@@ -1,14 +1,17 @@
 //! The worker's command line.
 
 mod bench;
+mod collect;
 mod device;
 mod engine_args;
 mod generate;
+mod interrupt;
 mod local_engine;
 mod model_args;
 mod predictor_cost;
 mod score;
 mod serve;
+mod signal_args;
 mod step_time;
 
 use std::io::IsTerminal;
@@ -41,8 +44,18 @@ enum Command {
     Serve(Box<serve::ServeArgs>),
     /// Print one reply, with a bar that shows its forecast.
     Generate(Box<generate::GenerateArgs>),
-    /// Print the model's log-probabilities of given replies.
-    Score(score::ScoreArgs),
+    /// Print the model's log-probabilities of given replies, or write them as an event log.
+    #[command(mut_arg("sketch_dims", |arg| arg.default_value("64")))]
+    Score(Box<score::ScoreArgs>),
+    /// Run prompts through the model and write the event log that predictors learn from.
+    #[command(
+        // There is no forecast to schedule by, and what is collected is to be complete.
+        mut_arg("policy", |arg| arg.default_value("fcfs+aggressive+lifo")),
+        mut_arg("sketch_dims", |arg| arg.default_value("64")),
+        after_help = "Example:\n  eoscast-worker collect --prompts prompts.jsonl --out data/collected --samples 2\n  \
+            eoscast-worker collect --prompts prompts.jsonl --out data/collected --samples 2 --resume"
+    )]
+    Collect(Box<collect::CollectArgs>),
     /// Measure tokens per second and where the time of a step goes.
     Bench(Box<bench::BenchArgs>),
 }
@@ -59,6 +72,7 @@ pub fn run(cli: &Cli) -> anyhow::Result<()> {
         Command::Serve(args) => serve::run(args),
         Command::Generate(args) => generate::run(args),
         Command::Score(args) => score::run(args),
+        Command::Collect(args) => collect::run(args),
         Command::Bench(args) => bench::run(args),
     }
 }

@@ -1,18 +1,24 @@
-//! `score`: feeds given replies through the serving path and prints the log-probabilities that the model gives them.
+//! `score`: feeds given replies through the serving path and prints the log-probabilities that the model gives them, or writes
+//! them as an event log.
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
 use clap::Args;
-use eoscast_proto::domain::ChatMessage;
+use eoscast_proto::domain::{ChatMessage, RequestId, RequestStarted, StepSignals, task_label};
 use serde::{Deserialize, Serialize};
 
+use super::local_engine::worker_run;
 use super::model_args::{ModelArgs, progress_bar};
-use crate::models::LoadedModel;
-use crate::runner::{ModelRunner, ModelSpec};
+use super::signal_args::SignalArgs;
+use crate::collection::scored::ScoredLog;
+use crate::engine::prepare::last_characters;
+use crate::runner::{ModelRunner, ModelSpec, TokenSets};
 use crate::scoring::{ScoredText, Scores, kv_tokens, score};
+use crate::text::{ChatTemplate, Tokenizer};
 
 /// Tokens per KV block; nothing is shared here, so any size will do.
 const BLOCK_SIZE: usize = 16;
@@ -22,12 +28,17 @@ const BLOCK_SIZE: usize = 16;
 pub(super) struct ScoreArgs {
     #[command(flatten)]
     model: ModelArgs,
-    /// JSONL file, one request a line: id, prompt, input_ids, output_ids.
+    /// JSONL file, one request a line: id, prompt, input_ids, output_ids and, if known, task.
     #[arg(long, env = "EOSCAST_INPUT")]
     input: PathBuf,
     /// Print one JSON object a request instead of a table.
     #[arg(long, env = "EOSCAST_JSON")]
     json: bool,
+    /// Folder for an event log of the replies, as if they had been generated at temperature 1.
+    #[arg(long, env = "EOSCAST_OUT", value_name = "FOLDER")]
+    out: Option<PathBuf>,
+    #[command(flatten)]
+    signals: SignalArgs,
 }
 
 /// One line of the input; other fields are ignored.
@@ -37,6 +48,7 @@ struct Request {
     prompt: String,
     input_ids: Vec<u32>,
     output_ids: Vec<u32>,
+    task: Option<String>,
 }
 
 /// One line of the output. `input_ids` come from our template and tokenizer, not from the input.
@@ -45,9 +57,9 @@ struct Line<'a> {
     id: &'a str,
     input_ids: Vec<u32>,
     top1: &'a [u32],
-    token_logprob: &'a [f32],
-    eos_logprob: &'a [f32],
-    entropy: &'a [f32],
+    token_logprob: Vec<f32>,
+    eos_logprob: Vec<f32>,
+    entropy: Vec<f32>,
 }
 
 /// Scores every request of the input file.
@@ -59,30 +71,70 @@ pub(super) fn run(args: &ScoreArgs) -> anyhow::Result<()> {
         .iter()
         .map(|request| scored_text(request, model.runner.spec()).with_context(|| format!("request {}", request.id)))
         .collect::<anyhow::Result<Vec<_>>>()?;
+    let mut ids = HashSet::new();
+    if let Some(twice) = requests.iter().find(|request| !ids.insert(&request.id) && args.out.is_some()) {
+        bail!("--out: two requests of {} have the id {}", args.input.display(), twice.id);
+    }
+    let mut log = match &args.out {
+        Some(out) => Some(ScoredLog::open(out, worker_run("score")?)?),
+        None => None,
+    };
+    if log.is_some() {
+        model.runner = model.runner.with_sketch(args.signals.sketch())?;
+    }
+    let spec = model.runner.spec().clone();
+    let sets = match args.signals.token_classes {
+        true => TokenSets::of_vocabulary(&spec.eos_token_ids, &model.tokenizer, spec.vocab_size),
+        false => TokenSets::of_eos(&spec.eos_token_ids),
+    };
     let bar = progress_bar("scoring");
     bar.set_length(texts.len() as u64);
-    let scores = score(&mut model.runner, &texts, &mut |done| bar.set_position(done as u64))?;
-    bar.finish_and_clear();
-    let mut out = std::io::stdout().lock();
+    let print = |line: &str| bar.suspend(|| writeln!(std::io::stdout(), "{line}"));
     if !args.json {
-        writeln!(out, "{}", table_header())?;
+        print(&table_header())?;
     }
-    for (request, scores) in requests.iter().zip(&scores) {
-        if args.json {
-            let line = Line {
-                id: &request.id,
-                input_ids: prompt_tokens(&model, &request.prompt)?,
-                top1: &scores.top1,
-                token_logprob: &scores.token_logprob,
-                eos_logprob: &scores.eos_logprob,
-                entropy: &scores.entropy,
-            };
-            writeln!(out, "{}", serde_json::to_string(&line)?)?;
-        } else {
-            writeln!(out, "{}", table_row(request, scores))?;
+    let mut requests = requests.into_iter();
+    for batch in score(&mut model.runner, &texts, &sets) {
+        for (scores, request) in batch?.iter().zip(&mut requests) {
+            print(&match args.json {
+                true => json_line(
+                    &request,
+                    prompt_tokens(&model.tokenizer, model.chat_template.as_ref(), &request.prompt)?,
+                    scores,
+                )?,
+                false => table_row(&request, scores),
+            })?;
+            if let Some(log) = &mut log {
+                log.append(request.started(&spec, args.signals.prompt_text)?, &request.output_ids, scores)?;
+            }
+            bar.inc(1);
         }
     }
+    bar.finish_and_clear();
     Ok(())
+}
+
+impl Request {
+    /// Its arrival, as a worker would tell it.
+    fn started(&self, spec: &ModelSpec, tells_prompt: bool) -> anyhow::Result<RequestStarted> {
+        let ends = self.output_ids.last().is_some_and(|token| spec.eos_token_ids.contains(token));
+        // What a reply that ended by itself might have had is not known; at most the rest of the context.
+        let most = if ends { spec.context_length - self.input_ids.len() } else { self.output_ids.len() };
+        Ok(RequestStarted {
+            request_id: RequestId::try_from(self.id.clone())?,
+            model: spec.name.clone(),
+            eos_token_ids: spec.eos_token_ids.clone(),
+            // Both are bounded by the context, which is read as at most u32::MAX.
+            prompt_length: self.input_ids.len() as u32,
+            max_tokens: most as u32,
+            temperature: 1.0,
+            task: task_label(self.task.clone().unwrap_or_default())?,
+            output_length: 0,
+            ignore_eos: false,
+            target_tokens: None,
+            prompt: tells_prompt.then(|| last_characters(&self.prompt)),
+        })
+    }
 }
 
 fn read_requests(path: &Path) -> anyhow::Result<Vec<Request>> {
@@ -120,12 +172,25 @@ fn scored_text(request: &Request, spec: &ModelSpec) -> anyhow::Result<ScoredText
 }
 
 /// The prompt as a single user turn; as plain text if the model has no chat template.
-fn prompt_tokens(model: &LoadedModel, prompt: &str) -> anyhow::Result<Vec<u32>> {
-    let Some(template) = &model.chat_template else {
-        return Ok(model.tokenizer.encode_prompt(prompt)?);
+fn prompt_tokens(tokenizer: &Tokenizer, template: Option<&ChatTemplate>, prompt: &str) -> anyhow::Result<Vec<u32>> {
+    let Some(template) = template else {
+        return Ok(tokenizer.encode_prompt(prompt)?);
     };
     let message = ChatMessage { role: "user".to_owned(), content: prompt.to_owned() };
-    Ok(model.tokenizer.encode(&template.render(&[message], true)?)?)
+    Ok(tokenizer.encode(&template.render(&[message], true)?)?)
+}
+
+fn json_line(request: &Request, input_ids: Vec<u32>, scores: &Scores) -> anyhow::Result<String> {
+    let each = |measure: fn(&StepSignals) -> f32| scores.signals.iter().map(measure).collect();
+    let line = Line {
+        id: &request.id,
+        input_ids,
+        top1: &scores.top1,
+        token_logprob: each(|signals| signals.token_logprob),
+        eos_logprob: each(|signals| signals.eos_logprob),
+        entropy: each(|signals| signals.entropy),
+    };
+    Ok(serde_json::to_string(&line)?)
 }
 
 fn table_header() -> String {
@@ -137,16 +202,16 @@ fn table_header() -> String {
 
 fn table_row(request: &Request, scores: &Scores) -> String {
     let count = scores.top1.len();
-    let mean = |values: &[f32]| values.iter().sum::<f32>() / count as f32;
+    let mean = |measure: fn(&StepSignals) -> f32| scores.signals.iter().map(measure).sum::<f32>() / count as f32;
     let agreeing = scores.top1.iter().zip(&request.output_ids).filter(|(top, token)| top == token).count();
     format!(
         "{:<12} {:>6} {:>8.1} {:>12.4} {:>12.4} {:>10.4}",
         request.id,
         count,
         100.0 * agreeing as f32 / count as f32,
-        mean(&scores.token_logprob),
-        scores.eos_logprob.last().copied().unwrap_or(f32::NAN),
-        mean(&scores.entropy),
+        mean(|signals| signals.token_logprob),
+        scores.signals.last().map_or(f32::NAN, |signals| signals.eos_logprob),
+        mean(|signals| signals.entropy),
     )
 }
 

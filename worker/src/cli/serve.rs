@@ -7,9 +7,9 @@ use anyhow::Context;
 use clap::Args;
 use eoscast_proto::domain::{WorkerId, WorkerRun};
 use tokio::net::TcpListener;
-use tokio_util::sync::CancellationToken;
 
 use super::engine_args::EngineArgs;
+use super::interrupt::shutdown_signal;
 use crate::rpc::ServerInfo;
 use crate::runner::ModelRunner;
 use crate::server::{self, ServerConfig};
@@ -71,22 +71,4 @@ fn worker_id(given: Option<String>, addr: SocketAddr) -> anyhow::Result<WorkerId
         format!("{}:{}", if host.is_empty() { "worker" } else { &host }, addr.port())
     };
     Ok(given.unwrap_or_else(default).try_into()?)
-}
-
-/// Cancelled by the first SIGINT or SIGTERM; a second one ends the process at once.
-fn shutdown_signal() -> anyhow::Result<CancellationToken> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-    let token = CancellationToken::new();
-    let cancelled = token.clone();
-    tokio::spawn(async move {
-        loop {
-            tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} }
-            if cancelled.is_cancelled() {
-                std::process::exit(130);
-            }
-            cancelled.cancel();
-        }
-    });
-    Ok(token)
 }

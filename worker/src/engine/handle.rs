@@ -42,6 +42,7 @@ pub struct EngineHandle {
     live: LiveIds,
     draining: Arc<AtomicBool>,
     model: Arc<ModelSpec>,
+    tells_prompts: bool,
     link: PredictorLink,
     metrics: Arc<Metrics>,
 }
@@ -93,6 +94,7 @@ pub fn spawn(
         live: LiveIds::default(),
         draining: Arc::default(),
         model: Arc::new(runner.spec().clone()),
+        tells_prompts: config.prompt_text,
         link: link.clone(),
         metrics: Arc::clone(&metrics),
     };
@@ -111,7 +113,7 @@ impl EngineHandle {
     ///
     /// # Errors
     /// `ResourceExhausted` if the queue is full, `AlreadyExists` if the id is live, `Unavailable` while stopping.
-    pub fn submit(&self, request: PreparedRequest) -> Result<Reply, ServiceError> {
+    pub fn submit(&self, mut request: PreparedRequest) -> Result<Reply, ServiceError> {
         let stopping = || ServiceError::Unavailable("the worker is stopping: try another one".into());
         if self.is_draining() {
             return Err(stopping());
@@ -121,7 +123,8 @@ impl EngineHandle {
             retry_after: RETRY_AFTER,
         })?;
         let live = self.live.claim(&request.request_id)?;
-        self.link.announce(Sequence::announcement(&request, &self.model));
+        let prompt = request.prompt_text.take().filter(|_| self.tells_prompts);
+        self.link.announce(Sequence::announcement(&request, prompt, &self.model));
         let request_id = request.request_id.clone();
         let (reply, events) = mpsc::unbounded_channel();
         let submission = Submission { request, reply, submitted: Instant::now(), live, queue_slot };

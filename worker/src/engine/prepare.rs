@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use eoscast_proto::domain::{GenerateSpec, Input, RequestId, SamplingParams};
+use eoscast_proto::domain::{GenerateSpec, Input, RequestId, SamplingParams, limits};
 use eoscast_proto::status::{FieldViolation, ServiceError};
 
 use crate::runner::ModelSpec;
@@ -16,6 +16,8 @@ pub struct PreparedRequest {
     pub request_id: RequestId,
     /// The prompt, never empty, all ids in the vocabulary.
     pub prompt: Vec<u32>,
+    /// What the predictor may be told of the prompt's text, the end of it if it is long.
+    pub prompt_text: Option<String>,
     /// As given; its `max_tokens` and `seed` are settled below.
     pub sampling: SamplingParams,
     /// At least 1; prompt and reply together fit the context and the KV budget.
@@ -75,6 +77,7 @@ impl RequestPreparer {
     pub fn prepare(&self, spec: GenerateSpec, deadline: Option<Instant>) -> Result<PreparedRequest, ServiceError> {
         let field = field(&spec.input);
         let prompt = self.encode(&spec.input)?;
+        let prompt_text = Some(self.prompt_text(&spec.input));
         if let Some(id) = prompt.iter().find(|id| **id as usize >= self.vocab_size) {
             let most = self.vocab_size - 1;
             return Err(FieldViolation::new(field, format!("token {id} is not in the vocabulary (0 to {most})")).into());
@@ -92,6 +95,7 @@ impl RequestPreparer {
         };
         Ok(PreparedRequest {
             prompt,
+            prompt_text,
             max_tokens,
             seed: spec.sampling.seed.unwrap_or_else(|| hash(request_id.as_str(), now_nanos())),
             request_id,
@@ -124,6 +128,20 @@ impl RequestPreparer {
                     ChatTemplateError::Syntax(_) | ChatTemplateError::Failed(_) => internal(&error),
                 })?;
                 self.tokenizer.encode(&text).map_err(|error| internal(&error))
+            }
+        }
+    }
+
+    /// What the user says last: a chat's last user turn, or the text of a plain prompt.
+    fn prompt_text(&self, input: &Input) -> String {
+        let decoded =
+            |ids: &[u32]| -> Vec<u8> { ids.iter().flat_map(|id| self.tokenizer.token_bytes(*id)).copied().collect() };
+        match input {
+            Input::Text(text) => last_characters(text),
+            Input::TokenIds(ids) => last_characters(&String::from_utf8_lossy(&decoded(ids))),
+            Input::Chat(turns) => {
+                let user = turns.iter().rfind(|turn| turn.role == "user");
+                user.map_or_else(String::new, |turn| last_characters(&turn.content))
             }
         }
     }
@@ -182,12 +200,18 @@ fn field(input: &Input) -> &'static str {
     }
 }
 
+/// The end of a prompt that the predictor may be told.
+pub(crate) fn last_characters(text: &str) -> String {
+    let from = text.char_indices().nth_back(limits::PROMPT_CHARACTERS - 1).map_or(0, |(at, _)| at);
+    text[from..].to_owned()
+}
+
 fn now_nanos() -> u64 {
     // The low 64 bits are the ones that change.
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64)
 }
 
 /// FNV-1a, started from `salt`.
-fn hash(text: &str, salt: u64) -> u64 {
+pub(crate) fn hash(text: &str, salt: u64) -> u64 {
     text.bytes().fold(0xCBF2_9CE4_8422_2325 ^ salt, |h, byte| (h ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3))
 }

@@ -15,9 +15,9 @@ use super::handle::LiveId;
 use super::output::{OutputText, Progress};
 use super::prepare::PreparedRequest;
 use crate::link::estimates::EstimateTable;
-use crate::runner::ModelSpec;
 use crate::runner::length_control::eos_bias;
 use crate::runner::sampler::{Sample, Sampler};
+use crate::runner::{ModelSpec, OutputRow, TokenSets};
 use crate::text::Vocabulary;
 
 /// Where a reply goes. Its queue holds at most one message per token, so `max_tokens` bounds it.
@@ -65,10 +65,10 @@ pub(crate) struct Outlook {
 pub(crate) type Ending = (FinishReason, Option<MatchedStop>);
 
 impl Sequence {
-    pub(crate) fn new(submission: Submission, eos_token_ids: Arc<[u32]>) -> Self {
+    pub(crate) fn new(submission: Submission, sets: Arc<TokenSets>) -> Self {
         let Submission { request, reply, submitted, live, queue_slot } = submission;
         Self {
-            sampler: Sampler::new(request.sampling.clone(), request.seed, eos_token_ids, &request.prompt),
+            sampler: Sampler::new(request.sampling.clone(), request.seed, sets, &request.prompt),
             output: OutputText::new(request.sampling.stop.clone()),
             tokens: request.prompt.clone(),
             request,
@@ -122,10 +122,10 @@ impl Sequence {
         Outlook { estimate: shown.flatten(), remaining: remaining.flatten() }
     }
 
-    /// Draws the next token from its logits and shows what it brings. `None` if the logits are no distribution.
+    /// Draws the next token from its row and shows what it brings. `None` if the logits are no distribution.
     pub(crate) fn advance(
         &mut self,
-        logits: &[f32],
+        row: OutputRow<'_>,
         scratch: &mut Vec<f32>,
         vocabulary: &dyn Vocabulary,
         outlook: Outlook,
@@ -135,7 +135,7 @@ impl Sequence {
         let step = generated + 1;
         let control = self.request.sampling.length_control;
         let eos_bias = control.map_or(0.0, |control| eos_bias(control, generated, outlook.remaining.as_ref()));
-        let sample = self.sampler.sample(logits, scratch, step, eos_bias)?;
+        let sample = self.sampler.sample(row.logits, scratch, step, eos_bias)?;
         self.tokens.push(sample.token_id);
         self.first_token.get_or_insert(now);
         self.last_token = Some(now);
@@ -147,7 +147,7 @@ impl Sequence {
             signals: sample.signals,
             finish_reason: ending.as_ref().map(|(reason, _)| *reason),
             eos_bias: sample.eos_bias,
-            sketch: [].into(),
+            sketch: row.sketch.into(),
         };
         // A closed channel means that the client is gone, which the next step sees.
         let _ = self.reply.send(Ok(ReplyEvent::Chunk(self.chunk(text, sample, outlook.estimate, vocabulary))));
@@ -234,7 +234,7 @@ impl Sequence {
     }
 
     /// What the predictor is told on arrival.
-    pub(crate) fn announcement(request: &PreparedRequest, model: &ModelSpec) -> RequestStarted {
+    pub(crate) fn announcement(request: &PreparedRequest, prompt: Option<String>, model: &ModelSpec) -> RequestStarted {
         RequestStarted {
             request_id: request.request_id.clone(),
             model: model.name.clone(),
@@ -246,7 +246,7 @@ impl Sequence {
             output_length: 0,
             ignore_eos: request.sampling.ignore_eos,
             target_tokens: request.sampling.length_control.map(|control| control.target_tokens),
-            prompt: None,
+            prompt,
         }
     }
 }

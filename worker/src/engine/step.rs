@@ -20,7 +20,7 @@ use crate::kernels::Pool;
 use crate::link::PredictorLink;
 use crate::link::outbox::StepReport;
 use crate::metrics::{Metrics, Phase};
-use crate::runner::{LogitRows, ModelRunner, RunnerError, SequenceSlice};
+use crate::runner::{LogitRows, ModelRunner, Output, RunnerError, SequenceSlice, TokenSets};
 use crate::text::Vocabulary;
 
 thread_local! {
@@ -41,13 +41,17 @@ pub struct EngineConfig {
     pub estimate_max_age: u32,
     /// Whether requests with a common prefix share its KV blocks.
     pub prefix_cache: bool,
+    /// Whether the predictor is told the text of prompts.
+    pub prompt_text: bool,
+    /// Whether step events tell how likely sentence ends and line breaks are.
+    pub token_classes: bool,
 }
 
 /// The engine thread's state.
 pub(crate) struct Engine {
     runner: Box<dyn ModelRunner>,
     vocabulary: Arc<dyn Vocabulary>,
-    eos_token_ids: Arc<[u32]>,
+    sets: Arc<TokenSets>,
     scheduler: Scheduler,
     sequences: HashMap<RequestKey, Sequence>,
     keys: HashMap<RequestId, RequestKey>,
@@ -61,7 +65,7 @@ pub(crate) struct Engine {
     metrics: Arc<Metrics>,
     /// Time zero of the scheduler's clock.
     epoch: Instant,
-    logits: Vec<f32>,
+    output: Output,
     report: StepReport,
     /// Replies that have ended, not told yet.
     ended: Vec<EndedReply>,
@@ -92,8 +96,13 @@ impl Engine {
         metrics: Arc<Metrics>,
         commands: mpsc::UnboundedReceiver<Command>,
     ) -> anyhow::Result<Self> {
+        let spec = runner.spec();
+        let sets = match config.token_classes {
+            true => TokenSets::of_vocabulary(&spec.eos_token_ids, &*vocabulary, spec.vocab_size),
+            false => TokenSets::of_eos(&spec.eos_token_ids),
+        };
         let mut engine = Self {
-            eos_token_ids: runner.spec().eos_token_ids.as_slice().into(),
+            sets: Arc::new(sets),
             runner,
             vocabulary,
             scheduler: Scheduler::new(config.scheduler, config.policy)?,
@@ -109,7 +118,7 @@ impl Engine {
             link,
             metrics,
             epoch: Instant::now(),
-            logits: Vec::new(),
+            output: Output::default(),
             report: StepReport::default(),
             ended: Vec::new(),
         };
@@ -176,7 +185,7 @@ impl Engine {
             arrival: at(submission.submitted),
             deadline: submission.request.deadline.map(at),
         };
-        let sequence = Sequence::new(submission, Arc::clone(&self.eos_token_ids));
+        let sequence = Sequence::new(submission, Arc::clone(&self.sets));
         match self.scheduler.add(request) {
             Ok(()) => {
                 self.keys.insert(sequence.id().clone(), key);
@@ -271,7 +280,7 @@ impl Engine {
                 })
             })
             .collect();
-        if slices.is_empty() { Ok(()) } else { self.runner.forward(&slices, &mut self.logits) }
+        if slices.is_empty() { Ok(()) } else { self.runner.forward(&slices, &mut self.output) }
     }
 
     /// Brings what was computed to clients and scheduler.
@@ -289,8 +298,9 @@ impl Engine {
             self.tell_hashes(work.key);
         }
         if !drawn.broken.is_empty() {
-            error!(requests = ?drawn.broken, "the model gave logits that are no distribution");
-            self.fail(drawn.broken, "the model gave logits that are no distribution");
+            let failure = RunnerError::NoDistribution;
+            error!(requests = ?drawn.broken, %failure);
+            self.fail(drawn.broken, &failure.to_string());
         }
     }
 
@@ -299,7 +309,7 @@ impl Engine {
     fn sample(&mut self, plan: &StepPlan) -> Drawn {
         let now = Instant::now();
         let outlooks = self.outlooks(plan);
-        let mut rows = self.logits.chunks_exact(self.runner.spec().vocab_size);
+        let mut rows = self.output.rows(self.runner.spec().vocab_size);
         let mut drawn = Drawn::default();
         let mut drawing = Vec::new();
         for (work, outlook) in plan.work.iter().zip(outlooks) {
@@ -315,7 +325,7 @@ impl Engine {
             let (sequence, row, outlook) = &mut *draw;
             let since_last = sequence.last_token.map(|last| now - last);
             let outlook = std::mem::take(outlook);
-            let advanced = SCRATCH.with_borrow_mut(|scratch| sequence.advance(row, scratch, vocabulary, outlook, now));
+            let advanced = SCRATCH.with_borrow_mut(|scratch| sequence.advance(*row, scratch, vocabulary, outlook, now));
             (since_last, advanced)
         });
         for ((key, draw), (since_last, advanced)) in drawing.into_iter().zip(advanced) {

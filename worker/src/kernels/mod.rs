@@ -61,4 +61,4 @@ pub use paged_kv::PagedKv;
 pub use pool::Pool;
 pub use rope::{RopeLayout, Rotation};
 pub use spent::Spent;
-pub use stats::{LogitStats, rank_of, row_stats};
+pub use stats::{LogitStats, log_sum_exp_of, rank_of, row_stats};

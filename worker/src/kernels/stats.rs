@@ -28,6 +28,22 @@ pub fn row_stats(logits: &[f32]) -> LogitStats {
     LogitStats { log_sum_exp, entropy: (mass.ln() - weighted / mass) as f32, max_logit, argmax }
 }
 
+/// `ln Σ e^logit` over the tokens `ids`: minus the [`log_sum_exp`](LogitStats::log_sum_exp) of the row, the log-probability that
+/// the next token is one of them. Minus infinity where none of them has any probability.
+///
+/// # Panics
+/// Where an id is not less than the number of logits.
+#[must_use]
+pub fn log_sum_exp_of(logits: &[f32], ids: &[u32]) -> f32 {
+    let chosen: Vec<f32> = ids.iter().map(|id| logits[*id as usize]).collect();
+    let max_logit = dispatch(Largest(&chosen));
+    if max_logit == f32::NEG_INFINITY {
+        return max_logit;
+    }
+    let (mass, _) = dispatch(Mass { logits: &chosen, max_logit });
+    (f64::from(max_logit) + mass.ln()) as f32
+}
+
 /// Rank of a logit in its row: how many logits are larger; 0 is the top.
 #[must_use]
 pub fn rank_of(logits: &[f32], value: f32) -> u32 {
@@ -154,6 +170,17 @@ mod tests {
         assert_eq!((stats.argmax, stats.max_logit), (3, 2.0));
         assert!((stats.entropy - 2f32.ln()).abs() < 1e-6);
         assert!((stats.log_sum_exp - 2.0 - 2f32.ln()).abs() < 1e-6);
+    }
+
+    #[test]
+    fn the_mass_of_some_tokens_is_their_sum_however_small_it_is() {
+        let logits = normals(500, 3);
+        let ids: Vec<u32> = (0..500).filter(|id| id % 7 == 0).collect();
+        let sum: f64 = ids.iter().map(|id| f64::from(logits[*id as usize]).exp()).sum();
+        assert!((f64::from(log_sum_exp_of(&logits, &ids)) - sum.ln()).abs() < 1e-5);
+        let far_below: Vec<f32> = logits.iter().map(|logit| logit - 300.0).collect();
+        assert!((f64::from(log_sum_exp_of(&far_below, &ids)) - sum.ln() + 300.0).abs() < 1e-4);
+        assert_eq!(log_sum_exp_of(&[f32::NEG_INFINITY; 3], &[0, 2]), f32::NEG_INFINITY);
     }
 
     #[test]

@@ -13,8 +13,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use eoscast_proto::domain::{RequestStarted, WorkerRun};
-use tokio::sync::Notify;
+use eoscast_proto::domain::{RequestStarted, StepBatch, WorkerRun};
+use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -30,14 +30,22 @@ const CONNECT_POLL: Duration = Duration::from_millis(5);
 pub struct PredictorLink(Arc<Shared>);
 
 struct Shared {
-    /// `None`: the worker runs without a predictor.
-    endpoint: Option<String>,
+    listener: Listener,
     outbox: Mutex<Outbox>,
     estimates: Mutex<EstimateTable>,
     news: Notify,
     connected: AtomicBool,
     /// Streams opened so far.
     streams: AtomicU64,
+}
+
+/// Who is told what the engine does.
+enum Listener {
+    Nobody,
+    /// The predictor at this URI.
+    Predictor(String),
+    /// Somebody in this process.
+    Local(mpsc::UnboundedSender<StepBatch>),
 }
 
 /// How the link stands.
@@ -60,8 +68,18 @@ pub struct LinkStatus {
 impl PredictorLink {
     /// A link to `endpoint`, for one run of a worker; without an endpoint nothing is kept.
     pub fn new(endpoint: Option<String>, run: WorkerRun) -> Self {
+        Self::with_listener(endpoint.map_or(Listener::Nobody, Listener::Predictor), run)
+    }
+
+    /// A link to this process: every batch that a predictor would be sent comes out at the other end, which has to keep up.
+    pub fn local(run: WorkerRun) -> (Self, mpsc::UnboundedReceiver<StepBatch>) {
+        let (sender, batches) = mpsc::unbounded_channel();
+        (Self::with_listener(Listener::Local(sender), run), batches)
+    }
+
+    fn with_listener(listener: Listener, run: WorkerRun) -> Self {
         Self(Arc::new(Shared {
-            endpoint,
+            listener,
             outbox: Mutex::new(Outbox::new(run)),
             estimates: Mutex::default(),
             news: Notify::new(),
@@ -75,7 +93,7 @@ impl PredictorLink {
     /// # Errors
     /// When the endpoint is not a URI.
     pub fn spawn(&self, shutdown: CancellationToken) -> Result<Option<JoinHandle<()>>, tonic::transport::Error> {
-        let Some(uri) = &self.0.endpoint else { return Ok(None) };
+        let Listener::Predictor(uri) = &self.0.listener else { return Ok(None) };
         let endpoint = eoscast_proto::transport::endpoint(uri)?;
         Ok(Some(tokio::spawn(client::run(self.clone(), endpoint, shutdown))))
     }
@@ -89,9 +107,17 @@ impl PredictorLink {
 
     /// Tells what a step did.
     pub fn report(&self, report: StepReport) {
-        if self.0.endpoint.is_some() {
-            self.outbox().push(report, now_micros());
-            self.0.news.notify_one();
+        match &self.0.listener {
+            Listener::Nobody => {}
+            Listener::Predictor(_) => {
+                self.outbox().push(report, now_micros());
+                self.0.news.notify_one();
+            }
+            Listener::Local(batches) => {
+                // Sent under the lock, so that batches arrive in the order of their numbers. Who is gone needs none.
+                let mut outbox = self.outbox();
+                let _ = batches.send(outbox.number(report, now_micros()));
+            }
         }
     }
 
@@ -112,7 +138,7 @@ impl PredictorLink {
                 tokio::time::sleep(CONNECT_POLL).await;
             }
         };
-        self.0.endpoint.is_some() && tokio::time::timeout(patience, opened).await.is_ok()
+        matches!(self.0.listener, Listener::Predictor(_)) && tokio::time::timeout(patience, opened).await.is_ok()
     }
 
     fn is_connected(&self) -> bool {
@@ -128,8 +154,12 @@ impl PredictorLink {
     /// How the link stands.
     pub fn status(&self) -> LinkStatus {
         let (sequence_number, acknowledged, dropped_steps) = self.outbox().progress();
+        let endpoint = match &self.0.listener {
+            Listener::Predictor(uri) => Some(uri.clone()),
+            Listener::Nobody | Listener::Local(_) => None,
+        };
         LinkStatus {
-            endpoint: self.0.endpoint.clone(),
+            endpoint,
             connected: self.is_connected(),
             sequence_number,
             acknowledged,
@@ -139,7 +169,8 @@ impl PredictorLink {
     }
 }
 
-fn now_micros() -> i64 {
+/// Microseconds since 1970.
+pub(crate) fn now_micros() -> i64 {
     // Fits until the year 294,000.
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros() as i64)
 }

@@ -68,11 +68,11 @@ impl Outbox {
         }
     }
 
-    /// Adds what a step has to tell.
-    pub fn push(&mut self, report: StepReport, timestamp_micros: i64) {
+    /// Makes the next batch of what a step has to tell.
+    pub fn number(&mut self, report: StepReport, timestamp_micros: i64) -> StepBatch {
         self.sequence_number += 1;
         let StepReport { started, events, ended, load } = report;
-        let batch = StepBatch {
+        StepBatch {
             run: self.run.clone(),
             sequence_number: self.sequence_number,
             timestamp_micros,
@@ -80,7 +80,12 @@ impl Outbox {
             events,
             ended,
             load,
-        };
+        }
+    }
+
+    /// Adds what a step has to tell.
+    pub fn push(&mut self, report: StepReport, timestamp_micros: i64) {
+        let batch = self.number(report, timestamp_micros);
         self.remember(&batch);
         self.queue.push_back(batch);
         if self.queue.len() > CAPACITY {

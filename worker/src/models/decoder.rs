@@ -7,7 +7,7 @@ use super::checkpoint::{LayerLoader, Loader};
 use super::config::Config;
 use super::error::FileError;
 use super::feed_forward::FeedForward;
-use super::{CausalLm, KvShape, Rows};
+use super::{CausalLm, Forward, KvShape, Rows};
 use crate::kernels::{Activation, Linear, PagedKv, Rotation, add_rms_norm, rms_norm};
 
 /// A decoder-only model with its weights.
@@ -108,7 +108,11 @@ impl CausalLm for Decoder {
         self.context_length
     }
 
-    fn forward(&self, rows: &Rows<'_>, kv: &mut [PagedKv]) -> Result<Tensor> {
+    fn hidden_size(&self) -> usize {
+        self.embedding.in_features()
+    }
+
+    fn forward(&self, rows: &Rows<'_>, kv: &mut [PagedKv]) -> Result<Forward> {
         let eps = self.rms_norm_eps;
         let rotations: Vec<_> =
             self.ropes.iter().map(|frequencies| Rotation::new(rows.positions, frequencies)).collect();
@@ -122,7 +126,8 @@ impl CausalLm for Decoder {
             Some(norm) => rms_norm(&x, norm, eps)?,
             None => x.clone(),
         };
-        for ((block, kv), next_norm) in self.blocks.iter().zip(kv).zip(norms) {
+        let mut tapped = None;
+        for (layer, ((block, kv), next_norm)) in (1..).zip(self.blocks.iter().zip(kv).zip(norms)) {
             let mut branch = block.attention.forward(&normed, &rotations, rows.spans, kv)?;
             if let Some(norms) = &block.post_norms {
                 branch = rms_norm(&branch, &norms.attention, eps)?;
@@ -133,11 +138,16 @@ impl CausalLm for Decoder {
                 branch = rms_norm(&branch, &norms.feed_forward, eps)?;
             }
             (x, normed) = add_rms_norm(&x, &branch, next_norm, eps)?;
+            if rows.tapped_layer == Some(layer) {
+                tapped = Some(x.clone());
+            }
         }
         if rows.wanted.is_empty() {
-            return Tensor::zeros((0, self.embedding.out_features()), DType::F32, x.device());
+            let logits = Tensor::zeros((0, self.embedding.out_features()), DType::F32, x.device())?;
+            return Ok(Forward { logits, tapped: None });
         }
         let wanted = Tensor::new(rows.wanted, x.device())?;
-        self.output.as_ref().unwrap_or(&self.embedding).forward(&normed.index_select(&wanted, 0)?)
+        let logits = self.output.as_ref().unwrap_or(&self.embedding).forward(&normed.index_select(&wanted, 0)?)?;
+        Ok(Forward { logits, tapped: tapped.map(|x| x.index_select(&wanted, 0)).transpose()? })
     }
 }

@@ -74,6 +74,16 @@ pub struct Rows<'a> {
     pub spans: &'a [AttentionSpan<'a>],
     /// Rows whose logits are wanted, ascending.
     pub wanted: &'a [u32],
+    /// Layer, counted from 1, whose sum of residuals is wanted too.
+    pub tapped_layer: Option<usize>,
+}
+
+/// What a forward pass gives for the rows wanted.
+pub struct Forward {
+    /// `[wanted, vocab_size]`, f32.
+    pub logits: Tensor,
+    /// The residual stream behind [`Rows::tapped_layer`], `[wanted, hidden_size]`, f32.
+    pub tapped: Option<Tensor>,
 }
 
 /// Shape of the keys (and of the values) of one layer.
@@ -95,11 +105,14 @@ pub trait CausalLm: Send {
     /// Longest sequence the model was trained for, in tokens.
     fn context_length(&self) -> usize;
 
-    /// Writes the rows' keys and values into `kv` (one cache a layer) and returns logits `[wanted, vocab_size]` in f32.
+    /// Numbers in a hidden state.
+    fn hidden_size(&self) -> usize;
+
+    /// Writes the rows' keys and values into `kv` (one cache a layer) and returns what is wanted.
     ///
     /// # Errors
     /// The tensor library failed.
-    fn forward(&self, rows: &Rows<'_>, kv: &mut [PagedKv]) -> candle_core::Result<Tensor>;
+    fn forward(&self, rows: &Rows<'_>, kv: &mut [PagedKv]) -> candle_core::Result<Forward>;
 }
 
 /// How to load a model.

@@ -1,10 +1,11 @@
 //! The runner that computes: a model's weights and its paged KV cache.
 
-use super::{ModelRunner, ModelSpec, RunnerError, SequenceSlice, check_batch};
+use super::sketch::{Sketch, SketchError, SketchOptions};
+use super::{ModelRunner, ModelSpec, Output, RunnerError, SequenceSlice, check_batch};
 use candle_core::Device;
 
 use crate::kernels::{AttentionSpan, Compute, PagedKv};
-use crate::models::{CausalLm, KvShape, Rows};
+use crate::models::{CausalLm, Forward, KvShape, Rows};
 
 /// Runs a [`CausalLm`] over ragged batches.
 pub struct CandleRunner {
@@ -12,6 +13,8 @@ pub struct CandleRunner {
     model: Box<dyn CausalLm>,
     /// One cache a layer.
     kv: Vec<PagedKv>,
+    device: Device,
+    sketch: Option<Sketch>,
 }
 
 impl CandleRunner {
@@ -34,7 +37,17 @@ impl CandleRunner {
             false => PagedKv::on_device(device, kv_type, num_blocks, block_size, heads, head_dim),
         };
         let kv = (0..layers).map(cache).collect::<candle_core::Result<_>>()?;
-        Ok(Self { spec, model, kv })
+        Ok(Self { spec, model, kv, device: device.clone(), sketch: None })
+    }
+
+    /// Sketches the hidden states of the rows wanted, too.
+    ///
+    /// # Errors
+    /// The model has no such layer, or hidden states of fewer numbers than the sketch would have.
+    pub fn with_sketch(mut self, options: SketchOptions) -> Result<Self, SketchError> {
+        let layers = self.model.kv_shape().layers;
+        self.sketch = Sketch::new(options, layers, self.model.hidden_size(), &self.device)?;
+        Ok(self)
     }
 }
 
@@ -43,8 +56,8 @@ impl ModelRunner for CandleRunner {
         &self.spec
     }
 
-    fn forward(&mut self, batch: &[SequenceSlice<'_>], logits: &mut Vec<f32>) -> Result<(), RunnerError> {
-        logits.clear();
+    fn forward(&mut self, batch: &[SequenceSlice<'_>], output: &mut Output) -> Result<(), RunnerError> {
+        output.clear();
         check_batch(&self.spec, batch)?;
         if batch.is_empty() {
             return Ok(());
@@ -64,8 +77,13 @@ impl ModelRunner for CandleRunner {
             positions.extend((slice.start..slice.end()).map(|position| position as u32));
             wanted.extend(slice.wanted().map(|index| (first_row + index) as u32));
         }
-        let rows = Rows { tokens: &tokens, positions: &positions, spans: &spans, wanted: &wanted };
-        *logits = self.model.forward(&rows, &mut self.kv)?.flatten_all()?.to_vec1()?;
+        let tapped_layer = self.sketch.as_ref().map(Sketch::layer);
+        let rows = Rows { tokens: &tokens, positions: &positions, spans: &spans, wanted: &wanted, tapped_layer };
+        let Forward { logits, tapped } = self.model.forward(&rows, &mut self.kv)?;
+        output.logits = logits.flatten_all()?.to_vec1()?;
+        if let (Some(sketch), Some(tapped)) = (&self.sketch, tapped) {
+            output.sketches = sketch.of(&tapped)?;
+        }
         Ok(())
     }
 }

@@ -4,9 +4,14 @@ pub mod candle;
 pub mod length_control;
 pub mod sampler;
 pub mod scripted;
+pub mod signals;
+pub mod sketch;
+pub mod token_sets;
 
 pub use candle::CandleRunner;
 pub use scripted::ScriptedRunner;
+pub use sketch::SketchOptions;
+pub use token_sets::TokenSets;
 
 use thiserror::Error;
 
@@ -65,6 +70,9 @@ pub enum RunnerError {
     /// The slices contradict the model or the cache (a bug in the caller).
     #[error("invalid batch: {0}")]
     InvalidBatch(String),
+    /// A row of logits has a NaN, or no finite number.
+    #[error("the model gave logits that are no distribution")]
+    NoDistribution,
     /// The tensor library failed.
     #[error("forward pass failed: {0}")]
     Tensor(TensorError),
@@ -76,16 +84,49 @@ impl From<candle_core::Error> for RunnerError {
     }
 }
 
+/// What a forward pass gives for the rows wanted, in slice order. Reused between passes.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Output {
+    /// `vocab_size` logits a row.
+    pub logits: Vec<f32>,
+    /// The hidden state's sketch, of the same length in every row; empty if there are none.
+    pub sketches: Vec<f32>,
+}
+
+/// One row of an [`Output`].
+#[derive(Debug, Clone, Copy)]
+pub struct OutputRow<'a> {
+    /// Of the next token.
+    pub logits: &'a [f32],
+    /// Of the hidden state that they come from; may be empty.
+    pub sketch: &'a [f32],
+}
+
+impl Output {
+    /// The rows, for a model of `vocab_size` tokens.
+    pub fn rows(&self, vocab_size: usize) -> impl Iterator<Item = OutputRow<'_>> {
+        let rows = self.logits.len() / vocab_size;
+        let dims = self.sketches.len() / rows.max(1);
+        let logits = self.logits.chunks_exact(vocab_size);
+        logits.enumerate().map(move |(row, logits)| OutputRow { logits, sketch: &self.sketches[row * dims..][..dims] })
+    }
+
+    fn clear(&mut self) {
+        self.logits.clear();
+        self.sketches.clear();
+    }
+}
+
 /// Runs a model over ragged batches. Owns the KV cache memory; block ids come from the scheduler.
 pub trait ModelRunner: Send {
     /// Facts about the model and its cache.
     fn spec(&self) -> &ModelSpec;
 
-    /// Computes all slices in one pass and replaces `logits` by the wanted rows (f32, each `vocab_size` long), in slice order.
+    /// Computes all slices in one pass and replaces `output` by the wanted rows.
     ///
     /// A row depends on its own sequence only: the same tokens give the same bits whatever else is in the batch and however
     /// the prompt was cut into chunks.
-    fn forward(&mut self, batch: &[SequenceSlice<'_>], logits: &mut Vec<f32>) -> Result<(), RunnerError>;
+    fn forward(&mut self, batch: &[SequenceSlice<'_>], output: &mut Output) -> Result<(), RunnerError>;
 }
 
 impl SequenceSlice<'_> {

@@ -9,14 +9,16 @@ use std::sync::Arc;
 
 use eoscast_proto::domain::{SamplingParams, StepSignals};
 
-use crate::kernels::{LogitStats, Weights, rank_of, row_stats};
+use super::TokenSets;
+use super::signals::step_signals;
+use crate::kernels::{LogitStats, Weights, row_stats};
 
 /// How one request samples, and what of its past the penalties need.
 #[derive(Debug, Clone)]
 pub struct Sampler {
     params: SamplingParams,
     seed: u64,
-    eos_token_ids: Arc<[u32]>,
+    sets: Arc<TokenSets>,
     /// Filled only if the repetition penalty is on.
     prompt_tokens: HashSet<u32>,
     /// Occurrences in the reply; filled only if a penalty is on.
@@ -40,11 +42,11 @@ pub struct Sample {
 type Candidate = (f32, u32);
 
 impl Sampler {
-    /// A sampler for a prompt.
-    pub fn new(params: SamplingParams, seed: u64, eos_token_ids: Arc<[u32]>, prompt: &[u32]) -> Self {
+    /// A sampler for a prompt, of a model with these token sets.
+    pub fn new(params: SamplingParams, seed: u64, sets: Arc<TokenSets>, prompt: &[u32]) -> Self {
         let prompt_tokens =
             if params.repetition_penalty == 1.0 { HashSet::new() } else { prompt.iter().copied().collect() };
-        Self { params, seed, eos_token_ids, prompt_tokens, reply_counts: HashMap::new() }
+        Self { params, seed, sets, prompt_tokens, reply_counts: HashMap::new() }
     }
 
     /// The seed in use.
@@ -54,7 +56,7 @@ impl Sampler {
 
     /// Whether `token_id` ends the reply.
     pub fn ends(&self, token_id: u32) -> bool {
-        let is_eos = self.eos_token_ids.contains(&token_id) && !self.params.ignore_eos;
+        let is_eos = self.sets.eos.contains(&token_id) && !self.params.ignore_eos;
         is_eos || self.params.stop_token_ids.contains(&token_id)
     }
 
@@ -68,9 +70,6 @@ impl Sampler {
         if !stats.log_sum_exp.is_finite() {
             return None;
         }
-        let best_eos = self.eos_token_ids.iter().map(|id| logits[*id as usize]).fold(f32::NEG_INFINITY, f32::max);
-        let eos_logprob = eos_logprob(logits, &stats, &self.eos_token_ids);
-        let eos_rank = rank_of(logits, best_eos) + 1;
         let top = self.params.logprobs.map_or_else(Vec::new, |n| likeliest(logits, n as usize, &stats));
 
         let eos_bias = if self.masks(step) { 0.0 } else { eos_bias };
@@ -82,7 +81,7 @@ impl Sampler {
             scratch.extend_from_slice(logits);
             self.penalise(scratch);
             if eos_bias > 0.0 {
-                self.eos_token_ids.iter().for_each(|id| scratch[*id as usize] += eos_bias);
+                self.sets.eos.iter().for_each(|id| scratch[*id as usize] += eos_bias);
             }
             self.mask(scratch, step);
             let max =
@@ -92,16 +91,7 @@ impl Sampler {
         if self.penalises() {
             *self.reply_counts.entry(token_id).or_default() += 1;
         }
-        let signals = StepSignals {
-            eos_logprob,
-            eos_logprob_sampled,
-            token_logprob: (logits[token_id as usize] - stats.log_sum_exp).min(0.0),
-            entropy: stats.entropy.max(0.0),
-            top_logprob: (stats.max_logit - stats.log_sum_exp).min(0.0),
-            eos_rank,
-            sentence_end_logprob: None,
-            newline_logprob: None,
-        };
+        let signals = step_signals(logits, &stats, &self.sets, token_id, eos_logprob_sampled);
         Some(Sample { token_id, signals, top, eos_bias })
     }
 
@@ -134,7 +124,7 @@ impl Sampler {
     fn mask(&self, logits: &mut [f32], step: u32) {
         let early = step < self.params.min_tokens;
         if self.params.ignore_eos || early {
-            for id in self.eos_token_ids.iter() {
+            for id in self.sets.eos.iter() {
                 logits[*id as usize] = f32::NEG_INFINITY;
             }
         }
@@ -157,10 +147,10 @@ impl Sampler {
         let logprob = |probability: f64| (probability.ln() as f32).min(0.0);
         if p.top_k == 0 && p.top_p == 1.0 && p.min_p == 0.0 {
             let weights = Weights::new(logits, max, p.temperature);
-            return (weights.at_share(share), logprob(weights.share_of(&self.eos_token_ids)));
+            return (weights.at_share(share), logprob(weights.share_of(&self.sets.eos)));
         }
         let (mut kept, ids): (Vec<f32>, Vec<u32>) = self.truncate(logits, max).into_iter().unzip();
-        let is_eos = |(_, id): &(u32, &u32)| self.eos_token_ids.contains(id);
+        let is_eos = |(_, id): &(u32, &u32)| self.sets.eos.contains(id);
         let eos: Vec<u32> = (0u32..).zip(&ids).filter(is_eos).map(|(place, _)| place).collect();
         let weights = Weights::new(&mut kept, max, p.temperature);
         (ids[weights.at_share(share) as usize], logprob(weights.share_of(&eos)))
@@ -183,17 +173,8 @@ impl Sampler {
     }
 
     fn certainty_of_end(&self, token_id: u32) -> f32 {
-        if self.eos_token_ids.contains(&token_id) { 0.0 } else { f32::NEG_INFINITY }
+        if self.sets.eos.contains(&token_id) { 0.0 } else { f32::NEG_INFINITY }
     }
-}
-
-/// Natural logarithm of the EOS set's probability, over the whole vocabulary and from the raw logits. A set without any
-/// probability gets the smallest finite number.
-pub fn eos_logprob(logits: &[f32], stats: &LogitStats, eos_token_ids: &[u32]) -> f32 {
-    // Relative to the log-sum-exp over all, so no exponential can overflow.
-    let probability: f64 =
-        eos_token_ids.iter().map(|id| f64::from(logits[*id as usize] - stats.log_sum_exp).exp()).sum();
-    (probability.ln() as f32).clamp(f32::MIN, 0.0)
 }
 
 /// Falling logit, then rising id, so that equal logits have one order.

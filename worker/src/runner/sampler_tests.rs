@@ -3,8 +3,12 @@ use proptest::prelude::*;
 
 const EOS: u32 = 2;
 
+fn sets(eos: &[u32]) -> Arc<TokenSets> {
+    Arc::new(TokenSets::of_eos(eos))
+}
+
 fn sampler(params: SamplingParams) -> Sampler {
-    Sampler::new(params, 7, Arc::from([0, EOS]), &[])
+    Sampler::new(params, 7, sets(&[0, EOS]), &[])
 }
 
 /// Frequencies of the tokens over many places of one reply's random stream.
@@ -93,7 +97,7 @@ fn the_raw_signals_do_not_see_masks_penalties_or_truncation() {
         temperature: 0.3,
         ..Default::default()
     };
-    let mut altered = Sampler::new(params, 7, Arc::from([0, EOS]), &[3]);
+    let mut altered = Sampler::new(params, 7, sets(&[0, EOS]), &[3]);
     let sample = altered.sample(&row, &mut Vec::new(), 1, 0.0).unwrap();
     assert_eq!(sample.signals.eos_logprob, plain.eos_logprob);
     assert_eq!(sample.signals.entropy, plain.entropy);
@@ -117,17 +121,17 @@ fn penalties_count_the_reply_and_repetition_also_the_prompt() {
     let greedy = SamplingParams { temperature: 0.0, ..Default::default() };
     let repetition = SamplingParams { repetition_penalty: 2.0, ..greedy.clone() };
     assert_eq!(
-        Sampler::new(repetition, 7, Arc::from([EOS]), &[1]).sample(&row, &mut Vec::new(), 1, 0.0).unwrap().token_id,
+        Sampler::new(repetition, 7, sets(&[EOS]), &[1]).sample(&row, &mut Vec::new(), 1, 0.0).unwrap().token_id,
         3
     );
     let presence = SamplingParams { presence_penalty: 0.2, ..greedy.clone() };
-    let mut sampler = Sampler::new(presence, 7, Arc::from([EOS]), &[1]);
+    let mut sampler = Sampler::new(presence, 7, sets(&[EOS]), &[1]);
     assert_eq!(
         (1..=2).map(|s| sampler.sample(&row, &mut Vec::new(), s, 0.0).unwrap().token_id).collect::<Vec<_>>(),
         [1, 3]
     );
     let frequency = SamplingParams { frequency_penalty: 0.06, ..greedy };
-    let mut sampler = Sampler::new(frequency, 7, Arc::from([EOS]), &[]);
+    let mut sampler = Sampler::new(frequency, 7, sets(&[EOS]), &[]);
     assert_eq!(
         (1..=4).map(|s| sampler.sample(&row, &mut Vec::new(), s, 0.0).unwrap().token_id).collect::<Vec<_>>(),
         [1, 1, 3, 1]
@@ -155,7 +159,7 @@ proptest! {
     #[test]
     fn a_draw_depends_on_seed_and_place_alone(seed: u64, step in 1u32..5000, row in prop::collection::vec(-8.0f32..8.0, 8..200)) {
         let draw = |steps_before: u32| {
-            let mut sampler = Sampler::new(SamplingParams::default(), seed, Arc::from([0]), &[]);
+            let mut sampler = Sampler::new(SamplingParams::default(), seed, sets(&[0]), &[]);
             for s in 1..=steps_before {
                 sampler.sample(&row, &mut Vec::new(), s, 0.0).unwrap();
             }
@@ -206,4 +210,25 @@ fn nothing_is_raised_where_the_reply_may_not_end() {
     let params = SamplingParams { min_tokens: 3, ..Default::default() };
     let sample = sampler(params).sample(&[9.0, 0.0, 9.0], &mut Vec::new(), 2, 50.0).unwrap();
     assert_eq!((sample.token_id, sample.eos_bias), (1, 0.0));
+}
+
+#[test]
+fn sets_of_tokens_are_told_with_their_raw_probability_whatever_the_temperature() {
+    let sets = Arc::new(TokenSets { sentence_end: vec![1, 3], newline: vec![], ..TokenSets::of_eos(&[EOS]) });
+    let row = [0.5, 2.0, -1.0, -3.0];
+    let params = SamplingParams { temperature: 0.1, ..Default::default() };
+    let sample = Sampler::new(params, 7, sets, &[]).sample(&row, &mut Vec::new(), 1, 0.0).unwrap();
+    let p = softmax(&row, 1.0);
+    let told = sample.signals.sentence_end_logprob.unwrap();
+    assert!((f64::from(told) - (p[1] + p[3]).ln()).abs() < 1e-6);
+    assert_eq!(sample.signals.newline_logprob, None);
+}
+
+#[test]
+fn a_set_without_any_probability_gets_the_smallest_number_and_one_with_all_of_it_zero() {
+    let sets = Arc::new(TokenSets { sentence_end: vec![1], newline: vec![0, 2], ..TokenSets::of_eos(&[2]) });
+    let row = [1.0, f32::NEG_INFINITY, 3.0];
+    let sample = Sampler::new(SamplingParams::default(), 7, sets, &[]).sample(&row, &mut Vec::new(), 1, 0.0).unwrap();
+    assert_eq!(sample.signals.sentence_end_logprob, Some(f32::MIN));
+    assert!(sample.signals.newline_logprob.unwrap() > -1e-6);
 }

@@ -1,6 +1,6 @@
 //! A runner without a model, for engine tests: logits come from a script, and the batch is checked like a model would never do.
 
-use super::{ModelRunner, ModelSpec, RunnerError, SequenceSlice, check_batch};
+use super::{ModelRunner, ModelSpec, Output, RunnerError, SequenceSlice, check_batch};
 
 /// Logits of the next token, from all tokens before it; must have `vocab_size` entries.
 pub type Script = Box<dyn FnMut(&[u32]) -> Vec<f32> + Send>;
@@ -94,10 +94,10 @@ impl ModelRunner for ScriptedRunner {
         &self.spec
     }
 
-    fn forward(&mut self, batch: &[SequenceSlice<'_>], logits: &mut Vec<f32>) -> Result<(), RunnerError> {
+    fn forward(&mut self, batch: &[SequenceSlice<'_>], output: &mut Output) -> Result<(), RunnerError> {
         let call = self.calls;
         self.calls += 1;
-        logits.clear();
+        output.clear();
         check_batch(&self.spec, batch)?;
         if self.failing_call == Some(call) {
             return Err(candle_core::Error::Msg(format!("call {call} fails by script")).into());
@@ -115,7 +115,7 @@ impl ModelRunner for ScriptedRunner {
                     if row.len() != self.spec.vocab_size {
                         return Err(RunnerError::InvalidBatch(format!("the script gave {} logits", row.len())));
                     }
-                    logits.extend(row);
+                    output.logits.extend(row);
                 }
             }
         }
@@ -169,10 +169,10 @@ mod tests {
     }
 
     fn greedy(runner: &mut ScriptedRunner, batch: &[SequenceSlice<'_>]) -> Result<Vec<u32>, RunnerError> {
-        let mut logits = Vec::new();
-        runner.forward(batch, &mut logits)?;
+        let mut output = Output::default();
+        runner.forward(batch, &mut output)?;
         let best = |row: &[f32]| row.iter().position(|logit| *logit > 0.0).unwrap() as u32;
-        Ok(logits.chunks(8).map(best).collect())
+        Ok(output.logits.chunks(8).map(best).collect())
     }
 
     #[test]

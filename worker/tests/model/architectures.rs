@@ -5,7 +5,7 @@ use candle_core::quantized::GgmlDType;
 use candle_core::quantized::gguf_file::Value;
 use eoscast_worker::kernels::Compute;
 use eoscast_worker::models::load;
-use eoscast_worker::runner::{CandleRunner, LogitRows, ModelRunner, SequenceSlice};
+use eoscast_worker::runner::{CandleRunner, LogitRows, ModelRunner, Output, SequenceSlice};
 use serde_json::json;
 use std::path::Path;
 
@@ -29,9 +29,9 @@ fn gguf_runner(model: &RandomModel, dtype: GgmlDType) -> CandleRunner {
 fn logits(runner: &mut CandleRunner, token: u32, position: usize) -> Vec<f32> {
     let slice =
         SequenceSlice { tokens: &[token], start: position, block_table: &[5, 2, 9, 0, 7], logits: LogitRows::Last };
-    let mut logits = Vec::new();
-    runner.forward(&[slice], &mut logits).unwrap();
-    logits
+    let mut output = Output::default();
+    runner.forward(&[slice], &mut output).unwrap();
+    output.logits
 }
 
 fn greedy(logits: &[f32]) -> u32 {
@@ -115,9 +115,9 @@ fn last_bits(runner: &mut CandleRunner) -> Vec<u32> {
     let tokens: Vec<u32> = (0..LENGTH as u32).map(|index| (index * index * 7 + index) % 262).collect();
     let slice =
         SequenceSlice { tokens: &tokens, start: 0, block_table: &[0, 1, 2, 3, 4, 5, 6], logits: LogitRows::Last };
-    let mut logits = Vec::new();
-    runner.forward(&[slice], &mut logits).unwrap();
-    logits.into_iter().map(f32::to_bits).collect()
+    let mut output = Output::default();
+    runner.forward(&[slice], &mut output).unwrap();
+    output.logits.into_iter().map(f32::to_bits).collect()
 }
 
 #[test]

@@ -6,7 +6,7 @@ use candle_core::quantized::GgmlDType;
 use candle_core::{DType, Device};
 use eoscast_worker::kernels::Compute;
 use eoscast_worker::models::{LoadOptions, LoadedModel, ModelError, load};
-use eoscast_worker::runner::{CandleRunner, LogitRows, ModelRunner, SequenceSlice};
+use eoscast_worker::runner::{CandleRunner, LogitRows, ModelRunner, Output, SequenceSlice};
 
 /// Largest difference of a logit that is rounding.
 const TOLERANCE: f32 = 1e-3;
@@ -42,7 +42,7 @@ fn generate(runner: &mut CandleRunner, prompts: &[Vec<u32>], chunk: usize, new_t
             rows: Vec::new(),
         })
         .collect();
-    let mut logits = Vec::new();
+    let mut output = Output::default();
     while sequences.iter().any(|sequence| sequence.rows.len() < new_tokens) {
         let active: Vec<usize> =
             (0..sequences.len()).filter(|index| sequences[*index].rows.len() < new_tokens).collect();
@@ -53,14 +53,14 @@ fn generate(runner: &mut CandleRunner, prompts: &[Vec<u32>], chunk: usize, new_t
             SequenceSlice { tokens: &tokens[*computed..end], start: *computed, block_table, logits }
         };
         let batch: Vec<SequenceSlice<'_>> = active.iter().map(slice).collect();
-        runner.forward(&batch, &mut logits).unwrap();
+        runner.forward(&batch, &mut output).unwrap();
         let ends: Vec<usize> = batch.iter().map(SequenceSlice::end).collect();
-        let mut rows = logits.chunks(runner.spec().vocab_size);
+        let mut rows = output.rows(runner.spec().vocab_size);
         for (index, end) in active.into_iter().zip(ends) {
             let sequence = &mut sequences[index];
             sequence.computed = end;
             if end == sequence.tokens.len() {
-                let row = rows.next().unwrap();
+                let row = rows.next().unwrap().logits;
                 sequence.tokens.push(argmax(row));
                 sequence.rows.push(row.to_vec());
             }
@@ -101,11 +101,11 @@ fn sequences_may_share_the_blocks_of_a_common_prefix() {
     let prefix = prompt(6, 32);
     let slice = |tokens, start, block_table| SequenceSlice { tokens, start, block_table, logits: LogitRows::All };
     let shared = |runner: &mut CandleRunner| {
-        let mut logits = Vec::new();
-        runner.forward(&[slice(&prefix, 0, &[9, 4])], &mut logits).unwrap();
+        let mut output = Output::default();
+        runner.forward(&[slice(&prefix, 0, &[9, 4])], &mut output).unwrap();
         let batch = [slice(&[10, 11], 32, &[9, 4, 2]), slice(&[12], 32, &[9, 4, 3]), slice(&[10, 13], 32, &[9, 4, 5])];
-        runner.forward(&batch, &mut logits).unwrap();
-        logits
+        runner.forward(&batch, &mut output).unwrap();
+        output.logits
     };
     for architecture in ["llama", "gemma3"] {
         let model = RandomModel::new(architecture).gguf(GgmlDType::F32);
@@ -118,10 +118,10 @@ fn sequences_may_share_the_blocks_of_a_common_prefix() {
 
 /// Logits of every row of one prompt.
 fn logits(runner: &mut CandleRunner) -> Vec<f32> {
-    let (tokens, mut logits) = (prompt(7, 40), Vec::new());
+    let (tokens, mut output) = (prompt(7, 40), Output::default());
     let slice = SequenceSlice { tokens: &tokens, start: 0, block_table: &[3, 1, 2], logits: LogitRows::All };
-    runner.forward(&[slice], &mut logits).unwrap();
-    logits
+    runner.forward(&[slice], &mut output).unwrap();
+    output.logits
 }
 
 /// candle's products take activations in 8 bits, as ours do.

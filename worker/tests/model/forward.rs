@@ -7,10 +7,13 @@ use candle_core::quantized::gguf_file::{Content, Value};
 use candle_core::{Device, Tensor};
 use candle_transformers::models::quantized_llama::ModelWeights;
 use eoscast_worker::kernels::Compute;
-use eoscast_worker::runner::{CandleRunner, LogitRows, ModelRunner, RunnerError, SequenceSlice};
+use eoscast_worker::runner::{
+    CandleRunner, LogitRows, ModelRunner, Output, OutputRow, RunnerError, SequenceSlice, SketchOptions,
+};
 
 fn runner(model: &TinyModel, compute: Compute) -> CandleRunner {
-    model.load(compute).unwrap().runner
+    let sketch = SketchOptions { dims: 16, layer: None };
+    model.load(compute).unwrap().runner.with_sketch(sketch).unwrap()
 }
 
 /// One runner per arithmetic, each with the weights it is meant for, and one per architecture.
@@ -27,7 +30,7 @@ fn tokens(seed: u32, length: u32) -> Vec<u32> {
     (0..length).map(|index| (seed * 31 + index * index * 7 + index) % 262).collect()
 }
 
-/// Computes `tokens` in chunks of the given lengths and returns the bits of every row.
+/// Computes `tokens` in chunks of the given lengths and returns the bits of every row, logits and sketch.
 fn rows(runner: &mut CandleRunner, tokens: &[u32], chunks: &[usize], block_table: &[u32]) -> Vec<Vec<u32>> {
     let mut start = 0;
     let mut rows = Vec::new();
@@ -41,9 +44,10 @@ fn rows(runner: &mut CandleRunner, tokens: &[u32], chunks: &[usize], block_table
 }
 
 fn forward(runner: &mut CandleRunner, batch: &[SequenceSlice<'_>]) -> Vec<Vec<u32>> {
-    let mut logits = Vec::new();
-    runner.forward(batch, &mut logits).unwrap();
-    logits.chunks(runner.spec().vocab_size).map(|row| row.iter().map(|logit| logit.to_bits()).collect()).collect()
+    let mut output = Output::default();
+    runner.forward(batch, &mut output).unwrap();
+    let bits = |row: OutputRow<'_>| row.logits.iter().chain(row.sketch).map(|number| number.to_bits()).collect();
+    output.rows(runner.spec().vocab_size).map(bits).collect()
 }
 
 fn assert_agrees_with_candle(model: &TinyModel) {
@@ -178,7 +182,7 @@ fn a_batch_that_contradicts_the_cache_is_an_error() {
         (slice(&[1], BLOCK_SIZE, &[0]), "2 needed"),
         (slice(&[1], 128, &[0; 9]), "beyond the context"),
     ] {
-        let error = runner.forward(&[batch], &mut Vec::new()).unwrap_err();
+        let error = runner.forward(&[batch], &mut Output::default()).unwrap_err();
         assert!(matches!(&error, RunnerError::InvalidBatch(reason) if reason.contains(expected)), "{error}");
     }
 }

@@ -25,7 +25,15 @@ fn engine(dtype: GgmlDType, compute: Compute, prefix_cache: bool) -> (EngineHand
         max_batched_tokens: 256,
     };
     let policy = Policy::default();
-    let config = EngineConfig { scheduler, policy, max_waiting: 8, estimate_max_age: 8, prefix_cache };
+    let config = EngineConfig {
+        scheduler,
+        policy,
+        max_waiting: 8,
+        estimate_max_age: 8,
+        prefix_cache,
+        prompt_text: true,
+        token_classes: true,
+    };
     let link = PredictorLink::new(None, WorkerRun { worker_id: "w".to_owned().try_into().unwrap(), epoch: 1 });
     spawn(Box::new(model.runner), Arc::new(model.tokenizer), config, link, Arc::new(Metrics::new())).unwrap()
 }
@@ -36,6 +44,7 @@ async fn reply(engine: &EngineHandle, last: &[u32]) -> (Vec<u32>, Vec<u32>, Comp
     let request = PreparedRequest {
         request_id: RequestId::try_from("r".to_owned()).unwrap(),
         prompt: prefix.chain(last.iter().copied()).collect(),
+        prompt_text: None,
         sampling: SamplingParams::default(),
         max_tokens: 16,
         seed: 7,

@@ -84,6 +84,8 @@ impl Setup {
             max_waiting: self.max_waiting,
             estimate_max_age: 8,
             prefix_cache: self.prefix_cache,
+            prompt_text: true,
+            token_classes: true,
         };
         let run = WorkerRun { worker_id: "w".to_owned().try_into().unwrap(), epoch: 1 };
         // Nothing is sent there: the link only takes down what it is told.

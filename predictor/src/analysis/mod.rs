@@ -1,0 +1,75 @@
+//! Shows what a log says: figures as SVG and PNG, and one HTML page that explains them.
+//!
+//! - [`trace`]: reads step lines; any log with the twelve classic fields will do
+//! - [`usefulness`]: what each signal alone says of the end
+//! - [`chart`]: figures as plain data, drawn as SVG; [`png`]: the same as PNG
+//! - [`figures`]: the figures; [`page`]: the report
+
+pub mod chart;
+pub mod figures;
+pub mod page;
+pub mod png;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+pub mod trace;
+pub mod usefulness;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+
+use crate::evaluation::report::Evaluation;
+use chart::Figure;
+use page::{Drawn, Page};
+use trace::Traces;
+
+/// Name of the report's page.
+pub const PAGE: &str = "report.html";
+
+/// Draws every figure of `traces`, and of `evaluation` if there is one, into the folder `out`; gives the page's path. `source` says
+/// where the log lies; `progress` is called after each figure with how many there are.
+///
+/// # Errors
+/// When a figure cannot be drawn or a file cannot be written.
+pub fn report(
+    traces: &Traces,
+    evaluation: Option<&Evaluation>,
+    source: &str,
+    out: &Path,
+    mut progress: impl FnMut(usize),
+) -> anyhow::Result<PathBuf> {
+    let signal = figures::of_signal(&traces.traces);
+    let tasks = figures::of_tasks(&traces.traces, &usefulness::usefulness(&traces.traces));
+    let models = evaluation.map(figures::of_models).unwrap_or_default();
+    let total = signal.len() + tasks.len() + models.len();
+    std::fs::create_dir_all(out).with_context(|| format!("{} cannot be made; choose another --out", out.display()))?;
+    let renderer = png::Renderer::default();
+    let mut draw = |figures: Vec<Figure>| -> anyhow::Result<Vec<Drawn>> {
+        let mut all = vec![];
+        for figure in figures {
+            let drawn = Drawn::new(figure)?;
+            write(out, &format!("{}.svg", drawn.name), drawn.svg.as_bytes())?;
+            write(out, &format!("{}.png", drawn.name), &renderer.png(&drawn.svg)?)?;
+            progress(total);
+            all.push(drawn);
+        }
+        Ok(all)
+    };
+    let (signal, tasks, models) = (draw(signal)?, draw(tasks)?, draw(models)?);
+    let page = Page {
+        source: source.to_owned(),
+        traces,
+        signal: &signal,
+        tasks: &tasks,
+        models: evaluation.map(|evaluation| (evaluation, models.as_slice())),
+    };
+    write(out, PAGE, page.html()?.as_bytes())?;
+    Ok(out.join(PAGE))
+}
+
+fn write(out: &Path, name: &str, bytes: &[u8]) -> anyhow::Result<()> {
+    let path = out.join(name);
+    std::fs::write(&path, bytes).with_context(|| format!("{} cannot be written; choose another --out", path.display()))
+}

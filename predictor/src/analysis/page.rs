@@ -1,0 +1,139 @@
+//! The report: one HTML page with everything in it.
+
+use anyhow::Context;
+use minijinja::value::Serde;
+use minijinja::{AutoEscape, Environment};
+use serde::Serialize;
+
+use super::chart::Figure;
+use super::trace::{End, Traces};
+use crate::evaluation::report::Evaluation;
+use crate::evaluation::table::{Section, sections};
+
+const TEMPLATE: &str = include_str!("page.html");
+
+/// A drawn figure.
+#[derive(Debug, Serialize)]
+pub struct Drawn {
+    /// Name of its files, without extension.
+    pub name: &'static str,
+    title: &'static str,
+    explanation: String,
+    /// The picture.
+    pub svg: String,
+}
+
+impl Drawn {
+    /// Draws `figure`.
+    ///
+    /// # Errors
+    /// When the drawing library refuses.
+    pub fn new(figure: Figure) -> anyhow::Result<Self> {
+        let svg = figure.svg().with_context(|| format!("figure {} cannot be drawn", figure.name))?;
+        Ok(Self { name: figure.name, title: figure.title, explanation: figure.explanation, svg })
+    }
+}
+
+/// What the page shows, figure by figure.
+#[derive(Debug)]
+pub struct Page<'a> {
+    /// Where the log lies.
+    pub source: String,
+    /// What was read.
+    pub traces: &'a Traces,
+    /// About the signal.
+    pub signal: &'a [Drawn],
+    /// About tasks and signals.
+    pub tasks: &'a [Drawn],
+    /// About models, with the figures that their tables come from.
+    pub models: Option<(&'a Evaluation, &'a [Drawn])>,
+}
+
+#[derive(Serialize)]
+struct Card {
+    name: &'static str,
+    value: String,
+}
+
+#[derive(Serialize)]
+struct Shown<'a> {
+    source: &'a str,
+    model: Option<&'a str>,
+    cards: Vec<Card>,
+    signal: &'a [Drawn],
+    tasks: &'a [Drawn],
+    models: &'a [Drawn],
+    evaluation: Option<EvaluationContext<'a>>,
+    data: String,
+    damages: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct EvaluationContext<'a> {
+    description: &'a str,
+    requests: u64,
+    cut: u64,
+    tokens: u64,
+    tables: Vec<Section>,
+}
+
+impl Page<'_> {
+    /// The page as HTML.
+    ///
+    /// # Errors
+    /// When it cannot be rendered.
+    pub fn html(&self) -> anyhow::Result<String> {
+        let mut environment = Environment::new();
+        environment.set_auto_escape_callback(|_| AutoEscape::Html);
+        let context = Shown {
+            source: &self.source,
+            model: self.traces.model.as_deref(),
+            cards: cards(self.traces),
+            signal: self.signal,
+            tasks: self.tasks,
+            models: self.models.map_or(&[], |(_, drawn)| drawn),
+            evaluation: self.models.map(|(evaluation, _)| EvaluationContext {
+                description: &evaluation.description,
+                requests: evaluation.requests,
+                cut: evaluation.cut,
+                tokens: evaluation.tokens,
+                tables: sections(evaluation),
+            }),
+            data: summary(self.traces),
+            damages: self.traces.damages.first.iter().map(ToString::to_string).collect(),
+        };
+        environment.render_str(TEMPLATE, Serde(context)).context("the report cannot be written")
+    }
+}
+
+fn cards(traces: &Traces) -> Vec<Card> {
+    let mut lengths: Vec<u32> = traces.traces.iter().map(|trace| trace.length()).collect();
+    lengths.sort_unstable();
+    let tokens: u64 = lengths.iter().map(|length| u64::from(*length)).sum();
+    let count = |end: End| traces.traces.iter().filter(|trace| trace.end == end).count();
+    let share = |end: End| format!("{:.1} %", 100.0 * count(end) as f64 / lengths.len().max(1) as f64);
+    let median = lengths.get(lengths.len() / 2).copied().unwrap_or(0);
+    let mean = tokens as f64 / lengths.len().max(1) as f64;
+    vec![
+        Card { name: "requests", value: lengths.len().to_string() },
+        Card { name: "tokens", value: tokens.to_string() },
+        Card { name: "mean length", value: format!("{mean:.0}") },
+        Card { name: "median length", value: median.to_string() },
+        Card { name: "ended by themselves", value: share(End::Stopped) },
+        Card { name: "cut at their limit", value: share(End::Cut) },
+    ]
+}
+
+/// One sentence on what was read and what was not.
+pub fn summary(traces: &Traces) -> String {
+    let unknown = traces.traces.iter().filter(|trace| trace.end == End::Unknown).count();
+    format!(
+        "{} step lines of {} requests were used; {} lines could not be, {} lines are of other models, {} steps are missing between others, \
+         and the end of {unknown} requests is unknown.",
+        traces.lines,
+        traces.traces.len(),
+        traces.damages.count,
+        traces.other_models,
+        traces.missing_steps,
+    )
+}

@@ -1,0 +1,165 @@
+//! What each signal alone says of the end: the area under the ROC curve of "ends within 16 tokens", and Kendall's tau with the
+//! remaining length.
+
+use super::trace::{End, OPTIONAL_SIGNALS, Trace};
+use crate::evaluation::ending::{self, Case};
+use crate::evaluation::rank::tau_b;
+
+/// Tokens within which the end is told.
+pub const WITHIN: u32 = 16;
+
+/// Steps of one request that are looked at, evenly spaced: neighbours say nearly the same.
+const STEPS: usize = 24;
+
+/// Steps over which recent values are averaged.
+const RECENT: usize = 16;
+
+/// How useful one signal is.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Usefulness {
+    /// Which.
+    pub signal: String,
+    /// P(higher at a step before the end than at another); 0.5 says nothing, and below 0.5 low values tell of the end.
+    pub auroc: Option<f64>,
+    /// Kendall's tau-b with the remaining length of replies that ended.
+    pub tau: Option<f64>,
+}
+
+impl Usefulness {
+    /// How far from saying nothing, either way.
+    pub fn strength(&self) -> f64 {
+        self.auroc.map_or(0.0, |auroc| (auroc - 0.5).abs())
+    }
+}
+
+/// The signals at one step.
+struct Row {
+    reply: usize,
+    values: Vec<Option<f64>>,
+    /// Natural, or what is known to be exceeded.
+    remaining: u32,
+    ended: bool,
+}
+
+fn names() -> Vec<String> {
+    let own = [
+        "tokens so far",
+        "prompt length",
+        "EOS log-prob",
+        "EOS log-prob, mean of 16",
+        "EOS prob, mean so far",
+        "EOS prob, max so far",
+        "EOS prob, sum so far",
+    ];
+    let optional = OPTIONAL_SIGNALS.iter().flat_map(|name| [name.to_string(), format!("{name}, mean of 16")]);
+    own.iter().map(ToString::to_string).chain(optional).collect()
+}
+
+/// Of every signal that the traces have, the most useful first.
+pub fn usefulness(traces: &[Trace]) -> Vec<Usefulness> {
+    let known = traces.iter().filter(|trace| trace.end != End::Unknown);
+    let rows: Vec<Row> = known.enumerate().flat_map(|(reply, trace)| rows(reply, trace)).collect();
+    let mut found: Vec<_> = names()
+        .into_iter()
+        .enumerate()
+        .map(|(i, signal)| Usefulness { signal, auroc: auroc(&rows, i), tau: tau(&rows, i) })
+        .filter(|usefulness| usefulness.auroc.is_some() || usefulness.tau.is_some())
+        .collect();
+    found.sort_by(|a, b| b.strength().total_cmp(&a.strength()));
+    found
+}
+
+/// At the looked-at steps of `trace`; its last step is left out, where the end is no forecast any more.
+fn rows(reply: usize, trace: &Trace) -> Vec<Row> {
+    let steps = &trace.steps;
+    let stride = steps.len().div_ceil(STEPS).max(1);
+    let (mut sum, mut max) = (0.0, 0.0f64);
+    let mut rows = vec![];
+    for (i, step) in steps.iter().enumerate().take(steps.len().saturating_sub(1)) {
+        sum += step.eos_prob();
+        max = max.max(step.eos_prob());
+        // The last looked-at steps are those right before the end, whatever the length.
+        if !(steps.len() - 2 - i).is_multiple_of(stride) {
+            continue;
+        }
+        let recent = &steps[(i + 1).saturating_sub(RECENT)..=i];
+        let mean = |value: &dyn Fn(&super::trace::Step) -> Option<f64>| {
+            let values: Option<Vec<f64>> = recent.iter().map(value).collect();
+            values.map(|values| values.iter().sum::<f64>() / values.len() as f64)
+        };
+        let mut values = vec![
+            Some(f64::from(step.tokens)),
+            Some(f64::from(trace.prompt_length)),
+            Some(f64::from(step.eos_logprob)),
+            mean(&|step| Some(f64::from(step.eos_logprob))),
+            Some(sum / (i + 1) as f64),
+            Some(max),
+            Some(sum),
+        ];
+        for signal in 0..OPTIONAL_SIGNALS.len() {
+            values.push(step.optional[signal].map(f64::from));
+            values.push(mean(&|step| step.optional[signal].map(f64::from)));
+        }
+        rows.push(Row { reply, values, remaining: trace.length() - step.tokens, ended: trace.end == End::Stopped });
+    }
+    rows
+}
+
+fn auroc(rows: &[Row], signal: usize) -> Option<f64> {
+    let mut cases: Vec<Case> = vec![];
+    for of_reply in rows.chunk_by(|a, b| a.reply == b.reply) {
+        let first = cases.len();
+        cases.extend(of_reply.iter().filter_map(|row| {
+            let positive = row.remaining <= WITHIN;
+            // A cut hides whether the end was near.
+            let labelled = row.ended || row.remaining >= WITHIN;
+            let score = row.values[signal].filter(|_| labelled)?;
+            Some(Case { score, positive: positive && row.ended, weight: 1.0, reply: row.reply })
+        }));
+        let weight = 1.0 / (cases.len() - first).max(1) as f64;
+        cases[first..].iter_mut().for_each(|case| case.weight = weight);
+    }
+    ending::sort(&mut cases);
+    ending::auroc(&cases, |case| case.weight)
+}
+
+fn tau(rows: &[Row], signal: usize) -> Option<f64> {
+    let pair = |row: &Row| Some((row.values[signal]?, f64::from(row.remaining)));
+    tau_b(rows.iter().filter(|row| row.ended).filter_map(pair).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::analysis::testing::trace;
+
+    fn find<'a>(found: &'a [Usefulness], signal: &str) -> &'a Usefulness {
+        found.iter().find(|usefulness| usefulness.signal == signal).unwrap()
+    }
+
+    #[test]
+    fn a_signal_that_rises_to_the_end_is_useful_and_comes_first() {
+        let traces: Vec<_> =
+            (40..80).map(|length| trace(length, End::Stopped, |t| -0.1 * (length - t) as f32)).collect();
+        let found = usefulness(&traces);
+        let eos = find(&found, "EOS log-prob");
+        assert!(eos.auroc.is_some_and(|auroc| auroc > 1.0 - 1e-9) && eos.tau == Some(-1.0), "{eos:?}");
+        assert!(find(&found, "prompt length").auroc.is_some_and(|auroc| (auroc - 0.5).abs() < 1e-9));
+        assert!(found[0].strength() >= found[1].strength());
+    }
+
+    #[test]
+    fn signals_that_the_log_does_not_have_are_not_listed() {
+        let found = usefulness(&[trace(40, End::Stopped, |_| -3.0), trace(60, End::Cut, |_| -3.0)]);
+        assert!(found.iter().all(|usefulness| !usefulness.signal.starts_with("entropy")), "{found:?}");
+    }
+
+    #[test]
+    fn what_follows_a_cut_is_not_held_against_a_signal() {
+        let cut = trace(40, End::Cut, |t| if t > 24 { -0.1 } else { -9.0 });
+        let ended = trace(40, End::Stopped, |t| if t >= 24 { -0.1 } else { -9.0 });
+        let found = usefulness(&[cut, ended]);
+        assert!(find(&found, "EOS log-prob").auroc.is_some_and(|auroc| auroc > 1.0 - 1e-9), "{found:?}");
+        assert!(usefulness(&[]).is_empty());
+    }
+}

@@ -1,0 +1,67 @@
+//! `analyze`.
+
+use std::fs::File;
+use std::io::BufReader;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::analysis::{page, report, trace};
+use crate::evaluation::report::Evaluation;
+
+/// Plot what a log says of the ends of replies: SVG and PNG figures, and one HTML page that explains them.
+///
+/// Any JSON-lines log with the twelve classic EOS-probability fields will do.
+#[derive(Debug, Args)]
+pub(super) struct AnalyzeArgs {
+    /// Folder of the log, or a file of step lines.
+    #[arg(long, value_name = "DIR_OR_FILE", env = "EOSCAST_ANALYZE_DATA")]
+    data: PathBuf,
+
+    /// Folder for the figures and report.html.
+    #[arg(long, value_name = "DIR", env = "EOSCAST_ANALYZE_OUT")]
+    out: PathBuf,
+
+    /// The language model to look at, where the log mixes several.
+    #[arg(long, value_name = "NAME", env = "EOSCAST_ANALYZE_MODEL")]
+    model: Option<String>,
+
+    /// Show this evaluation too: what evaluate --json printed.
+    #[arg(long, value_name = "FILE", env = "EOSCAST_EVALUATION")]
+    evaluation: Option<PathBuf>,
+}
+
+impl AnalyzeArgs {
+    #[expect(clippy::print_stdout, reason = "what was read and written is the output of this command")]
+    pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+        let evaluation = self.evaluation.as_deref().map(read_evaluation).transpose()?;
+        let bytes = |file: &PathBuf| std::fs::metadata(file).map_or(0, |metadata| metadata.len());
+        let total = trace::files(&self.data).map_or(0, |files| files.iter().map(bytes).sum());
+        let bar = ProgressBar::new(total)
+            .with_style(ProgressStyle::with_template("reading {bar:40} {bytes}/{total_bytes} {eta}")?);
+        let traces = trace::read(&self.data, self.model.as_deref(), |bytes| bar.inc(bytes))?;
+        bar.finish_and_clear();
+        let bar = ProgressBar::new(0).with_style(ProgressStyle::with_template("drawing {bar:40} {pos}/{len}")?);
+        let source = self.data.display().to_string();
+        let page = report(&traces, evaluation.as_ref(), &source, &self.out, |figures| {
+            bar.set_length(figures as u64);
+            bar.inc(1);
+        })?;
+        bar.finish_and_clear();
+        println!("{}", page::summary(&traces));
+        for damage in &traces.damages.first {
+            println!("  {damage}");
+        }
+        println!("{}", page.display());
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+fn read_evaluation(path: &Path) -> anyhow::Result<Evaluation> {
+    let file = File::open(path).with_context(|| format!("--evaluation {} cannot be read", path.display()))?;
+    serde_json::from_reader(BufReader::new(file))
+        .with_context(|| format!("--evaluation {} is not what evaluate --json prints", path.display()))
+}

@@ -1,0 +1,76 @@
+//! `load`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::{Duration, SystemTime};
+
+use clap::Args;
+use eoscast_proto::domain::WorkerRun;
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::load::rpc::{Pace, play};
+use crate::load::{Player, read};
+
+/// Play a log to a running predictor as a worker would, at a rate, and measure how it keeps up.
+#[derive(Debug, Args)]
+pub(super) struct LoadArgs {
+    /// The log to play: a folder of the event log, or the file that --log-file named.
+    #[arg(long, value_name = "PATH", env = "EOSCAST_DATA")]
+    data: PathBuf,
+
+    /// The predictor to play to. Its log grows by what is played: give it a folder of its own.
+    #[arg(long, value_name = "URL", env = "EOSCAST_PREDICTOR", default_value = "http://127.0.0.1:50052")]
+    predictor: String,
+
+    /// Step events a second; 0 for as fast as it goes.
+    #[arg(long, value_name = "EVENTS", env = "EOSCAST_LOAD_RATE", default_value_t = 0.0, value_parser = rate)]
+    rate: f64,
+
+    /// Requests live at a time; each message has one step of each.
+    #[arg(long, value_name = "REQUESTS", env = "EOSCAST_LOAD_LIVE", default_value_t = 256, value_parser = clap::value_parser!(u16).range(1..=4096))]
+    live: u16,
+
+    /// How long, e.g. 30s.
+    #[arg(long, value_name = "TIME", env = "EOSCAST_LOAD_DURATION", default_value = "10s", value_parser = humantime::parse_duration)]
+    duration: Duration,
+
+    /// Print the report as one JSON object.
+    #[arg(long, env = "EOSCAST_JSON")]
+    json: bool,
+}
+
+fn rate(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(rate) if rate.is_finite() && rate >= 0.0 => Ok(rate),
+        _ => Err("give a number of events from 0 on".to_owned()),
+    }
+}
+
+impl LoadArgs {
+    #[expect(clippy::print_stdout, reason = "the report is the output of this command")]
+    pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+        let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;
+        let run = WorkerRun {
+            worker_id: format!("load-{}", std::process::id()).try_into()?,
+            epoch: u64::try_from(since_1970.as_micros())?,
+        };
+        let player = Player::new(read(&self.data)?, run)?;
+        let bar = ProgressBar::new_spinner()
+            .with_style(ProgressStyle::with_template("{spinner} {human_pos} events, {per_sec}, {elapsed}")?);
+        let shown = bar.clone();
+        let pace = Pace {
+            live: self.live.into(),
+            events_per_s: (self.rate > 0.0).then_some(self.rate),
+            duration: self.duration,
+        };
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+        let report = runtime.block_on(play(&self.predictor, player, pace, move |events| shown.set_position(events)))?;
+        bar.finish_and_clear();
+        if self.json {
+            println!("{}", serde_json::to_string(&report)?);
+        } else {
+            println!("{report}");
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}

@@ -1,0 +1,94 @@
+//! Coverage and width of prediction intervals of service remaining length.
+
+use serde::{Deserialize, Serialize};
+
+use super::Judged;
+use super::weight::{age_bin, by_bin, by_bin_of_steps, overall, progress_bin};
+
+/// Intervals of one nominal share.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct IntervalScores {
+    /// Share of truths within [`Answer::interval`](super::answer::Answer::interval).
+    pub coverage: Option<f64>,
+    /// The same by tokens generated so far.
+    pub coverage_by_age: [Option<f64>; 5],
+    /// The same where every step weighs one; see [`by_bin_of_steps`].
+    pub coverage_of_steps_by_age: [Option<f64>; 5],
+    /// The same by progress.
+    pub coverage_by_bin: [Option<f64>; 5],
+    /// Mean width, in tokens.
+    pub width: Option<f64>,
+    /// The same by tokens generated so far.
+    pub width_by_age: [Option<f64>; 5],
+    /// The same by progress.
+    pub width_by_bin: [Option<f64>; 5],
+    /// Coverage of [`Answer::central`](super::answer::Answer::central), which is too high where an end cannot be left out.
+    pub central_coverage_by_age: [Option<f64>; 5],
+}
+
+impl IntervalScores {
+    /// Of the intervals that are to hold the truth with probability `share`.
+    pub fn of(judged: &[Judged<'_>], share: f64) -> Self {
+        let holds = |interval: (f64, f64), truth: u32| {
+            let truth = f64::from(truth);
+            f64::from(u8::from(interval.0 <= truth && truth <= interval.1))
+        };
+        let covered = |reply: &super::Reply, t: u32, answer: &super::answer::Answer| {
+            holds(answer.interval(share, reply.cap(t)), reply.remaining(t))
+        };
+        let width = |reply: &super::Reply, t: u32, answer: &super::answer::Answer| {
+            let (low, high) = answer.interval(share, reply.cap(t));
+            high - low
+        };
+        Self {
+            coverage: overall(judged, covered),
+            coverage_by_age: by_bin(judged, age_bin, covered),
+            coverage_of_steps_by_age: by_bin_of_steps(judged, age_bin, covered),
+            coverage_by_bin: by_bin(judged, progress_bin, covered),
+            width: overall(judged, width),
+            width_by_age: by_bin(judged, age_bin, width),
+            width_by_bin: by_bin(judged, progress_bin, width),
+            central_coverage_by_age: by_bin(judged, age_bin, |reply, t, answer| {
+                holds(answer.central(share, reply.cap(t)), reply.remaining(t))
+            }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::evaluation::answer::Answer;
+    use crate::evaluation::testing::{knows_the_law, uniform_replies};
+
+    #[test]
+    fn intervals_of_a_forecaster_who_knows_the_law_hold_what_they_should_at_every_age() {
+        let replies = uniform_replies(400, 400, 1000);
+        let judged = knows_the_law(&replies, 400);
+        for share in [0.5, 0.8, 0.9] {
+            let scores = IntervalScores::of(&judged, share);
+            for coverage in scores.coverage_of_steps_by_age.into_iter().flatten() {
+                assert!((coverage - share).abs() < 0.02, "{share}: {scores:?}");
+            }
+            assert!((scores.coverage_by_age[0].unwrap() - share).abs() < 0.02, "{share}: {scores:?}");
+            let width = scores.width_by_age[0].unwrap();
+            assert!((width - 396.0 * share).abs() < 4.0, "{share}: {width}");
+        }
+    }
+
+    #[test]
+    fn what_is_cut_is_covered_as_often_as_it_should_be() {
+        let replies = uniform_replies(400, 400, 160);
+        let scores = IntervalScores::of(&knows_the_law(&replies, 400), 0.8);
+        assert!((scores.coverage_by_age[0].unwrap() - 0.8).abs() < 0.02, "{scores:?}");
+        assert!((scores.central_coverage_by_age[0].unwrap() - 0.9).abs() < 0.02, "{scores:?}");
+    }
+
+    #[test]
+    fn a_wrong_point_covers_nothing() {
+        let replies = uniform_replies(20, 100, 200);
+        let judged: Vec<_> = replies.iter().map(|r| Judged::new(r, |_| Answer::point(150.0))).collect();
+        let scores = IntervalScores::of(&judged, 0.9);
+        assert_eq!((scores.coverage, scores.width), (Some(0.0), Some(0.0)));
+    }
+}

@@ -1,0 +1,104 @@
+//! The evaluation protocol: judges forecasts of finished replies. Pure functions of plain data.
+//!
+//! Two targets, never mixed. *Service* remaining length is what a scheduler pays for: the natural one, cut by `max_tokens`; it is
+//! known of every reply that is not aborted, and errors, ranks, coverage and reservations are about it. *Natural* remaining length is
+//! what "ends within k tokens" and lead time are about; of a reply that was cut it is only known to be larger than what was seen.
+//!
+//! Every reply weighs one: values are averaged within a reply, then over replies. Long replies would rule every figure otherwise.
+//! The reservation frontier alone counts tokens of all replies together, since it is about memory.
+//!
+//! - [`answer`]: what is judged: one answer for one reply after t tokens
+//! - [`weight`]: averages that give every reply the same weight, in bins of age and of progress
+//! - [`errors`]: point errors and pinball loss; [`rank`]: Kendall's tau; [`intervals`]: coverage and width
+//! - [`ending`]: "ends within k tokens" as a classifier; [`lead_time`]: the same as an alarm
+//! - [`reservation`]: under-allocated replies against over-reserved tokens
+//! - [`reliability`]: forecast probabilities against observed shares
+//! - [`example`]: forecasts over the life of typical replies
+//! - [`bootstrap`]: confidence intervals over prompts
+//! - [`baselines`], [`noise_floor`]: forecasters to compare with
+//! - [`report`]: all of it for several models; [`table`]: the same for people
+
+pub mod answer;
+pub mod baselines;
+pub mod bootstrap;
+pub mod ending;
+pub mod errors;
+pub mod example;
+pub mod intervals;
+pub mod lead_time;
+pub mod noise_floor;
+pub mod rank;
+pub mod reliability;
+pub mod report;
+pub mod reservation;
+pub mod table;
+#[cfg(test)]
+mod testing;
+pub mod weight;
+
+use std::sync::Arc;
+
+use answer::Answer;
+
+/// One finished reply. Aborted, failed, steered ones and those that could not end by themselves are left out before.
+#[derive(Debug, Clone)]
+pub struct Reply {
+    /// Whose.
+    pub request_id: String,
+    /// The prompt: several samples of one prompt belong together.
+    pub group: String,
+    /// Kind of work, if known.
+    pub task: Option<Arc<str>>,
+    /// Sampling temperature, 0 is greedy.
+    pub temperature: f32,
+    /// Tokens of the prompt.
+    pub prompt_length: u32,
+    /// Of the prompt's text; empty if that was not told.
+    pub prompt_features: Vec<f32>,
+    /// Most tokens the reply might have had.
+    pub max_tokens: u32,
+    /// Tokens generated.
+    pub output_length: u32,
+    /// It ended by itself; otherwise it was cut at `max_tokens`.
+    pub ended: bool,
+}
+
+impl Reply {
+    /// Service remaining length after `t` tokens.
+    pub fn remaining(&self, t: u32) -> u32 {
+        self.output_length.saturating_sub(t)
+    }
+
+    /// The most it can be after `t` tokens.
+    pub fn cap(&self, t: u32) -> u32 {
+        self.max_tokens.saturating_sub(t)
+    }
+
+    /// Whether it ends by itself within `k` tokens after `t`; `None` where the cut hides that.
+    pub fn ends_within(&self, t: u32, k: u32) -> Option<bool> {
+        let within = self.remaining(t) <= k;
+        if self.ended { Some(within) } else { (self.remaining(t) >= k).then_some(false) }
+    }
+}
+
+/// One reply with the answers given about it.
+#[derive(Debug, Clone)]
+pub struct Judged<'a> {
+    /// The reply.
+    pub reply: &'a Reply,
+    /// Answer `t` was given after `t` tokens, from 0 to `output_length - 1`; each within `0 ..= max_tokens - t`.
+    pub answers: Vec<Answer>,
+}
+
+impl<'a> Judged<'a> {
+    /// Asks `answer` after every number of tokens in order and clips what it says to what can be.
+    pub fn new(reply: &'a Reply, mut answer: impl FnMut(u32) -> Answer) -> Self {
+        let answers = (0..reply.output_length).map(|t| answer(t).clip(reply.cap(t))).collect();
+        Self { reply, answers }
+    }
+
+    /// The answers with the number of tokens they were given after.
+    pub fn steps(&self) -> impl ExactSizeIterator<Item = (u32, &Answer)> {
+        self.answers.iter().enumerate().map(|(t, answer)| (t as u32, answer))
+    }
+}

@@ -1,0 +1,122 @@
+//! The prompts to collect replies to: a JSON object a line.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+
+use anyhow::{Context, bail, ensure};
+use eoscast_proto::domain::{RequestId, task_label};
+use serde::Deserialize;
+
+/// One line; other fields are ignored.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Prompt {
+    /// Names its request; no two lines have the same.
+    pub id: String,
+    /// Kind of work.
+    pub task: Option<String>,
+    /// What the user says.
+    pub prompt: String,
+}
+
+impl Prompt {
+    /// Name of request `sample` of `samples`, counted from 1.
+    ///
+    /// # Errors
+    /// A violation of `request_id`, if the prompt's id cannot be part of one.
+    pub fn request_id(&self, sample: u32, samples: u32) -> anyhow::Result<RequestId> {
+        let name = if samples == 1 { self.id.clone() } else { format!("{}#{sample}", self.id) };
+        Ok(RequestId::try_from(name)?)
+    }
+}
+
+/// The prompts of a file, the first `limit` of them if that is given; blank lines are passed over.
+///
+/// # Errors
+/// The file cannot be read, holds no prompts, or a line is not one, named with the field that is wrong.
+pub fn read_prompts(path: &Path, limit: Option<usize>) -> anyhow::Result<Vec<Prompt>> {
+    let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
+    let mut prompts = Vec::new();
+    let mut line_of_id = HashMap::new();
+    for (number, line) in (1..).zip(BufReader::new(file).lines()) {
+        if limit.is_some_and(|limit| prompts.len() >= limit) {
+            break;
+        }
+        let place = || format!("{} line {number}", path.display());
+        let line = line.with_context(place)?;
+        if line.trim().is_empty() {
+            continue;
+        }
+        let prompt = read_prompt(&line).with_context(place)?;
+        if let Some(other) = line_of_id.insert(prompt.id.clone(), number) {
+            bail!("{}: id: {:?} is that of line {other} too", place(), prompt.id);
+        }
+        prompts.push(prompt);
+    }
+    ensure!(!prompts.is_empty(), "{} holds no prompts", path.display());
+    Ok(prompts)
+}
+
+fn read_prompt(line: &str) -> anyhow::Result<Prompt> {
+    let mut fields = serde_json::Deserializer::from_str(line);
+    let prompt: Prompt = serde_path_to_error::deserialize(&mut fields)?;
+    fields.end()?;
+    prompt.request_id(u32::MAX, u32::MAX).context("id")?;
+    ensure!(!prompt.prompt.is_empty(), "prompt: is empty");
+    Ok(Prompt { task: task_label(prompt.task.unwrap_or_default())?, ..prompt })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = r#"{"id":"a","task":"chat","prompt":"p","source":"x"}"#;
+
+    fn read(content: &str, limit: Option<usize>) -> anyhow::Result<Vec<Prompt>> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), content).unwrap();
+        read_prompts(file.path(), limit)
+    }
+
+    #[test]
+    fn prompts_are_read_with_and_without_a_task_up_to_the_limit() {
+        let text = format!("{GOOD}\n\n{}\n{}\n", r#"{"id":"b","prompt":"q"}"#, "not looked at");
+        let prompts = read(&text, Some(2)).unwrap();
+        assert_eq!(prompts[0].task.as_deref(), Some("chat"));
+        assert_eq!((prompts[1].id.as_str(), prompts[1].task.as_deref()), ("b", None));
+    }
+
+    #[test]
+    fn one_sample_is_named_as_its_prompt_and_several_are_numbered() {
+        let prompt = &read(GOOD, None).unwrap()[0];
+        assert_eq!(prompt.request_id(1, 1).unwrap().as_str(), "a");
+        assert_eq!(prompt.request_id(8, 8).unwrap().as_str(), "a#8");
+    }
+
+    #[test]
+    fn a_bad_line_is_named_by_file_number_and_field() {
+        let long = format!(r#"{{"id":"b","prompt":"p","task":"{}"}}"#, "x".repeat(65));
+        for (bad, reason) in [
+            ("{", "EOF"),
+            (r#"{"id":"b"}"#, "prompt"),
+            (r#"{"id":"b","prompt":""}"#, "prompt: is empty"),
+            (r#"{"id":"b","prompt":7}"#, "prompt"),
+            (r#"{"id":"","prompt":"p"}"#, "id"),
+            (r#"{"id":"b\n","prompt":"p"}"#, "id"),
+            (r#"{"id":"a","prompt":"p"}"#, "line 1 too"),
+            (r#"{"id":"b","prompt":"p"} {}"#, "trailing"),
+            (&long, "task"),
+        ] {
+            let error = format!("{:#}", read(&format!("{GOOD}\n{bad}\n"), None).unwrap_err());
+            assert!(error.contains("line 2") && error.contains(reason), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_missing_or_empty_file_is_named() {
+        let error = format!("{:#}", read_prompts(Path::new("/nowhere.jsonl"), None).unwrap_err());
+        assert!(error.contains("cannot open /nowhere.jsonl"), "{error}");
+        assert!(format!("{:#}", read("\n", None).unwrap_err()).contains("holds no prompts"));
+    }
+}
