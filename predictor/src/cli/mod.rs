@@ -1,6 +1,7 @@
 //! Command lines.
 
 mod analyze;
+mod evaluate;
 mod load;
 mod replay;
 mod serve;
@@ -36,6 +37,7 @@ Every option of serve can be set by the environment variable shown beside it. RU
 #[derive(Debug, Subcommand)]
 enum Command {
     Analyze(analyze::AnalyzeArgs),
+    Evaluate(evaluate::EvaluateArgs),
     Serve(serve::ServeArgs),
     Load(load::LoadArgs),
     Replay(replay::ReplayArgs),
@@ -50,6 +52,7 @@ impl Cli {
     pub fn run(self) -> anyhow::Result<ExitCode> {
         match self.command {
             Command::Analyze(args) => args.run(),
+            Command::Evaluate(args) => args.run(),
             Command::Serve(args) => args.run(),
             Command::Load(args) => args.run(),
             Command::Replay(args) => args.run(),

@@ -138,7 +138,7 @@ impl TrainArgs {
 }
 
 /// Reads a dataset with a progress bar, and tells on stderr what was wrong with it.
-fn load(data: &Path, model_name: Option<&str>) -> anyhow::Result<Dataset> {
+pub(super) fn load(data: &Path, model_name: Option<&str>) -> anyhow::Result<Dataset> {
     let bar = ProgressBar::new(log_bytes(data).with_context(|| data.display().to_string())?)
         .with_style(ProgressStyle::with_template("reading {bar:40} {bytes}/{total_bytes} {eta}")?);
     let dataset = Dataset::load(data, model_name, |bytes| bar.inc(bytes))?;

@@ -42,6 +42,15 @@ impl Answer {
         self
     }
 
+    /// With lengths shorter by `tokens`.
+    #[must_use]
+    pub fn after(mut self, tokens: u32) -> Self {
+        let left = |length: f32| (length - tokens as f32).max(1.0);
+        self.mean = left(self.mean);
+        self.quantiles = self.quantiles.map(left);
+        self
+    }
+
     /// The point that has the least expected absolute error.
     pub fn median(&self) -> f64 {
         f64::from(self.quantiles[MEDIAN])

@@ -15,7 +15,7 @@
 //! - [`reliability`]: forecast probabilities against observed shares
 //! - [`example`]: forecasts over the life of typical replies
 //! - [`bootstrap`]: confidence intervals over prompts
-//! - [`baselines`], [`noise_floor`]: forecasters to compare with
+//! - [`trained`]: asks models; [`baselines`], [`noise_floor`]: forecasters to compare with
 //! - [`report`]: all of it for several models; [`table`]: the same for people
 
 pub mod answer;
@@ -34,6 +34,7 @@ pub mod reservation;
 pub mod table;
 #[cfg(test)]
 mod testing;
+pub mod trained;
 pub mod weight;
 
 use std::sync::Arc;
@@ -86,15 +87,18 @@ impl Reply {
 pub struct Judged<'a> {
     /// The reply.
     pub reply: &'a Reply,
-    /// Answer `t` was given after `t` tokens, from 0 to `output_length - 1`; each within `0 ..= max_tokens - t`.
+    /// Answer `t` was given after `t` tokens, from 0 to `output_length - 1`; each within `0 ..= max_tokens - t`. That after no
+    /// token was given once the prompt was read, if the model can tell it from the next.
     pub answers: Vec<Answer>,
+    /// Given before the prompt was read.
+    pub arrival: Option<Answer>,
 }
 
 impl<'a> Judged<'a> {
     /// Asks `answer` after every number of tokens in order and clips what it says to what can be.
     pub fn new(reply: &'a Reply, mut answer: impl FnMut(u32) -> Answer) -> Self {
-        let answers = (0..reply.output_length).map(|t| answer(t).clip(reply.cap(t))).collect();
-        Self { reply, answers }
+        let answers: Vec<_> = (0..reply.output_length).map(|t| answer(t).clip(reply.cap(t))).collect();
+        Self { reply, arrival: answers.first().copied(), answers }
     }
 
     /// The answers with the number of tokens they were given after.

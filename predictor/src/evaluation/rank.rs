@@ -43,6 +43,12 @@ fn tied_pairs<'a, T: 'a>(runs: impl Iterator<Item = &'a [T]>) -> f64 {
     runs.map(|run| run.len() as f64 * (run.len() as f64 - 1.0) / 2.0).sum()
 }
 
+/// Pairs of forecast mean and truth before the prompts were read.
+pub fn on_arrival(judged: &[Judged<'_>]) -> Vec<(f64, f64)> {
+    let pair = |one: &Judged<'_>| Some((f64::from(one.arrival?.mean), f64::from(one.reply.remaining(0))));
+    judged.iter().filter_map(pair).collect()
+}
+
 /// Merge sort; gives the number of pairs that stood in the wrong order.
 fn sort_counting_swaps(values: &mut [f64]) -> u64 {
     if values.len() < 2 {

@@ -64,8 +64,11 @@ pub struct ModelReport {
     pub r2: Option<f64>,
     /// Its interval.
     pub r2_ci: Option<[f64; 2]>,
-    /// Kendall's tau-b of the mean by percent of progress.
+    /// Kendall's tau-b of the mean by percent of progress; 0 is once the prompt was read, before any token.
     pub tau: BTreeMap<String, Option<f64>>,
+    /// The same before the prompts were read.
+    #[serde(default)]
+    pub tau_arrival: Option<f64>,
     /// Their intervals.
     pub tau_ci: BTreeMap<String, Option<[f64; 2]>>,
     /// `mae` by progress.
@@ -143,6 +146,7 @@ impl ModelReport {
             r2: errors::r2(&errors, &once_each),
             r2_ci: bootstrap.interval(|weights| errors::r2(&errors, weights)),
             tau: ranked.iter().map(|(percent, pairs)| (percent.clone(), tau_b(pairs.clone()))).collect(),
+            tau_arrival: tau_b(rank::on_arrival(judged)),
             tau_ci: ranked
                 .iter()
                 .map(|(percent, pairs)| {
@@ -183,9 +187,10 @@ fn at<T, const N: usize>(percents: [u32; N], figure: impl Fn(f64) -> Option<T>) 
 }
 
 impl Evaluation {
-    /// Of `models` that were judged on `replies`; `description` says which model, prompts and sampling these are of.
-    pub fn new(replies: &[Reply], models: Vec<ModelReport>, description: &str) -> Self {
-        let floor = super::noise_floor::noise_floor(replies);
+    /// Of `models` that were judged on `replies`; `description` says which model, prompts and sampling these are of. `several` are
+    /// replies with several samples to a prompt, for the noise floor.
+    pub fn new(replies: &[Reply], models: Vec<ModelReport>, description: &str, several: &[Reply]) -> Self {
+        let floor = super::noise_floor::noise_floor(several);
         let prompts: std::collections::HashSet<_> = floor.iter().map(|one| &one.reply.group).collect();
         let noise_floor = (!floor.is_empty()).then(|| NoiseFloor {
             requests: floor.len() as u64,
@@ -218,7 +223,7 @@ mod tests {
             ModelReport::new("law", &knows_the_law(&replies, 300), Some(1.5)),
             ModelReport::new("oracle", &oracle, None),
         ];
-        Evaluation::new(&replies, models, "uniform lengths")
+        Evaluation::new(&replies, models, "uniform lengths", &replies)
     }
 
     #[test]

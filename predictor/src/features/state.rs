@@ -101,6 +101,16 @@ struct Sketches {
 }
 
 impl Sketches {
+    fn unknown() -> Self {
+        Self {
+            known: false,
+            prompt_known: false,
+            now: [f16::ZERO; limits::SKETCH],
+            prompt: [f16::ZERO; limits::SKETCH],
+            mean: [0.0; limits::SKETCH],
+        }
+    }
+
     fn push(&mut self, sketch: &[f32], step: u32) {
         let first = !self.known;
         self.known |= !sketch.is_empty();
@@ -161,13 +171,7 @@ impl FeatureState {
             newline: ClassSignal::default(),
             step_of_newline: 0,
             repetition: Repetition { last: [0; 2], grams: [0; LONG], seen: 0, repeated: 0 },
-            sketches: Sketches {
-                known: false,
-                prompt_known: false,
-                now: [f16::ZERO; limits::SKETCH],
-                prompt: [f16::ZERO; limits::SKETCH],
-                mean: [0.0; limits::SKETCH],
-            },
+            sketches: Sketches::unknown(),
         }
     }
 
@@ -210,6 +214,15 @@ impl FeatureState {
         self.repetition.push(event.token_id);
         self.sketches.push(&event.sketch, step);
         self.row()
+    }
+
+    /// The features once the prompt is read, before the first token: the sketch of the prompt is that of step 1, which it alone
+    /// decides.
+    pub fn prefilled(&self, sketch: &[f32]) -> FeatureRow {
+        let mut read = Sketches::unknown();
+        read.push(sketch, 1);
+        let sketches = Sketches { prompt: read.prompt, prompt_known: read.prompt_known, ..Sketches::unknown() };
+        Self { sketches, ..self.clone() }.row()
     }
 
     /// The features now.

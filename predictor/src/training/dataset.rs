@@ -67,6 +67,12 @@ impl Sample {
         std::iter::once(arrival).chain(live.map(move |event| state.observe(&event)))
     }
 
+    /// The row after the prompt was read and before the first token; nothing without a sketch.
+    pub fn prefilled(&self) -> Option<FeatureRow> {
+        let first = self.events().next().filter(|event| event.step == 1 && !event.sketch.is_empty())?;
+        Some(FeatureState::new(self.arrival, 0).prefilled(&first.sketch))
+    }
+
     /// Name of its prompt: samples of one prompt are called `name#number`.
     pub fn prompt_name(&self) -> &str {
         let id = self.request_id.as_str();

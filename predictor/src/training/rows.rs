@@ -21,7 +21,7 @@ pub struct Rows {
 }
 
 impl Rows {
-    /// Rows of `samples`: of each the arrival, and one step at random out of each of [`PER_REQUEST`] equal stretches of the
+    /// Rows of `samples`: of each the arrival, the same once its prompt was read, and one step at random out of each of [`PER_REQUEST`] equal stretches of the
     /// reply, or all steps if it is no longer than that.
     pub fn sample(samples: &[&Sample], seed: u64) -> Self {
         let mut random = fastrand::Rng::with_seed(seed);
@@ -29,7 +29,7 @@ impl Rows {
         for sample in samples {
             let steps = picks(sample.length, &mut random);
             let first = rows.targets.len();
-            for row in sample.rows() {
+            for row in sample.prefilled().into_iter().chain(sample.rows()) {
                 if steps.binary_search(&row.step).is_ok() {
                     let mut inputs = row.inputs();
                     if random.f32() < BLIND {

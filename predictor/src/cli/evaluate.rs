@@ -1,0 +1,191 @@
+//! `evaluate`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use clap::Args;
+use eoscast_log::record::Outcome;
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::train::load;
+use crate::evaluation::baselines::{Baseline, Ridge};
+use crate::evaluation::report::{Evaluation, ModelReport};
+use crate::evaluation::{Judged, Reply, table, trained};
+use crate::models::{Artifact, History, LengthModel, ModelKind};
+use crate::training::dataset::{Dataset, Sample};
+use crate::training::split::{Split, groups};
+
+/// Judge models on the requests of a log that were kept for testing, beside the baselines.
+#[derive(Debug, Args)]
+pub(super) struct EvaluateArgs {
+    /// Folder of the event log.
+    #[arg(long, value_name = "DIR", env = "EOSCAST_DATA_DIR")]
+    data: PathBuf,
+
+    /// A trained model, or a folder of them; can be given several times.
+    #[arg(long, value_name = "FILE", env = "EOSCAST_ARTIFACT")]
+    artifact: Vec<PathBuf>,
+
+    /// A baseline; can be given several times. Without any, all are judged.
+    #[arg(long, value_name = "NAME", env = "EOSCAST_EVALUATE_MODEL", value_parser = BASELINES)]
+    model: Vec<String>,
+
+    /// Log with several samples of each prompt, for the error that is left when a prompt's own lengths are known.
+    #[arg(long, value_name = "DIR", env = "EOSCAST_NOISE_FLOOR")]
+    noise_floor: Option<PathBuf>,
+
+    /// Which generating model's requests to use, if the log mixes several.
+    #[arg(long, value_name = "NAME", env = "EOSCAST_MODEL_NAME")]
+    model_name: Option<String>,
+
+    /// Seed of the division in requests for training, calibration and test: that of train.
+    #[arg(long, value_name = "N", env = "EOSCAST_SPLIT_SEED", default_value_t = 0)]
+    split_seed: u64,
+
+    /// Print one JSON object.
+    #[arg(long, env = "EOSCAST_JSON")]
+    json: bool,
+}
+
+const BASELINES: [&str; 9] = [
+    "mean",
+    "max-tokens",
+    "prompt",
+    "prior",
+    "threshold",
+    "oracle",
+    "oracle-noise(0.2)",
+    "oracle-noise(0.5)",
+    "oracle-noise(1)",
+];
+
+/// Fewest requests to judge on.
+const LEAST_TEST: usize = 20;
+
+impl EvaluateArgs {
+    #[expect(clippy::print_stdout, reason = "the evaluation is the output of this command")]
+    pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+        let artifacts = self.artifacts()?;
+        let dataset = load(&self.data, self.model_name.as_deref())?;
+        let split = Split::new(&dataset.samples, self.split_seed);
+        let groups = groups(&dataset.samples);
+        let replies = |part: &[usize]| -> (Vec<&Sample>, Vec<Reply>) {
+            let judged = part.iter().filter(|i| trained::is_judged(&dataset.samples[**i]));
+            judged.map(|i| (&dataset.samples[*i], trained::reply(&dataset.samples[*i], groups[*i].clone()))).unzip()
+        };
+        let (samples, test) = replies(&split.test);
+        let mut known: Vec<usize> = split.train.iter().chain(&split.calibration).copied().collect();
+        known.sort_unstable();
+        let (past_samples, past) = replies(&known);
+        ensure!(
+            test.len() >= LEAST_TEST,
+            "there are {} requests to judge on, at least {LEAST_TEST} are needed; collect about {} requests",
+            test.len(),
+            10 * LEAST_TEST
+        );
+        let bar = ProgressBar::new((BASELINES.len() + artifacts.len()) as u64)
+            .with_style(ProgressStyle::with_template("judging {msg} {bar:40} {pos}/{len} {eta}")?);
+        let mut reports = vec![];
+        let mut history = History::default();
+        past_samples.iter().for_each(|sample| history.push(Outcome::new(sample.length, !sample.ended)));
+        for name in BASELINES.iter().filter(|name| self.model.is_empty() || self.model.iter().any(|m| m == *name)) {
+            bar.set_message(*name);
+            reports.push(match ModelKind::parse(name) {
+                Some(kind) => report(kind.build(None, &history).as_ref(), &samples, &test),
+                None => {
+                    let rule = rule(name, &past)?;
+                    ModelReport::new(name, &test.iter().map(|reply| rule.judge(reply)).collect::<Vec<_>>(), None)
+                }
+            });
+            bar.inc(1);
+        }
+        for artifact in &artifacts {
+            bar.set_message(artifact.kind.as_str());
+            if artifact.trained_for != dataset.model {
+                let note = format!(
+                    "{} was trained for {}, these requests are of {}",
+                    artifact.path.display(),
+                    artifact.trained_for,
+                    dataset.model
+                );
+                bar.suspend(|| eprintln!("{note}"));
+            }
+            let model = artifact.kind.build(Some(artifact), &History::default());
+            reports.push(report(model.as_ref(), &samples, &test));
+            bar.inc(1);
+        }
+        bar.finish_and_clear();
+        let several = self.several()?;
+        let evaluation = Evaluation::new(&test, reports, &describe(&dataset, &test), &several);
+        if self.json {
+            println!("{}", serde_json::to_string(&evaluation)?);
+        } else {
+            println!("{}", table::plain(&evaluation));
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn artifacts(&self) -> anyhow::Result<Vec<Artifact>> {
+        let mut files = vec![];
+        for path in &self.artifact {
+            if path.is_dir() {
+                let entries = std::fs::read_dir(path).with_context(|| path.display().to_string())?;
+                let mut found: Vec<PathBuf> = entries.map(|entry| Ok(entry?.path())).collect::<std::io::Result<_>>()?;
+                found.retain(|path| path.extension().is_some_and(|extension| extension == "safetensors"));
+                ensure!(!found.is_empty(), "{} holds no artifact (*.safetensors)", path.display());
+                found.sort();
+                files.extend(found);
+            } else {
+                files.push(path.clone());
+            }
+        }
+        // The prior is judged as a baseline, with what it has seen of the training requests.
+        let loaded = files.iter().map(|path| Artifact::load(path)).collect::<anyhow::Result<Vec<_>>>()?;
+        Ok(loaded.into_iter().filter(|artifact| artifact.kind.is_trained()).collect())
+    }
+
+    fn several(&self) -> anyhow::Result<Vec<Reply>> {
+        let Some(path) = &self.noise_floor else { return Ok(vec![]) };
+        let dataset = load(path, self.model_name.as_deref())?;
+        let samples = dataset.samples.iter().filter(|sample| trained::is_judged(sample));
+        Ok(samples.map(|sample| trained::reply(sample, sample.prompt_name().to_owned())).collect())
+    }
+}
+
+fn rule(name: &str, past: &[Reply]) -> anyhow::Result<Baseline> {
+    Ok(match name {
+        "mean" => Baseline::mean(past)?,
+        "max-tokens" => Baseline::MaxTokens,
+        "prompt" => Baseline::Prompt(Ridge::fit(past)?),
+        "oracle" => Baseline::Oracle,
+        _ => {
+            let cv = name.trim_start_matches("oracle-noise(").trim_end_matches(')');
+            Baseline::OracleNoise(cv.parse().with_context(|| format!("{name} is no baseline"))?)
+        }
+    })
+}
+
+fn report(model: &dyn LengthModel, samples: &[&Sample], replies: &[Reply]) -> ModelReport {
+    let (judged, times): (Vec<Judged<'_>>, Vec<Duration>) =
+        samples.iter().zip(replies).map(|(sample, reply)| trained::judge(model, sample, reply)).unzip();
+    let answers: usize = judged.iter().map(|one| one.answers.len()).sum();
+    let took: Duration = times.iter().sum();
+    ModelReport::new(model.kind().as_str(), &judged, Some(took.as_secs_f64() * 1e6 / answers.max(1) as f64))
+}
+
+fn describe(dataset: &Dataset, test: &[Reply]) -> String {
+    let mut temperatures: Vec<f32> = test.iter().map(|reply| reply.temperature).collect();
+    temperatures.sort_by(f32::total_cmp);
+    temperatures.dedup();
+    let temperatures: Vec<String> = temperatures.iter().map(f32::to_string).collect();
+    format!(
+        "{} of {} requests of {}, held out by prompt; temperature {}; data {}",
+        test.len(),
+        dataset.samples.len(),
+        dataset.model,
+        temperatures.join(", "),
+        dataset.hash.chars().take(8).collect::<String>()
+    )
+}
