@@ -30,7 +30,7 @@ fn own(request: u32, step: u32, length: u32, cut: bool) -> Value {
     let mut line = classic(request, step, length, cut);
     let extra = json!({
         "entropy": 1.5, "token_logprob": -0.5, "top_logprob": -0.25, "eos_rank": length - step + 1, "model": "m", "epoch": 1,
-        "worker_id": "w", "task": if request % 2 == 0 { "chat" } else { "<code> & \"more\"" },
+        "worker_id": "w", "task": if request.is_multiple_of(2) { "chat" } else { "<code> & \"more\"" },
     });
     if let (Value::Object(line), Value::Object(extra)) = (&mut line, extra) {
         line.extend(extra);
@@ -43,7 +43,7 @@ fn log(line: fn(u32, u32, u32, bool) -> Value) -> Vec<String> {
     let length = |request: u32| 20 + request % 40;
     (1..=60)
         .flat_map(|step| (0..40).filter(move |r| step <= length(*r)).map(move |r| (r, step)))
-        .map(|(request, step)| line(request, step, length(request), request % 5 == 0).to_string())
+        .map(|(request, step)| line(request, step, length(request), request.is_multiple_of(5)).to_string())
         .collect()
 }
 

@@ -104,12 +104,12 @@ mod tests {
     #[test]
     fn an_alarm_that_falls_again_or_comes_too_early_is_false() {
         let reply = reply(100, 200, true);
-        let falls = judged(&reply, |t| if t == 50 || t >= 95 { 0.9 } else { 0.1 });
-        let early = judged(&reply, |t| if t >= 35 { 0.9 } else { 0.1 });
-        let in_time = judged(&reply, |t| if t >= 36 { 0.9 } else { 0.1 });
-        assert_eq!((alarm(&[falls.clone()], 0.5).false_alarms, alarm(&[falls], 0.5).mean_lead), (1.0, 5.0));
-        assert_eq!((alarm(&[early.clone()], 0.5).false_alarms, alarm(&[early], 0.5).mean_lead), (1.0, 64.0));
-        assert_eq!(alarm(&[in_time], 0.5).false_alarms, 0.0);
+        let falls = alarm(&[judged(&reply, |t| if t == 50 || t >= 95 { 0.9 } else { 0.1 })], 0.5);
+        let early = alarm(&[judged(&reply, |t| if t >= 35 { 0.9 } else { 0.1 })], 0.5);
+        let in_time = alarm(&[judged(&reply, |t| if t >= 36 { 0.9 } else { 0.1 })], 0.5);
+        assert_eq!((falls.false_alarms, falls.mean_lead), (1.0, 5.0));
+        assert_eq!((early.false_alarms, early.mean_lead), (1.0, 64.0));
+        assert_eq!(in_time.false_alarms, 0.0);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use crate::analysis::chart::{Axis, Figure, PALETTE, Panel, Shape};
 use crate::analysis::trace::{End, Trace};
 
 /// Probabilities below are drawn here.
-const LEAST: f64 = 1e-8;
+const LEAST: f64 = 1e-10;
 
 /// Requests shown one by one.
 const SHOWN: usize = 4;
@@ -54,7 +54,7 @@ pub(super) fn typical_requests(traces: &[Trace]) -> Figure {
 }
 
 pub(super) fn final_probability(traces: &[Trace]) -> Figure {
-    const BINS: i32 = 32;
+    const BINS: i32 = 40;
     let width = -LEAST.log10() / f64::from(BINS);
     let mut highest = 0.0f64;
     let mut panels_of = |end: End| {
@@ -91,7 +91,7 @@ pub(super) fn final_probability(traces: &[Trace]) -> Figure {
         title: "EOS probability at the last step",
         explanation: "How sure the model was at the step that drew the last token. Replies that ended by themselves drew EOS there, so \
                       that likely ends are common; but sampling also draws unlikely ones. Where a reply was cut, the last step is \
-                      one like any other. Steps below 10⁻⁸ are counted there."
+                      one like any other. Steps below 10⁻¹⁰ are counted there."
             .to_owned(),
         legend: vec![],
         panels,
