@@ -1,17 +1,18 @@
 //! Kendall's tau-b: whether forecasts put live requests in the order in which they will end.
 
 use super::Judged;
+use super::answer::Answer;
 
 /// Shares of the length at which replies are ranked, in percent.
 pub const PROGRESS: [u32; 4] = [0, 25, 50, 75];
 
-/// The pair (forecast mean, service remaining length) of each reply when it has `percent` of its tokens: the mean is what
-/// schedulers order by. Replies without tokens give NaN.
-pub fn at_progress(judged: &[Judged<'_>], percent: u32) -> Vec<(f64, f64)> {
+/// The pair (forecast, service remaining length) of each reply when it has `percent` of its tokens; `point` makes the forecast a
+/// number. Replies without tokens give NaN.
+pub fn at_progress(judged: &[Judged<'_>], percent: u32, point: fn(&Answer) -> f64) -> Vec<(f64, f64)> {
     let pair = |one: &Judged<'_>| {
         let t = (u64::from(one.reply.output_length) * u64::from(percent) / 100) as u32;
-        let mean = one.answers.get(t as usize).map_or(f64::NAN, |answer| f64::from(answer.mean));
-        (mean, f64::from(one.reply.remaining(t)))
+        let forecast = one.answers.get(t as usize).map_or(f64::NAN, point);
+        (forecast, f64::from(one.reply.remaining(t)))
     };
     judged.iter().map(pair).collect()
 }
@@ -43,9 +44,9 @@ fn tied_pairs<'a, T: 'a>(runs: impl Iterator<Item = &'a [T]>) -> f64 {
     runs.map(|run| run.len() as f64 * (run.len() as f64 - 1.0) / 2.0).sum()
 }
 
-/// Pairs of forecast mean and truth before the prompts were read.
+/// Pairs of forecast median and truth before the prompts were read.
 pub fn on_arrival(judged: &[Judged<'_>]) -> Vec<(f64, f64)> {
-    let pair = |one: &Judged<'_>| Some((f64::from(one.arrival?.mean), f64::from(one.reply.remaining(0))));
+    let pair = |one: &Judged<'_>| Some((one.arrival?.median(), f64::from(one.reply.remaining(0))));
     judged.iter().filter_map(pair).collect()
 }
 
@@ -109,7 +110,7 @@ mod tests {
     fn replies_are_ranked_when_each_has_the_same_share_of_its_tokens() {
         let (a, b) = (reply(8, 100, true), reply(3, 100, true));
         let judged = [Judged::new(&a, |t| Answer::point(t as f32)), Judged::new(&b, |t| Answer::point(t as f32))];
-        assert_eq!(at_progress(&judged, 50), [(4.0, 4.0), (1.0, 2.0)]);
+        assert_eq!(at_progress(&judged, 50, |answer| f64::from(answer.mean)), [(4.0, 4.0), (1.0, 2.0)]);
     }
 
     proptest! {

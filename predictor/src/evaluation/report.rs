@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use eoscast_proto::domain::{END_WITHIN, QUANTILE_LEVELS};
 use serde::{Deserialize, Serialize};
 
+use super::answer::Answer;
 use super::bootstrap::Bootstrap;
 use super::ending::{self, EndingScores};
 use super::errors::{self, ReplyErrors};
@@ -64,9 +65,12 @@ pub struct ModelReport {
     pub r2: Option<f64>,
     /// Its interval.
     pub r2_ci: Option<[f64; 2]>,
-    /// Kendall's tau-b of the mean by percent of progress; 0 is once the prompt was read, before any token.
+    /// Kendall's tau-b of the median by percent of progress; 0 is once the prompt was read, before any token.
     pub tau: BTreeMap<String, Option<f64>>,
-    /// The same before the prompts were read.
+    /// The same of the mean, which schedulers may order by.
+    #[serde(default)]
+    pub tau_mean: BTreeMap<String, Option<f64>>,
+    /// Of the median, before the prompts were read.
     #[serde(default)]
     pub tau_arrival: Option<f64>,
     /// Their intervals.
@@ -125,7 +129,9 @@ impl ModelReport {
         let bootstrap = Bootstrap::new(judged);
         let errors = ReplyErrors::of(judged);
         let once_each = vec![1.0; judged.len()];
-        let ranked = rank::PROGRESS.map(|percent| (percent.to_string(), rank::at_progress(judged, percent)));
+        let ranked =
+            rank::PROGRESS.map(|percent| (percent.to_string(), rank::at_progress(judged, percent, Answer::median)));
+        let by_mean = |percent| tau_b(rank::at_progress(judged, percent, |answer| f64::from(answer.mean)));
         let horizons = std::array::from_fn::<_, { END_WITHIN.len() }, _>(|i| ending::cases(judged, i));
         let within_16 = &horizons[lead_time::HORIZON];
         let ends_within: BTreeMap<_, _> =
@@ -146,6 +152,7 @@ impl ModelReport {
             r2: errors::r2(&errors, &once_each),
             r2_ci: bootstrap.interval(|weights| errors::r2(&errors, weights)),
             tau: ranked.iter().map(|(percent, pairs)| (percent.clone(), tau_b(pairs.clone()))).collect(),
+            tau_mean: rank::PROGRESS.map(|percent| (percent.to_string(), by_mean(percent))).into(),
             tau_arrival: tau_b(rank::on_arrival(judged)),
             tau_ci: ranked
                 .iter()

@@ -97,7 +97,7 @@ pub fn sections(evaluation: &Evaluation) -> Vec<Section> {
         section(
             "Error of the remaining length",
             "MAE and median: absolute error of the forecast's median, with the ends of its 95 % interval. Bias and R2: of its mean. \
-             Pinball: of all its quantiles. Tau: Kendall's rank correlation of the mean across requests when each has 0, 25, 50 and \
+             Pinball: of all its quantiles. Tau: Kendall's rank correlation of the median across requests when each has 0, 25, 50 and \
              75 % of its tokens. us: CPU time of one forecast in microseconds.",
             error_columns(),
         ),

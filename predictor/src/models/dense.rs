@@ -105,9 +105,11 @@ impl Dense {
         for (x, rows) in quads.by_ref().zip(rows.by_ref()) {
             let (a, rest) = rows.split_at(width);
             let (b, rest) = rest.split_at(width);
-            let (c, d) = rest.split_at(width);
-            for ((((y, a), b), c), d) in out.iter_mut().zip(a).zip(b).zip(c).zip(d) {
-                *y += (x[0] * a + x[1] * b) + (x[2] * c + x[3] * d);
+            let (c, rest) = rest.split_at(width);
+            let (y, d) = (&mut out[..width], &rest[..width]);
+            // By index over slices of one known length, which compiles to vector code.
+            for j in 0..width {
+                y[j] += (x[0] * a[j] + x[1] * b[j]) + (x[2] * c[j] + x[3] * d[j]);
             }
         }
         for (x, row) in quads.remainder().iter().zip(rows.remainder().chunks_exact(width)) {
