@@ -8,7 +8,7 @@ BIN := target/release
 # nvcc and its headers, as pip lays them out.
 CUDA := $(TOOLS)/cuda/nvidia/cu13
 
-.PHONY: help setup model build serve demo test lint check-cuda bench clean
+.PHONY: help setup model build serve demo test lint check-cuda bench forecast artifact clean
 help: ## print this
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -44,6 +44,27 @@ bench: setup ## tokens per second of the worker, its kernels, events per second 
 	$(BIN)/eoscast-worker bench --model $(MODEL)
 	cargo bench --locked -p eoscast-worker --bench kernels
 	cargo bench --locked -p eoscast-predictor --bench speed
+
+# Prompts to collect replies for, one JSON object a line: id, prompt and, if known, task.
+PROMPTS ?=
+FORECAST ?= data/forecast
+ARTIFACT := predictor/artifacts/smollm2-135m-instruct.safetensors
+COLLECT = $(BIN)/eoscast-worker collect --model $(MODEL) --max-tokens 768 --resume
+
+forecast: setup ## collect replies for PROMPTS=FILE, train and judge all models, write a report (hours; go on with the same command)
+	@test -n "$(PROMPTS)" || { echo "name the prompts: make forecast PROMPTS=prompts.jsonl"; exit 2; }
+	@mkdir -p $(FORECAST)
+	$(COLLECT) --prompts $(PROMPTS) --out $(FORECAST)/warm --temperature 0.8 --seed 1
+	$(COLLECT) --prompts $(PROMPTS) --out $(FORECAST)/cool --temperature 0.2 --top-p 0.9 --seed 2 --limit 700
+	$(COLLECT) --prompts $(PROMPTS) --out $(FORECAST)/repeated --temperature 0.8 --seed 3 --limit 100 --samples 8
+	$(BIN)/eoscast-predictor train --data $(FORECAST)/warm --model all --out $(FORECAST)/models
+	$(BIN)/eoscast-predictor evaluate --data $(FORECAST)/warm --artifact $(FORECAST)/models \
+		--noise-floor $(FORECAST)/repeated --json > $(FORECAST)/warm.json
+	$(BIN)/eoscast-predictor evaluate --data $(FORECAST)/cool --artifact $(FORECAST)/models --json > $(FORECAST)/cool.json
+	$(BIN)/eoscast-predictor analyze --data $(FORECAST)/warm --evaluation $(FORECAST)/warm.json --out $(FORECAST)/report
+
+artifact: forecast ## the artifact that ships, from the same log (make forecast first)
+	cp $(FORECAST)/models/survival.safetensors $(ARTIFACT)
 
 clean: ## remove builds, models and tools
 	rm -rf target models $(TOOLS)

@@ -66,7 +66,7 @@ fn prompts() -> Vec<Prompt> {
     let file = tempfile::NamedTempFile::new().unwrap();
     let line = |i: u32| format!("{{\"id\":\"p{i}\",\"task\":\"t{}\",\"prompt\":\"the {i} th\"}}\n", i % 2);
     std::fs::write(file.path(), (0..6).map(line).collect::<String>()).unwrap();
-    read_prompts(file.path(), None).unwrap()
+    read_prompts(file.path()).unwrap()
 }
 
 /// Collects into `out`; stops when `most` requests have finished.

@@ -73,7 +73,7 @@ fn evaluation() -> Evaluation {
             })
         })
         .collect();
-    Evaluation::new(&replies, vec![ModelReport::new("surv<ival>", &judged, Some(2.0))], "a synthetic law")
+    Evaluation::new(&replies, vec![ModelReport::new("surv<ival>", &judged, Some(2.0))], "a synthetic law", &replies)
 }
 
 #[test]

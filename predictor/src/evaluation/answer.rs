@@ -45,9 +45,9 @@ impl Answer {
     /// With lengths shorter by `tokens`.
     #[must_use]
     pub fn after(mut self, tokens: u32) -> Self {
-        let left = |length: f32| (length - tokens as f32).max(1.0);
-        self.mean = left(self.mean);
-        self.quantiles = self.quantiles.map(left);
+        let tokens = tokens as f32;
+        self.mean = (self.mean - tokens).max(1.0);
+        self.quantiles = self.quantiles.map(|quantile| (quantile - tokens).max(1.0));
         self
     }
 

@@ -55,7 +55,7 @@ mod tests {
     use crate::evaluation::testing::reply;
 
     fn interval_of_the_mean(replies: &[Reply]) -> [f64; 2] {
-        let judged: Vec<_> = replies.iter().map(|reply| Judged { reply, answers: vec![] }).collect();
+        let judged: Vec<_> = replies.iter().map(|reply| Judged { reply, answers: vec![], arrival: None }).collect();
         let mean = |weights: &[f64]| {
             let sum: f64 = weights.iter().zip(replies).map(|(w, r)| w * f64::from(r.output_length)).sum();
             Some(sum / weights.iter().sum::<f64>())

@@ -268,7 +268,7 @@ mod tests {
                 Some(2.0),
             ),
         ];
-        Evaluation::new(&replies, models, "uniform lengths")
+        Evaluation::new(&replies, models, "uniform lengths", &replies)
     }
 
     #[test]

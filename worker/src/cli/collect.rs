@@ -14,7 +14,7 @@ use super::engine_args::EngineArgs;
 use super::interrupt::shutdown_signal;
 use super::local_engine::{LocalEngine, worker_run};
 use crate::collection::folder::{Terms, open};
-use crate::collection::prompts::read_prompts;
+use crate::collection::prompts::{draw, read_prompts};
 use crate::collection::requests::{Sampling, requests};
 use crate::collection::{StepProgress, collect};
 use crate::link::PredictorLink;
@@ -34,7 +34,7 @@ pub(super) struct CollectArgs {
     /// Continue an interrupted collection: requests that the folder holds are not run again.
     #[arg(long, env = "EOSCAST_RESUME")]
     resume: bool,
-    /// Use the first so many prompts only.
+    /// Use so many of the prompts only, drawn by the seed.
     #[arg(long, env = "EOSCAST_LIMIT", value_name = "PROMPTS")]
     limit: Option<usize>,
     /// Replies to each prompt; with several, request ids are ID#1, ID#2 and so on.
@@ -70,7 +70,10 @@ pub(super) fn run(args: &CollectArgs) -> anyhow::Result<()> {
 async fn collect_all(args: &CollectArgs) -> anyhow::Result<()> {
     let most = args.engine.max_running;
     ensure!(args.concurrency <= most, "--concurrency: must be at most --max-running {most}, got {}", args.concurrency);
-    let prompts = read_prompts(&args.prompts, args.limit)?;
+    let mut prompts = read_prompts(&args.prompts)?;
+    if let Some(limit) = args.limit {
+        prompts = draw(prompts, limit, args.seed);
+    }
     let stop = shutdown_signal()?;
     let (link, batches) = PredictorLink::local(worker_run("collect")?);
     let local = LocalEngine::with_link(&args.engine, link).await?;

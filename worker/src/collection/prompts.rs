@@ -1,6 +1,6 @@
 //! The prompts to collect replies to: a JSON object a line.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -8,6 +8,8 @@ use std::path::Path;
 use anyhow::{Context, bail, ensure};
 use eoscast_proto::domain::{RequestId, task_label};
 use serde::Deserialize;
+
+use crate::engine::prepare::hash;
 
 /// One line; other fields are ignored.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -31,18 +33,15 @@ impl Prompt {
     }
 }
 
-/// The prompts of a file, the first `limit` of them if that is given; blank lines are passed over.
+/// The prompts of a file; blank lines are passed over.
 ///
 /// # Errors
 /// The file cannot be read, holds no prompts, or a line is not one, named with the field that is wrong.
-pub fn read_prompts(path: &Path, limit: Option<usize>) -> anyhow::Result<Vec<Prompt>> {
+pub fn read_prompts(path: &Path) -> anyhow::Result<Vec<Prompt>> {
     let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
     let mut prompts = Vec::new();
     let mut line_of_id = HashMap::new();
     for (number, line) in (1..).zip(BufReader::new(file).lines()) {
-        if limit.is_some_and(|limit| prompts.len() >= limit) {
-            break;
-        }
         let place = || format!("{} line {number}", path.display());
         let line = line.with_context(place)?;
         if line.trim().is_empty() {
@@ -56,6 +55,16 @@ pub fn read_prompts(path: &Path, limit: Option<usize>) -> anyhow::Result<Vec<Pro
     }
     ensure!(!prompts.is_empty(), "{} holds no prompts", path.display());
     Ok(prompts)
+}
+
+/// `count` of `prompts` in their order, drawn by `seed`: files are often sorted by source, so that the first would not stand for
+/// all.
+pub fn draw(prompts: Vec<Prompt>, count: usize, seed: u64) -> Vec<Prompt> {
+    let mut order: Vec<(u64, usize)> =
+        prompts.iter().enumerate().map(|(i, prompt)| (hash(&prompt.id, seed), i)).collect();
+    order.sort_unstable();
+    let drawn: HashSet<usize> = order.into_iter().take(count).map(|(_, i)| i).collect();
+    prompts.into_iter().enumerate().filter(|(i, _)| drawn.contains(i)).map(|(_, prompt)| prompt).collect()
 }
 
 fn read_prompt(line: &str) -> anyhow::Result<Prompt> {
@@ -73,23 +82,34 @@ mod tests {
 
     const GOOD: &str = r#"{"id":"a","task":"chat","prompt":"p","source":"x"}"#;
 
-    fn read(content: &str, limit: Option<usize>) -> anyhow::Result<Vec<Prompt>> {
+    fn read(content: &str) -> anyhow::Result<Vec<Prompt>> {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), content).unwrap();
-        read_prompts(file.path(), limit)
+        read_prompts(file.path())
     }
 
     #[test]
-    fn prompts_are_read_with_and_without_a_task_up_to_the_limit() {
-        let text = format!("{GOOD}\n\n{}\n{}\n", r#"{"id":"b","prompt":"q"}"#, "not looked at");
-        let prompts = read(&text, Some(2)).unwrap();
+    fn prompts_are_read_with_and_without_a_task() {
+        let text = format!("{GOOD}\n\n{}\n", r#"{"id":"b","prompt":"q"}"#);
+        let prompts = read(&text).unwrap();
         assert_eq!(prompts[0].task.as_deref(), Some("chat"));
         assert_eq!((prompts[1].id.as_str(), prompts[1].task.as_deref()), ("b", None));
     }
 
     #[test]
+    fn prompts_are_drawn_from_the_whole_file_and_keep_their_order() {
+        let text: String = (0..100).map(|i| format!("{{\"id\":\"p{i}\",\"prompt\":\"q\"}}\n")).collect();
+        let ids = |seed| -> Vec<usize> {
+            let drawn = draw(read(&text).unwrap(), 20, seed);
+            drawn.iter().map(|prompt| prompt.id[1..].parse().unwrap()).collect()
+        };
+        assert_eq!((ids(1).len(), ids(1)), (20, ids(1)));
+        assert!(ids(1).is_sorted() && ids(1)[19] > 60 && ids(1) != ids(2), "{:?}", ids(1));
+    }
+
+    #[test]
     fn one_sample_is_named_as_its_prompt_and_several_are_numbered() {
-        let prompt = &read(GOOD, None).unwrap()[0];
+        let prompt = &read(GOOD).unwrap()[0];
         assert_eq!(prompt.request_id(1, 1).unwrap().as_str(), "a");
         assert_eq!(prompt.request_id(8, 8).unwrap().as_str(), "a#8");
     }
@@ -108,15 +128,15 @@ mod tests {
             (r#"{"id":"b","prompt":"p"} {}"#, "trailing"),
             (&long, "task"),
         ] {
-            let error = format!("{:#}", read(&format!("{GOOD}\n{bad}\n"), None).unwrap_err());
+            let error = format!("{:#}", read(&format!("{GOOD}\n{bad}\n")).unwrap_err());
             assert!(error.contains("line 2") && error.contains(reason), "{error}");
         }
     }
 
     #[test]
     fn a_missing_or_empty_file_is_named() {
-        let error = format!("{:#}", read_prompts(Path::new("/nowhere.jsonl"), None).unwrap_err());
+        let error = format!("{:#}", read_prompts(Path::new("/nowhere.jsonl")).unwrap_err());
         assert!(error.contains("cannot open /nowhere.jsonl"), "{error}");
-        assert!(format!("{:#}", read("\n", None).unwrap_err()).contains("holds no prompts"));
+        assert!(format!("{:#}", read("\n").unwrap_err()).contains("holds no prompts"));
     }
 }
