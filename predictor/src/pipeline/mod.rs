@@ -11,7 +11,6 @@ mod writing;
 pub use writing::LogState;
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc as queue;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -25,7 +24,7 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use crate::metrics::Metrics;
 use crate::tracker::{StreamId, Tracker};
 use tracking::Tracking;
-use writing::Job;
+use writing::Queue;
 
 /// Largest weight of the messages of one stream that are not acknowledged yet.
 pub const MOST_UNACKNOWLEDGED: usize = 4_096;
@@ -116,12 +115,13 @@ impl Pipeline {
         orphan_timeout: Duration,
         metrics: Arc<Metrics>,
     ) -> std::io::Result<Arc<Self>> {
-        let (jobs, job_queue) = queue::channel::<Job>();
+        let jobs = Arc::new(Queue::default());
+        let queue = jobs.clone();
         let (state, log_state) = watch::channel(if log.is_some() { LogState::Ok } else { LogState::Off });
         let writer_metrics = metrics.clone();
         let writing = std::thread::Builder::new()
             .name("event-log".into())
-            .spawn(move || writing::run(log, &job_queue, &state, &writer_metrics))?;
+            .spawn(move || writing::run(log, &queue, &state, &writer_metrics))?;
         Ok(Arc::new(Self {
             tracking: Mutex::new(Tracking::new(tracker, lines, jobs, orphan_timeout, metrics)),
             last_stream: AtomicU64::new(0),

@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant, SystemTime};
 
 use eoscast_log::record::Lines;
@@ -10,7 +9,7 @@ use eoscast_proto::domain::{LengthPrior, StepBatch, WorkerRun};
 use eoscast_proto::status::{FieldViolation, ServiceError};
 use tokio::sync::{mpsc, watch};
 
-use super::writing::{Job, Receipt};
+use super::writing::{Job, Queue, Receipt};
 use super::{Answer, Progress, weight};
 use crate::metrics::Metrics;
 use crate::tracker::{StreamId, Tracker};
@@ -67,8 +66,7 @@ impl Stream {
 pub(super) struct Tracking {
     tracker: Tracker,
     streams: HashMap<StreamId, Stream>,
-    /// `None` after the stop.
-    jobs: Option<Sender<Job>>,
+    jobs: Arc<Queue>,
     orphan_timeout: Duration,
     metrics: Arc<Metrics>,
 }
@@ -78,11 +76,11 @@ impl Tracking {
     pub(super) fn new(
         tracker: Tracker,
         lines: Lines,
-        jobs: Sender<Job>,
+        jobs: Arc<Queue>,
         orphan_timeout: Duration,
         metrics: Arc<Metrics>,
     ) -> Self {
-        let tracking = Self { tracker, streams: HashMap::new(), jobs: Some(jobs), orphan_timeout, metrics };
+        let tracking = Self { tracker, streams: HashMap::new(), jobs, orphan_timeout, metrics };
         tracking.write(Job { lines, receipt: None });
         tracking
     }
@@ -106,7 +104,7 @@ impl Tracking {
 
     /// Nothing more is written.
     pub(super) fn stop(&mut self) {
-        self.jobs = None;
+        self.jobs.close();
     }
 
     pub(super) fn steps(&mut self, id: StreamId, batch: &StepBatch, received: Instant) {
@@ -162,17 +160,14 @@ impl Tracking {
 
     fn write(&self, job: Job) {
         self.metrics.count_outcomes(&job.lines);
-        if let Some(jobs) = self.jobs.as_ref().filter(|_| job.receipt.is_some() || !job.lines.is_empty()) {
-            // The writing thread ends only when there can be no more jobs.
-            let _ = jobs.send(job);
+        if job.receipt.is_some() || !job.lines.is_empty() {
+            self.jobs.push(job);
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::mpsc as queue;
-
     use eoscast_proto::domain::{EngineLoad, RequestId, RequestStarted, WorkerId};
 
     use super::*;
@@ -209,10 +204,10 @@ mod tests {
         const MESSAGES: u64 = 2_000;
         let (tracker, lines) = Tracker::new(ModelKind::Prior, None, Recovered::default(), Instant::now());
         // Nobody takes the jobs: a disk that never answers.
-        let (jobs, stalled) = queue::channel();
+        let jobs = Arc::new(Queue::default());
         let (answers, mut answered) = mpsc::unbounded_channel();
         let (progress, written) = watch::channel(Progress::default());
-        let mut tracking = Tracking::new(tracker, lines, jobs, Duration::MAX, Arc::default());
+        let mut tracking = Tracking::new(tracker, lines, jobs.clone(), Duration::MAX, Arc::default());
         tracking.open(1, answers, Arc::new(progress));
         for sequence_number in 1..=MESSAGES {
             tracking.steps(1, &arrival(sequence_number), Instant::now());
@@ -222,7 +217,7 @@ mod tests {
             .filter(|answer| !answer.as_ref().unwrap().estimates.is_empty());
         assert_eq!(estimates.count() as u64, MESSAGES);
         assert_eq!(*written.borrow(), Progress::default(), "nothing is acknowledged before it is written");
-        let receipts: Vec<_> = stalled.try_iter().filter_map(|job| job.receipt).collect();
+        let receipts: Vec<_> = jobs.take().unwrap().into_iter().filter_map(|job| job.receipt).collect();
         assert_eq!(receipts.last().map(|receipt| receipt.acknowledged), Some(MESSAGES));
     }
 }

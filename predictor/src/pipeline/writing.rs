@@ -1,8 +1,7 @@
 //! The writing thread: appends what has gathered, then lets streams acknowledge it.
 
 use std::io;
-use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
@@ -12,16 +11,13 @@ use crate::metrics::Metrics;
 use eoscast_log::EventLog;
 use eoscast_log::record::Lines;
 
-/// Most messages written at once.
-const MOST_AT_ONCE: usize = 256;
-/// Fewer messages than this wait for [`GATHER`], so that few steps are written together; more are written at once, so that
-/// acknowledgements do not hold up a busy stream.
-const FEW: usize = 32;
+/// Lines are written together so often, so that few steps wake the disk and this thread seldom.
 const GATHER: Duration = Duration::from_millis(50);
+/// So many messages are written at once: a busy stream may not run out of what it may have unacknowledged, since what it then
+/// does not read would count against its connection (see `eoscast_proto::transport`).
+const MANY: usize = 32;
 /// How long a log that has failed is left alone.
 const RETRY: Duration = Duration::from_secs(10);
-/// How long the thread sleeps when there is nothing to write.
-const IDLE: Duration = Duration::from_millis(250);
 
 /// How the event log fares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,36 +50,66 @@ struct Writing<'a> {
     metrics: &'a Metrics,
 }
 
-/// Until no more jobs can come.
-pub(super) fn run(log: Option<EventLog>, jobs: &Receiver<Job>, state: &watch::Sender<LogState>, metrics: &Metrics) {
-    let mut writing = Writing { log, state, retry_at: Instant::now(), metrics };
-    let mut gathered = vec![];
-    let mut lines = vec![];
-    let mut receipts = vec![];
-    loop {
-        match jobs.recv_timeout(IDLE) {
-            Ok(first) => {
-                gathered.push(first);
-                gathered.extend(jobs.try_iter().take(MOST_AT_ONCE));
-                if gathered.len() < FEW {
-                    // Asleep, not waiting at the queue: the next message must not wake this thread.
-                    std::thread::sleep(GATHER);
-                    gathered.extend(jobs.try_iter().take(MOST_AT_ONCE));
-                }
-                for job in gathered.drain(..) {
-                    lines.push(job.lines);
-                    receipts.extend(job.receipt);
-                }
-                let logged = writing.append(&lines);
-                lines.clear();
-                for Receipt { progress, acknowledged, weight } in receipts.drain(..) {
-                    progress.send_replace(Progress { acknowledged, logged, weight });
-                }
-            }
-            Err(RecvTimeoutError::Timeout) => writing.attempt(EventLog::sync_if_due),
-            Err(RecvTimeoutError::Disconnected) => return writing.attempt(EventLog::sync),
+/// Jobs on their way to the writing thread.
+#[derive(Default)]
+pub(super) struct Queue {
+    waiting: Mutex<Waiting>,
+    many: Condvar,
+}
+
+#[derive(Default)]
+struct Waiting {
+    jobs: Vec<Job>,
+    closed: bool,
+}
+
+impl Queue {
+    /// Wakes the thread only if a good many are waiting; it comes by itself soon.
+    pub(super) fn push(&self, job: Job) {
+        let mut waiting = self.lock();
+        waiting.jobs.push(job);
+        if waiting.jobs.len() == MANY {
+            self.many.notify_one();
         }
     }
+
+    /// Nothing comes any more.
+    pub(super) fn close(&self) {
+        self.lock().closed = true;
+        self.many.notify_one();
+    }
+
+    /// What has gathered for [`GATHER`], or sooner if it is much; nothing once the queue is closed and empty.
+    pub(super) fn take(&self) -> Option<Vec<Job>> {
+        let little = |waiting: &mut Waiting| waiting.jobs.len() < MANY && !waiting.closed;
+        let (mut waiting, _) =
+            self.many.wait_timeout_while(self.lock(), GATHER, little).unwrap_or_else(PoisonError::into_inner);
+        let jobs = std::mem::take(&mut waiting.jobs);
+        (!jobs.is_empty() || !waiting.closed).then_some(jobs)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        // Nobody panics while holding it.
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Until the queue is closed and empty.
+pub(super) fn run(log: Option<EventLog>, queue: &Queue, state: &watch::Sender<LogState>, metrics: &Metrics) {
+    let mut writing = Writing { log, state, retry_at: Instant::now(), metrics };
+    while let Some(jobs) = queue.take() {
+        if jobs.is_empty() {
+            writing.attempt(EventLog::sync_if_due);
+            continue;
+        }
+        let (lines, receipts): (Vec<Lines>, Vec<Option<Receipt>>) =
+            jobs.into_iter().map(|job| (job.lines, job.receipt)).unzip();
+        let logged = writing.append(&lines);
+        for Receipt { progress, acknowledged, weight } in receipts.into_iter().flatten() {
+            progress.send_replace(Progress { acknowledged, logged, weight });
+        }
+    }
+    writing.attempt(EventLog::sync);
 }
 
 impl Writing<'_> {

@@ -44,10 +44,13 @@ fn labelled(rows: &Rows, horizon: u32, random: &mut fastrand::Rng) -> Vec<(usize
     drawn
 }
 
+/// Log-odds where all replies lie on one side of a horizon.
+const CERTAIN: f32 = 10.0;
+
 /// Fits one regression per horizon to all features but the sketches.
 ///
 /// # Errors
-/// When there are replies on one side of a horizon only.
+/// When the fit fails.
 pub fn logistic(rows: &Rows, seed: u64, progress: &mut dyn FnMut(String)) -> anyhow::Result<Logistic> {
     let mut random = fastrand::Rng::with_seed(seed);
     let inputs = Standardiser::fit((0..FEATURE_NAMES.len() as u32).collect(), rows.weighted());
@@ -58,11 +61,11 @@ pub fn logistic(rows: &Rows, seed: u64, progress: &mut dyn FnMut(String)) -> any
         let drawn = labelled(rows, horizon, &mut random);
         let longer = drawn.iter().filter(|(_, longer)| *longer).count();
         progress(format!("logistic: horizon {horizon}, {} rows, {longer} with more to come", drawn.len()));
-        ensure!(
-            longer > 0 && longer < drawn.len(),
-            "of {} rows, {longer} have more than {horizon} tokens to come; collect requests of more different lengths",
-            drawn.len()
-        );
+        if longer == 0 || longer == drawn.len() {
+            // Nothing to tell apart: all but certain, whatever the row.
+            bias[k] = if longer == 0 { -CERTAIN } else { CERTAIN };
+            continue;
+        }
         let (mut x, mut row) = (vec![], vec![]);
         for (i, _) in &drawn {
             inputs.apply(rows.input(*i), &mut row);

@@ -111,6 +111,7 @@ mod tests {
         assert_eq!(rows, Rows::sample(&all.iter().collect::<Vec<_>>(), 5));
         let step = crate::features::feature_index("step").unwrap();
         let first = (0..rows.len()).filter(|i| rows.input(*i)[step] == 0.0).count();
-        assert_eq!(first, 20);
+        let prefilled = all.iter().filter(|sample| sample.prefilled().is_some()).count();
+        assert_eq!(first, 20 + prefilled);
     }
 }

@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use eoscast_predictor::features::FEATURE_NAMES;
 use eoscast_proto::predictor::v1 as pb;
 use tonic::Code;
 use tonic_health::pb::HealthCheckRequest;
@@ -112,7 +113,10 @@ async fn a_model_is_swapped_under_a_live_stream() {
     assert_eq!(after.model_version, version);
     assert!(after.mean < before / 2.0, "{} against {before}", after.mean);
     let model = client.get_model(pb::GetModelRequest {}).await.unwrap().into_inner();
-    assert_eq!((model.model_version, model.prior_window, model.feature_names.len()), (version, 50, 36));
+    assert_eq!(
+        (model.model_version, model.prior_window, model.feature_names.len()),
+        (version, 50, FEATURE_NAMES.len())
+    );
 
     for bad in ["", "/nowhere", data.path().to_str().unwrap()] {
         let status = client.reload_model(pb::ReloadModelRequest { artifact: bad.into() }).await.unwrap_err();

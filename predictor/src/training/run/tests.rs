@@ -54,8 +54,8 @@ fn what_is_trained_on_signals_beats_lengths_and_these_beat_the_prior() {
 fn networks_over_steps_learn_too() {
     let prior = error_of(ModelKind::Prior, 1);
     for kind in [ModelKind::Gru, ModelKind::Lstm, ModelKind::Transformer] {
-        let error = error_of(kind, 3);
-        assert!(error < 0.8 * prior, "{}: {error}, prior: {prior}", kind.as_str());
+        let error = error_of(kind, 6);
+        assert!(error < 0.85 * prior, "{}: {error}, prior: {prior}", kind.as_str());
     }
 }
 
