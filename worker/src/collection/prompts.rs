@@ -71,6 +71,7 @@ fn read_prompt(line: &str) -> anyhow::Result<Prompt> {
     let mut fields = serde_json::Deserializer::from_str(line);
     let prompt: Prompt = serde_path_to_error::deserialize(&mut fields)?;
     fields.end()?;
+    ensure!(!prompt.id.is_empty(), "id: is empty");
     prompt.request_id(u32::MAX, u32::MAX).context("id")?;
     ensure!(!prompt.prompt.is_empty(), "prompt: is empty");
     Ok(Prompt { task: task_label(prompt.task.unwrap_or_default())?, ..prompt })
