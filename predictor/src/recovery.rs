@@ -179,24 +179,11 @@ impl Recovery {
     fn start(&mut self, line: StartLine) {
         let run = WorkerRun { worker_id: line.worker_id.clone(), epoch: line.epoch };
         let arrival = line.arrival();
-        let started = RequestStarted {
-            request_id: line.request_id.clone(),
-            model: line.model.as_ref().to_owned(),
-            eos_token_ids: line.eos_token_ids,
-            prompt_length: line.prompt_length,
-            max_tokens: line.max_tokens,
-            temperature: line.temperature,
-            task: line.task.map(|task| task.as_ref().to_owned()),
-            output_length: line.output_length,
-            ignore_eos: line.ignore_eos,
-            target_tokens: line.target_tokens,
-            prompt: None,
-        };
         let features = FeatureState::new(arrival, line.output_length);
         let request = RecoveredRequest {
             seen: Seen::nothing(features.clone()),
             features,
-            logged: LoggedRequest::of_known_prompt(started, run, line.timestamp, arrival.prompt),
+            logged: LoggedRequest::of_known_prompt(line.started(), run, line.timestamp, arrival.prompt),
             first_estimate: line.estimate,
             concluded: false,
             sequence_number: line.sequence_number,

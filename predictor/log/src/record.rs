@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use eoscast_proto::domain::{FinishReason, RequestId, StepEvent, StepSignals, WorkerId, limits};
+use eoscast_proto::domain::{FinishReason, RequestId, RequestStarted, StepEvent, StepSignals, WorkerId, limits};
 use serde::{Deserialize, Serialize};
 
 use crate::forecast::Forecast;
@@ -223,6 +223,23 @@ pub struct StartLine {
 }
 
 impl StartLine {
+    /// What its worker told of it, but for the text of the prompt, which is not logged.
+    pub fn started(&self) -> RequestStarted {
+        RequestStarted {
+            request_id: self.request_id.clone(),
+            model: self.model.as_ref().to_owned(),
+            eos_token_ids: self.eos_token_ids.clone(),
+            prompt_length: self.prompt_length,
+            max_tokens: self.max_tokens,
+            temperature: self.temperature,
+            task: self.task.as_deref().map(str::to_owned),
+            output_length: self.output_length,
+            ignore_eos: self.ignore_eos,
+            target_tokens: self.target_tokens,
+            prompt: None,
+        }
+    }
+
     /// What was known of the request on arrival.
     pub fn arrival(&self) -> Arrival {
         Arrival {

@@ -45,20 +45,7 @@ pub fn read(path: &Path) -> anyhow::Result<Vec<Recorded>> {
     each(&location, Series::Starts, |line: StartLine| {
         if let Some(outcome) = finished.get(&line.request_id) {
             order.push(line.request_id.clone());
-            let started = RequestStarted {
-                request_id: line.request_id.clone(),
-                model: line.model.as_ref().to_owned(),
-                eos_token_ids: line.eos_token_ids,
-                prompt_length: line.prompt_length,
-                max_tokens: line.max_tokens,
-                temperature: line.temperature,
-                task: line.task.map(|task| task.as_ref().to_owned()),
-                output_length: 0,
-                ignore_eos: line.ignore_eos,
-                target_tokens: None,
-                // A log has no text of prompts.
-                prompt: None,
-            };
+            let started = RequestStarted { output_length: 0, target_tokens: None, ..line.started() };
             let finish_reason = outcome.finish_reason;
             recorded.insert(line.request_id, Recorded { started, events: vec![], finish_reason });
         }

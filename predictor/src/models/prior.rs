@@ -73,6 +73,11 @@ impl Prior {
         format!("{}/{ALGORITHM}{mark}", kind.as_str())
     }
 
+    /// Outcomes observed.
+    pub fn seen(&self) -> u64 {
+        self.seen
+    }
+
     /// Outcomes it keeps at most.
     pub fn window(&self) -> usize {
         self.window

@@ -17,7 +17,6 @@ pub struct Trained {
     prior: Prior,
     trained_for: Arc<str>,
     artifact: u32,
-    seen: u64,
 }
 
 impl Trained {
@@ -30,7 +29,6 @@ impl Trained {
             prior: Prior::new(kind, Some(artifact), history),
             trained_for: artifact.trained_for.as_str().into(),
             artifact: artifact.mark(),
-            seen: history.seen,
         }
     }
 }
@@ -65,9 +63,8 @@ impl LengthModel for Trained {
     }
 
     fn observe(&mut self, outcome: Outcome) {
-        self.seen = self.seen.saturating_add(1);
-        self.calibration.observe(self.seen, &outcome);
         self.prior.observe(outcome);
+        self.calibration.observe(self.prior.seen(), &outcome);
     }
 
     fn prior(&self) -> &Prior {

@@ -1,8 +1,7 @@
 //! What lies behind every stream: [`tracking`] keeps all state and answers at once, in the task that read the message;
 //! [`writing`], a thread of its own, appends to the event log.
 //!
-//! So a step wakes one thread, and an engine that shares the cores is disturbed as little as can be; a slow disk delays
-//! acknowledgements only. What waits to be written is bounded by the streams: each sends on only while what it has outstanding
+//! So a step wakes one thread, since an engine may need the same cores; a slow disk delays acknowledgements only. What waits to be written is bounded by the streams: each sends on only while what it has outstanding
 //! weighs less than [`MOST_UNACKNOWLEDGED`].
 
 mod tracking;
