@@ -13,7 +13,7 @@
 //! forecasts the variance is 0 and the rule is `peak`.
 //!
 //! Steps looked at: the next, the median of each of up to 24 requests evenly spread over the batch by length (between
-//! endings use grows, so the maximum lies in an ending), and two further quantiles of every fourth of them. A request
+//! endings use grows, so the maximum lies in an ending), and two further quantiles of every sixth of them. A request
 //! that is admitted adds its own.
 
 use std::cmp::Reverse;
@@ -29,7 +29,7 @@ pub(super) const EPS: f64 = 0.05;
 /// Requests whose median is looked at.
 const MEDIANS: usize = 24;
 /// Those of them whose other quantiles are, too.
-const OTHERS_EVERY: usize = 4;
+const OTHERS_EVERY: usize = 6;
 /// Where the quantiles 0.2, 0.5 and 0.9 are among the knots.
 const EARLY: usize = 4;
 const MEDIAN: usize = 7;
@@ -89,7 +89,8 @@ impl Member {
             return 1.0;
         }
         let tokens = (step - 1 - self.delay) as f32;
-        let next = self.knots.partition_point(|&knot| knot <= tokens);
+        // Knots do not decrease. Counting them all is one vector comparison, where a search would branch at random.
+        let next = self.knots.iter().filter(|&&knot| knot <= tokens).count();
         if next == 0 || next == self.knots.len() {
             return if next == 0 { 1.0 } else { 0.0 };
         }
@@ -108,8 +109,8 @@ impl Use {
         if runs == 0.0 {
             return self;
         }
-        let held = u64::from(member.held) + u64::from(self.step) - 1;
-        let blocks = held.div_ceil(u64::from(block_size)) as f64;
+        let held = member.held.saturating_add(self.step - 1);
+        let blocks = f64::from(held.div_ceil(block_size));
         let variance = self.variance + blocks * blocks * runs * (1.0 - runs);
         Self { mean: self.mean + blocks * runs, variance, ..self }
     }
