@@ -11,7 +11,6 @@ pub mod mlp;
 mod prior;
 pub mod sequence;
 mod serving;
-pub mod survival;
 mod threshold;
 mod trained;
 pub mod transformer;
@@ -213,9 +212,8 @@ impl ModelKind {
             Self::Prior | Self::Threshold => return Ok(None),
             Self::Logistic => Arc::new(logistic::Logistic::read(weights)?),
             Self::Forest => Arc::new(forest::Forest::read(weights)?),
-            Self::LengthOnly | Self::Mlp => Arc::new(mlp::Mlp::read(weights)?),
+            Self::LengthOnly | Self::Mlp | Self::Survival => Arc::new(mlp::Mlp::read(weights)?),
             Self::Gru | Self::Lstm | Self::Transformer => Arc::new(sequence::Sequence::read(self, weights)?),
-            Self::Survival => Arc::new(survival::Survival::read(weights)?),
         }))
     }
 
