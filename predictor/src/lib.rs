@@ -10,6 +10,7 @@
 //! - [`training`]: makes artifacts of models from event logs
 //! - [`forecast`]: what a model says of one request
 //! - [`tracker`]: live requests; messages in, estimates and log lines out; pure
+//! - [`accuracy`]: forecasts compared with outcomes as requests finish
 //! - [`recovery`]: what the event log (crate `eoscast-log`) says of the time before a restart
 //! - [`replay`]: makes every estimate of a log again and compares
 //! - [`load`]: plays a log to a running predictor, to measure it
@@ -21,6 +22,7 @@
 //! - [`analysis`]: figures and a report of what a log says
 //! - [`cli`]: command lines
 
+pub mod accuracy;
 pub mod analysis;
 pub mod calibration;
 pub mod cli;

@@ -1,5 +1,7 @@
 //! Prometheus metrics, and the page that serves them.
 
+mod accuracy;
+
 use std::future::Future;
 use std::sync::Arc;
 
@@ -18,6 +20,7 @@ use tokio::sync::watch;
 
 use crate::pipeline::LogState;
 use crate::tracker::Tally;
+use accuracy::AccuracyGauges;
 use eoscast_log::record::Lines;
 
 /// Why a request ended.
@@ -50,6 +53,8 @@ pub struct Metrics {
     pub streams: Gauge,
     outcomes: Family<OutcomeLabels, Counter>,
     irregularities: Family<IrregularityLabels, Counter>,
+    /// How good forecasts were.
+    pub accuracy: AccuracyGauges,
     /// From receiving a message to its estimates.
     pub estimate_seconds: Histogram,
 }
@@ -68,6 +73,7 @@ impl Default for Metrics {
             streams: Gauge::default(),
             outcomes: Family::default(),
             irregularities: Family::default(),
+            accuracy: AccuracyGauges::default(),
             // 10 us to 0.3 s.
             estimate_seconds: Histogram::new(exponential_buckets(1e-5, 2.0, 16)),
         };
@@ -91,6 +97,7 @@ impl Default for Metrics {
             "Time from receiving a message to handing out its estimates",
             metrics.estimate_seconds.clone(),
         );
+        registry.register_collector(Box::new(metrics.accuracy.clone()));
         metrics
     }
 }

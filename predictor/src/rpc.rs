@@ -17,6 +17,8 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
+use crate::accuracy::{AgeCoverage, ModelAccuracy};
+use crate::calibration::AGES;
 use crate::features::{FEATURE_NAMES, FEATURE_VERSION};
 use crate::models::Artifact;
 use crate::pipeline::{Pipeline, Progress, StreamAnswers, StreamSteps, weight};
@@ -146,6 +148,9 @@ impl PredictorService for Rpc {
             censored_outcomes: info.censored_outcomes,
             prior_window: u32::try_from(info.prior_window).unwrap_or(u32::MAX),
             prior: Some(info.prior.into()),
+            accuracy: info.accuracy.into_iter().map(accuracy).collect(),
+            trained_for: info.trained_for,
+            last_retraining: None,
         }))
     }
 
@@ -365,6 +370,20 @@ async fn watch(
         if std::mem::take(&mut first) || !changed.is_empty() || !finished.is_empty() {
             slot.send(Ok(pb::WatchRequestsResponse { requests: changed, finished }));
         }
+    }
+}
+
+fn accuracy(one: ModelAccuracy) -> pb::ForecastAccuracy {
+    let age = |(from_step, age): (u32, AgeCoverage)| pb::AgeCoverage { from_step, requests: age.requests, share: age.share };
+    pb::ForecastAccuracy {
+        error_to_prior: one.error_to_prior(),
+        model: one.model,
+        task: one.task.as_deref().unwrap_or_default().to_owned(),
+        requests: one.requests,
+        mae: one.mae,
+        bias: one.bias,
+        prior_mae: one.prior_mae,
+        coverage90: AGES.into_iter().zip(one.coverage90).map(age).collect(),
     }
 }
 

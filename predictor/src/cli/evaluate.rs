@@ -103,11 +103,11 @@ impl EvaluateArgs {
         }
         for artifact in &artifacts {
             bar.set_message(artifact.kind.as_str());
-            if artifact.trained_for != dataset.model {
+            if !artifact.is_for(&dataset.model) {
                 let note = format!(
                     "{} was trained for {}, these requests are of {}",
                     artifact.path.display(),
-                    artifact.trained_for,
+                    artifact.trained_for.join(", "),
                     dataset.model
                 );
                 bar.suspend(|| eprintln!("{note}"));

@@ -68,6 +68,8 @@ pub(super) struct Tracking {
     streams: HashMap<StreamId, Stream>,
     jobs: Arc<Queue>,
     orphan_timeout: Duration,
+    /// Outcomes that the accuracy shown rests on.
+    judged: u64,
     metrics: Arc<Metrics>,
 }
 
@@ -80,7 +82,7 @@ impl Tracking {
         orphan_timeout: Duration,
         metrics: Arc<Metrics>,
     ) -> Self {
-        let tracking = Self { tracker, streams: HashMap::new(), jobs, orphan_timeout, metrics };
+        let tracking = Self { tracker, streams: HashMap::new(), jobs, orphan_timeout, judged: 0, metrics };
         tracking.write(Job { lines, receipt: None });
         tracking
     }
@@ -156,6 +158,11 @@ impl Tracking {
             stream.send_due_prior(&self.tracker, now);
         }
         self.metrics.live_requests.set(self.tracker.live_requests() as i64);
+        let judged = self.tracker.judged_outcomes();
+        if judged != self.judged {
+            self.judged = judged;
+            self.metrics.accuracy.set(self.tracker.accuracy());
+        }
     }
 
     fn write(&self, job: Job) {
