@@ -12,6 +12,7 @@
 //! - [`tracker`]: live requests; messages in, estimates and log lines out; pure
 //! - [`accuracy`]: forecasts compared with outcomes as requests finish
 //! - [`recovery`]: what the event log (crate `eoscast-log`) says of the time before a restart
+//! - [`retraining`]: refits models from the log while it serves, and swaps in what is better
 //! - [`replay`]: makes every estimate of a log again and compares
 //! - [`load`]: plays a log to a running predictor, to measure it
 //! - [`pipeline`]: the state behind all streams, and the thread that writes
@@ -36,6 +37,7 @@ pub mod models;
 pub mod pipeline;
 pub mod recovery;
 pub mod replay;
+pub mod retraining;
 pub mod rpc;
 pub mod server;
 pub mod tracker;

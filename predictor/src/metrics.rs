@@ -19,6 +19,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use crate::pipeline::LogState;
+use crate::retraining::decision::Decision;
 use crate::tracker::Tally;
 use accuracy::AccuracyGauges;
 use eoscast_log::record::Lines;
@@ -27,6 +28,12 @@ use eoscast_log::record::Lines;
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct OutcomeLabels {
     reason: &'static str,
+}
+
+/// What came of retraining.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct RetrainingLabels {
+    result: &'static str,
 }
 
 /// What of a stream was out of the ordinary.
@@ -53,6 +60,7 @@ pub struct Metrics {
     pub streams: Gauge,
     outcomes: Family<OutcomeLabels, Counter>,
     irregularities: Family<IrregularityLabels, Counter>,
+    retrainings: Family<RetrainingLabels, Counter>,
     /// How good forecasts were.
     pub accuracy: AccuracyGauges,
     /// From receiving a message to its estimates.
@@ -73,6 +81,7 @@ impl Default for Metrics {
             streams: Gauge::default(),
             outcomes: Family::default(),
             irregularities: Family::default(),
+            retrainings: Family::default(),
             accuracy: AccuracyGauges::default(),
             // 10 us to 0.3 s.
             estimate_seconds: Histogram::new(exponential_buckets(1e-5, 2.0, 16)),
@@ -96,6 +105,11 @@ impl Default for Metrics {
             "estimate_seconds",
             "Time from receiving a message to handing out its estimates",
             metrics.estimate_seconds.clone(),
+        );
+        registry.register(
+            "retrainings",
+            "Retrainings by result: swapped in, kept what served, or failed",
+            metrics.retrainings.clone(),
         );
         registry.register_collector(Box::new(metrics.accuracy.clone()));
         metrics
@@ -128,6 +142,16 @@ impl Metrics {
         for line in &lines.requests {
             self.outcomes.get_or_create(&OutcomeLabels { reason: line.finish_reason.as_str() }).inc();
         }
+    }
+
+    /// Counts what came of a retraining.
+    pub fn count_retraining(&self, decision: &Decision) {
+        let result = match (decision.swapped, decision.candidate.as_str()) {
+            (true, _) => "swapped",
+            (false, "") => "failed",
+            (false, _) => "kept",
+        };
+        self.retrainings.get_or_create(&RetrainingLabels { result }).inc();
     }
 
     /// Shows how the event log fares.

@@ -12,6 +12,7 @@ pub mod mlp;
 mod prior;
 pub mod sequence;
 mod serving;
+mod shipped;
 pub mod survival;
 mod threshold;
 mod trained;
@@ -21,6 +22,7 @@ pub mod weights;
 pub use artifact::Artifact;
 pub use prior::Prior;
 pub use serving::Serving;
+pub use shipped::Source;
 pub use threshold::Threshold;
 pub use trained::Trained;
 

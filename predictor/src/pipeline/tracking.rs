@@ -1,6 +1,6 @@
 //! The one order in which messages of all streams are applied.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -17,6 +17,9 @@ use crate::tracker::{StreamId, Tracker};
 /// Workers get the prior again when this share of outcomes is new, or after [`PRIOR_AGE`] if any is.
 const PRIOR_GROWTH: f64 = 0.05;
 const PRIOR_AGE: Duration = Duration::from_secs(1);
+
+/// Generating models that are told of one by one.
+const MOST_TOLD: usize = 16;
 
 struct Stream {
     run: Option<WorkerRun>,
@@ -70,6 +73,8 @@ pub(super) struct Tracking {
     orphan_timeout: Duration,
     /// Outcomes that the accuracy shown rests on.
     judged: u64,
+    /// Generating models of which it was told that the model does not know them.
+    unknown: BTreeSet<String>,
     metrics: Arc<Metrics>,
 }
 
@@ -82,7 +87,7 @@ impl Tracking {
         orphan_timeout: Duration,
         metrics: Arc<Metrics>,
     ) -> Self {
-        let tracking = Self { tracker, streams: HashMap::new(), jobs, orphan_timeout, judged: 0, metrics };
+        let tracking = Self { tracker, streams: HashMap::new(), jobs, orphan_timeout, judged: 0, unknown: BTreeSet::new(), metrics };
         tracking.write(Job { lines, receipt: None });
         tracking
     }
@@ -118,6 +123,19 @@ impl Tracking {
             Err(error) => return self.close(id, Some(error)),
         };
         let prior = stream.due_prior(&self.tracker, received);
+        for started in &batch.started {
+            if !self.tracker.serves(&started.model)
+                && self.unknown.len() < MOST_TOLD
+                && self.unknown.insert(started.model.clone())
+            {
+                let model = self.tracker.model_family();
+                tracing::warn!(
+                    generating_model = started.model,
+                    model,
+                    "the model was trained for another language model; the prior answers"
+                );
+            }
+        }
         if !applied.estimates.is_empty() || prior.is_some() {
             self.metrics.estimates.inc_by(applied.estimates.len() as u64);
             // The stream's caller may have gone; its close is then on the way.

@@ -18,7 +18,7 @@ use eoscast_proto::domain::{
 use eoscast_proto::status::ServiceError;
 
 use crate::accuracy::{Accuracy, ModelAccuracy};
-use crate::models::{Artifact, History, ModelKind, Serving};
+use crate::models::{Artifact, History, ModelKind, ModelVersion, Serving};
 use crate::recovery::Recovered;
 use eoscast_log::record::{Lines, seconds};
 use live::LiveRequest;
@@ -221,19 +221,33 @@ impl Tracker {
         lines
     }
 
-    /// Swaps in the model that `artifact` describes, with the outcomes so far.
-    ///
-    /// # Errors
-    /// When the artifact is of another kind; nothing changes then.
-    pub fn reload(&mut self, artifact: Artifact) -> anyhow::Result<()> {
-        self.kind.check(Some(&artifact))?;
+    /// Swaps in the model that `artifact` describes, with the outcomes so far. An artifact of the prior leaves a threshold in
+    /// place.
+    pub fn swap(&mut self, artifact: Artifact) {
+        if (self.kind, artifact.kind) != (ModelKind::Threshold, ModelKind::Prior) {
+            self.kind = artifact.kind;
+        }
         self.models = Serving::new(self.kind, Some(&artifact), &self.history);
         self.artifact = Some(artifact);
         for live in self.workers.values_mut().flat_map(|worker| worker.live.values_mut()) {
             let model = self.models.model_for(&live.started().model);
             live.swap(model);
         }
-        Ok(())
+    }
+
+    /// Whether the model answers for requests of the generating model `name`; else the prior does.
+    pub fn serves(&self, name: &str) -> bool {
+        self.models.serves(name)
+    }
+
+    /// The version of the model that answers, without the outcomes.
+    pub fn model_family(&self) -> String {
+        ModelVersion::family_of(self.models.model())
+    }
+
+    /// What answers now: the kind, the artifact and the outcomes so far.
+    pub fn serving(&self) -> (ModelKind, Option<Artifact>, History) {
+        (self.kind, self.artifact.clone(), self.history.clone())
     }
 
     /// How long replies are before anything is known of them.

@@ -30,6 +30,8 @@ pub struct Options {
     pub epochs: u32,
     /// As it stands on the card.
     pub command: String,
+    /// Other names of the generating model, for the card.
+    pub also_for: Vec<String>,
 }
 
 /// What a training has to tell while it runs.
@@ -62,7 +64,7 @@ struct Training<'a> {
     metrics: Vec<(String, f64)>,
 }
 
-/// Trains the model of `kind` and gives the bytes of its artifact.
+/// Trains the model of `kind` on the training requests of a split by prompt, and gives the bytes of its artifact.
 ///
 /// # Errors
 /// When there is too little data.
@@ -72,7 +74,20 @@ pub fn train(
     options: &Options,
     progress: &mut dyn FnMut(Progress),
 ) -> anyhow::Result<Vec<u8>> {
-    let split = Split::new(&dataset.samples, options.split_seed);
+    train_on(kind, dataset, &Split::new(&dataset.samples, options.split_seed), options, progress)
+}
+
+/// The same for any split.
+///
+/// # Errors
+/// When there is too little data.
+pub fn train_on(
+    kind: ModelKind,
+    dataset: &Dataset,
+    split: &Split,
+    options: &Options,
+    progress: &mut dyn FnMut(Progress),
+) -> anyhow::Result<Vec<u8>> {
     let of = |part: &[usize]| -> Vec<&Sample> { part.iter().map(|i| &dataset.samples[*i]).collect() };
     let mut training = Training {
         kind,
@@ -95,6 +110,7 @@ pub fn train(
     let mut card = card(kind, &dataset.model);
     card.data_hash = dataset.hash.clone();
     card.command = options.command.clone();
+    card.also_for = options.also_for.clone();
     card.requests = (training.train.len() + training.calibration.len()) as u64;
     card.tokens = known.iter().map(|sample| u64::from(sample.length)).sum();
     card.metrics = training.metrics.into_iter().collect();

@@ -20,6 +20,8 @@ pub(crate) fn binary() -> Command {
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("EOSCAST_") || name == "RUST_LOG") {
         command.env_remove(name);
     }
+    // Most tests are about other things than the model that ships.
+    command.env("EOSCAST_PREDICTOR_MODEL", "prior");
     command
 }
 
