@@ -165,9 +165,10 @@ impl PredictorService for Rpc {
         request: Request<pb::ReloadModelRequest>,
     ) -> Result<Response<pb::ReloadModelResponse>, Status> {
         let named = Some(request.into_inner().artifact).filter(|path| !path.is_empty());
-        let source = named.map(|path| Source::File(path.into())).or_else(|| self.artifact.clone()).ok_or_else(|| {
-            invalid("artifact", "must be the path of a file, as the predictor was started without one")
-        })?;
+        let source =
+            named.map(|path| Source::File(path.into())).or_else(|| self.artifact.clone()).ok_or_else(|| {
+                invalid("artifact", "must be the path of a file, as the predictor was started without one")
+            })?;
         let artifact = tokio::task::spawn_blocking(move || source.load())
             .await
             .map_err(|error| ServiceError::Internal(error.to_string()))?
@@ -377,7 +378,8 @@ async fn watch_live(
 }
 
 fn accuracy(one: ModelAccuracy) -> pb::ForecastAccuracy {
-    let age = |(from_step, age): (u32, AgeCoverage)| pb::AgeCoverage { from_step, requests: age.requests, share: age.share };
+    let age =
+        |(from_step, age): (u32, AgeCoverage)| pb::AgeCoverage { from_step, requests: age.requests, share: age.share };
     pb::ForecastAccuracy {
         error_to_prior: one.error_to_prior(),
         model: one.model,

@@ -180,9 +180,8 @@ async fn a_collection_that_was_killed_in_any_place_is_whole_once_it_is_resumed()
 async fn a_folder_with_lines_is_refused_unless_it_is_resumed_on_the_same_terms() {
     let folder = tempfile::tempdir().unwrap();
     run(folder.path(), 4, false, 2).await;
-    let error = |terms: &Terms, resume| {
-        format!("{:#}", folder::open_collection(folder.path(), terms, resume).err().unwrap())
-    };
+    let error =
+        |terms: &Terms, resume| format!("{:#}", folder::open_collection(folder.path(), terms, resume).err().unwrap());
     assert!(error(&terms(), false).contains("with --resume"));
     for (other, flag) in [
         (Terms { temperature: 0.5, ..terms() }, "--temperature 0.5 "),

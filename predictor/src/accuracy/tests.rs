@@ -40,7 +40,13 @@ fn watched(length: u32, chance: u32, says: impl Fn(u32) -> (&'static str, f32)) 
     let mut watched = Watched::default();
     for step in 0..length {
         let (version, longest) = says(step);
-        watched.consider(step, MAX_TOKENS, chance.wrapping_mul(0x9E37_79B1) ^ step, &forecast(version, longest), || 90.0);
+        watched.consider(
+            step,
+            MAX_TOKENS,
+            chance.wrapping_mul(0x9E37_79B1) ^ step,
+            &forecast(version, longest),
+            || 90.0,
+        );
     }
     watched
 }

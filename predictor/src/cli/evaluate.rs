@@ -179,11 +179,7 @@ impl EvaluateArgs {
 }
 
 /// What the best of `artifacts` loses without each group of features.
-fn without_groups(
-    evaluation: &Evaluation,
-    artifacts: &[Artifact],
-    samples: &[&Sample],
-) -> anyhow::Result<Permutation> {
+fn without_groups(evaluation: &Evaluation, artifacts: &[Artifact], samples: &[&Sample]) -> anyhow::Result<Permutation> {
     // Their reports come last, in order.
     let reports = &evaluation.models[evaluation.models.len() - artifacts.len()..];
     let error = |report: &ModelReport| report.mae.unwrap_or(f64::INFINITY);

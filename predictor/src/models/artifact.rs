@@ -190,9 +190,9 @@ impl Artifact {
         })
     }
 
-    /// Whether it was trained for the generating model `name`; case does not matter.
+    /// Whether it was trained for the generating model `name`.
     pub fn is_for(&self, name: &str) -> bool {
-        self.trained_for.iter().any(|known| known.eq_ignore_ascii_case(name))
+        self.trained_for.iter().any(|known| known == name)
     }
 
     /// The first 32 bits of the file's SHA-256.

@@ -25,7 +25,7 @@ impl Serving {
     /// Whether the model answers for requests of the generating model `name`.
     pub fn serves(&self, name: &str) -> bool {
         let names = self.model.trained_for();
-        names.is_empty() || names.iter().any(|known| known.eq_ignore_ascii_case(name))
+        names.is_empty() || names.iter().any(|known| known == name)
     }
 
     /// What answers for requests of the generating model `name`: the model, unless it was trained for another one.

@@ -87,7 +87,15 @@ impl Tracking {
         orphan_timeout: Duration,
         metrics: Arc<Metrics>,
     ) -> Self {
-        let tracking = Self { tracker, streams: HashMap::new(), jobs, orphan_timeout, judged: 0, unknown: BTreeSet::new(), metrics };
+        let tracking = Self {
+            tracker,
+            streams: HashMap::new(),
+            jobs,
+            orphan_timeout,
+            judged: 0,
+            unknown: BTreeSet::new(),
+            metrics,
+        };
         tracking.write(Job { lines, receipt: None });
         tracking
     }

@@ -18,6 +18,9 @@ const MOST_BYTES: u64 = 512 << 20;
 const MOST_REQUESTS: usize = 5_000;
 /// The newest of them in so many are judged on: one in five.
 const HELD_BACK: usize = 5;
+/// Of the others, the newest one in so many is calibrated with. By time and not by prompt: what comes next may well repeat prompts,
+/// and all of a traffic may be one template.
+const CALIBRATION: usize = 6;
 /// Fewest requests to judge on.
 const LEAST_JUDGED: usize = 40;
 /// A candidate is better if its error is less by this many standard errors: 5 % of equals pass.
@@ -86,10 +89,12 @@ pub fn trial(location: &Location, incumbent: &Incumbent, options: &Options) -> a
     let others = names.flat_map(|artifact| &artifact.trained_for).filter(|name| **name != older.model);
     let also_for = others.cloned().collect();
     let options = Options { also_for, ..options.clone() };
-    let mut split = Split::new(&older.samples, options.split_seed);
-    // What a split keeps for tests is learnt from, too: the test is on the newest.
-    split.train.append(&mut split.test);
-    split.train.sort_unstable();
+    let calibration = older.samples.len() - older.samples.len() / CALIBRATION;
+    let split = Split {
+        train: (0..calibration).collect(),
+        calibration: (calibration..older.samples.len()).collect(),
+        test: vec![],
+    };
     let mut best: Option<Trial> = None;
     for kind in KINDS {
         let bytes = train_on(kind, &older, &split, &options, &mut |_| {})?;

@@ -156,11 +156,9 @@ fn swaps_of_models_go_on_with_every_live_request_and_replay_bit_for_bit() {
     let part = messages.len() / 4;
     let [first, second, third] = [1, 2, 3].map(|i| i * part);
     run(&mut tracker, &mut log, &messages[..first]);
-    for (artifact, messages) in [
-        (&survival, &messages[first..second]),
-        (&mlp, &messages[second..third]),
-        (&survival, &messages[third..]),
-    ] {
+    for (artifact, messages) in
+        [(&survival, &messages[first..second]), (&mlp, &messages[second..third]), (&survival, &messages[third..])]
+    {
         let live = tracker.live_requests();
         tracker.swap(artifact.clone());
         assert_eq!(tracker.live_requests(), live);

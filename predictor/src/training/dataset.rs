@@ -144,8 +144,7 @@ impl Dataset {
     /// lines and these are to be refused.
     pub fn load(path: &Path, selection: &Selection<'_>, mut progress: impl FnMut(u64)) -> anyhow::Result<Self> {
         let location = Location::parse(path);
-        let files =
-            |series| location.newest(series, selection.bytes).with_context(|| path.display().to_string());
+        let files = |series| location.newest(series, selection.bytes).with_context(|| path.display().to_string());
         let ((requests, _), (steps, complete)) = (files(Series::Requests)?, files(Series::Steps)?);
         ensure!(
             !requests.is_empty() && !steps.is_empty(),
@@ -157,9 +156,13 @@ impl Dataset {
         let mut hash = Sha256::new();
         let since = if complete { f64::NEG_INFINITY } else { first_timestamp(&steps)? };
         for Segment { path, .. } in &requests {
-            each(path, &mut intake, |line: RequestLine, _| {
-                if line.started_at < since { None } else { reading.request(&line) }
-            })?;
+            each(
+                path,
+                &mut intake,
+                |line: RequestLine, _| {
+                    if line.started_at < since { None } else { reading.request(&line) }
+                },
+            )?;
             progress(hash_file(path, &mut hash)?);
         }
         let model = choose(&reading.models, selection.model)?;
@@ -281,7 +284,10 @@ impl Reading {
         }
         let last = sample.steps.last().map_or(0, |step| step.step);
         if event.step <= last {
-            return Some(Trouble::Repeat(format!("step {} of request {} is not after {last}", event.step, line.request_id)));
+            return Some(Trouble::Repeat(format!(
+                "step {} of request {} is not after {last}",
+                event.step, line.request_id
+            )));
         }
         if last == 0 {
             sample.sketch_length = event.sketch.len();

@@ -25,7 +25,11 @@ async fn model(predictor: &Predictor) -> pb::GetModelResponse {
 }
 
 /// Sends all messages of an engine and reads until every one is acknowledged and every estimate has come.
-async fn serve_worker(predictor: &Predictor, worker: String, requests: usize) -> tokio::task::JoinHandle<Vec<pb::LengthEstimate>> {
+async fn serve_worker(
+    predictor: &Predictor,
+    worker: String,
+    requests: usize,
+) -> tokio::task::JoinHandle<Vec<pb::LengthEstimate>> {
     let messages: Vec<_> = Engine::new(&worker, 3, requests).collect();
     let arrivals = messages.iter().flat_map(|message| &message.started).map(|started| (started.request_id.clone(), 0));
     let steps = messages.iter().flat_map(|message| &message.events);
@@ -33,14 +37,15 @@ async fn serve_worker(predictor: &Predictor, worker: String, requests: usize) ->
     let mut expected: Vec<(String, u32)> = arrivals.chain(live).collect();
     let mut stream = predictor.stream().await;
     tokio::spawn(async move {
-        let (sender, last) = (stream.sender.clone(), messages.len() as u64);
-        tokio::spawn(async move {
-            for message in messages {
-                sender.send(message).await.unwrap();
-            }
-        });
-        let mut acknowledged = 0;
+        // As an engine that waits for nobody, but is not endlessly fast.
+        const OUTSTANDING: u64 = 8;
+        let (mut sent, mut acknowledged, last) = (0, 0, messages.len() as u64);
+        let mut messages = messages.into_iter();
         while acknowledged < last || stream.estimates.len() < expected.len() {
+            while sent < last.min(acknowledged + OUTSTANDING) {
+                assert!(stream.send(messages.next().unwrap()).await);
+                sent += 1;
+            }
             let response = stream.next().await.unwrap().expect("an open stream");
             assert!(response.acknowledged_sequence_number >= acknowledged);
             acknowledged = response.acknowledged_sequence_number;
@@ -57,13 +62,14 @@ async fn serve_worker(predictor: &Predictor, worker: String, requests: usize) ->
 #[tokio::test]
 async fn models_are_swapped_under_64_live_streams_and_nothing_is_dropped() {
     const STREAMS: usize = 64;
+    const REQUESTS: usize = 3;
     let (data, files) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let short = prior_artifact(files.path(), "short.json", 20, 500);
     let long = prior_artifact(files.path(), "long.json", 2_000, 500);
     let predictor = Predictor::start(data.path(), &["--metrics", "off"]);
     let mut running = vec![];
     for i in 0..STREAMS {
-        running.push(serve_worker(&predictor, format!("w{i}"), 6).await);
+        running.push(serve_worker(&predictor, format!("w{i}"), REQUESTS).await);
     }
     let (mut client, mut swapped) = (predictor.client().await, vec![]);
     for artifact in [&short, SHIPPED, &long, &short].into_iter().cycle() {
@@ -84,7 +90,7 @@ async fn models_are_swapped_under_64_live_streams_and_nothing_is_dropped() {
     }
     assert!(families.iter().all(|family| by.contains(*family)), "{by:?} of {families:?}");
     assert!(predictor.terminate());
-    assert_eq!(lines(data.path(), "requests-").len(), 6 * STREAMS);
+    assert_eq!(lines(data.path(), "requests-").len(), REQUESTS * STREAMS);
     // Each was made by the model that it names.
     let (code, report) = replay(data.path(), &["--artifact", &short, "--artifact", &long]);
     assert_eq!((code, &report["identical"]), (Some(0), &report["estimates"]), "{report}");
@@ -117,11 +123,14 @@ async fn a_retrained_model_takes_over_from_a_bad_one_and_stays_after_a_restart()
     let (data, files) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     // Lengths that never come; so many that what comes hardly counts.
     let bad = prior_artifact(files.path(), "bad.json", 5_000, 10_000);
-    let args = ["--metrics", "off", "--artifact", &bad, "--retrain-every", "300"];
+    let args = ["--metrics", "off", "--artifact", &bad, "--retrain-every", "260"];
     let predictor = Predictor::start(data.path(), &args);
-    serve_worker(&predictor, "w".to_owned(), 330).await.await.unwrap();
+    serve_worker(&predictor, "w".to_owned(), 262).await.await.unwrap();
     let told = predictor.wait_for_log("retrained");
-    assert!(told.contains("swapped=true") && told.contains("candidate_mae=") && told.contains("serving_mae="), "{told}");
+    assert!(
+        told.contains("swapped=true") && told.contains("candidate_mae=") && told.contains("serving_mae="),
+        "{told}"
+    );
     let retrained = model(&predictor).await;
     let decision = retrained.last_retraining.clone().unwrap();
     assert!(decision.swapped && decision.candidate_mae < decision.serving_mae / 2.0, "{decision:?}");

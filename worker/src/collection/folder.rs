@@ -192,10 +192,7 @@ fn check(starts: &[StartLine], requests: &[RequestLine], terms: &Terms) -> anyho
 impl std::fmt::Display for Terms {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { model, temperature, top_p, max_tokens, seed } = self;
-        write!(
-            f,
-            "model {model}, --temperature {temperature} --top-p {top_p} --max-tokens {max_tokens} --seed {seed}"
-        )
+        write!(f, "model {model}, --temperature {temperature} --top-p {top_p} --max-tokens {max_tokens} --seed {seed}")
     }
 }
 

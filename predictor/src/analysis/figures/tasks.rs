@@ -116,15 +116,16 @@ fn bars(values: impl Iterator<Item = Option<f64>>, zero: f64) -> Vec<[(f64, f64)
 pub(super) fn usefulness(found: &[Usefulness]) -> Figure {
     let shown: Vec<&Usefulness> = found.iter().take(MOST).rev().collect();
     let rows = shown.len() as f64;
-    let panel = |title: &str, label: &str, [low, high, zero]: [f64; 3], value: fn(&Usefulness) -> Option<f64>, color| {
-        let values = bars(shown.iter().map(|one| value(one)), zero);
-        Panel {
-            title: title.to_owned(),
-            x: Axis::linear(label, low, high),
-            y: Axis::names("", shown.iter().map(|one| one.signal.clone())),
-            shapes: vec![Shape::Bars(values, color, 0.85), Shape::Guide(vec![(zero, -0.6), (zero, rows - 0.4)])],
-        }
-    };
+    let panel =
+        |title: &str, label: &str, [low, high, zero]: [f64; 3], value: fn(&Usefulness) -> Option<f64>, color| {
+            let values = bars(shown.iter().map(|one| value(one)), zero);
+            Panel {
+                title: title.to_owned(),
+                x: Axis::linear(label, low, high),
+                y: Axis::names("", shown.iter().map(|one| one.signal.clone())),
+                shapes: vec![Shape::Bars(values, color, 0.85), Shape::Guide(vec![(zero, -0.6), (zero, rows - 0.4)])],
+            }
+        };
     let most = shown.iter().filter_map(|one| one.information).fold(0.1, f64::max) * 1.05;
     Figure {
         name: "signal-usefulness",

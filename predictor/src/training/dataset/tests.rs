@@ -116,7 +116,9 @@ fn requests_of_several_models_are_not_mixed_unasked() {
     assert_eq!(load(Wanted::Named(MODEL)).unwrap().samples.len(), 29);
     assert_eq!(load(Wanted::Named("other")).unwrap().samples.len(), 1);
     assert_eq!(load(Wanted::Commonest).unwrap().model, MODEL);
-    assert!(load(Wanted::Named("third")).unwrap_err().to_string().contains("no request in the log is of the model third"));
+    assert!(
+        load(Wanted::Named("third")).unwrap_err().to_string().contains("no request in the log is of the model third")
+    );
 }
 
 #[test]
@@ -160,7 +162,8 @@ fn a_log_with_bad_lines_is_refused_where_that_is_wanted() {
         let error = Dataset::load(folder.path(), &refuse, |_| {}).unwrap_err();
         format!("{error:#}")
     };
-    let gap_at = (1..whole.len()).find(|i| !whole[*i].contains("\"step\":1,") && !whole[*i].contains("\"is_finished\":true"));
+    let gap_at =
+        (1..whole.len()).find(|i| !whole[*i].contains("\"step\":1,") && !whole[*i].contains("\"is_finished\":true"));
     let gap_at = gap_at.unwrap();
     for (reason, line, lines) in [
         ("1 damaged lines", 1, [&["{".to_owned()], &whole[..]].concat()),
