@@ -2,7 +2,6 @@
 
 pub mod artifact;
 pub mod dense;
-pub mod filter;
 pub mod forest;
 pub mod gru;
 pub mod head;
@@ -140,7 +139,7 @@ pub enum ModelKind {
     Lstm,
     /// A causal transformer over the last steps.
     Transformer,
-    /// Averaged networks on all that is known, and a Bayes filter over steps.
+    /// Averaged networks on all that is known.
     Survival,
 }
 

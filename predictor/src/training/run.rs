@@ -11,8 +11,7 @@ use super::{classic, network, sequence_network};
 use crate::calibration::{Pit, age, pit};
 use crate::features::{FEATURE_NAMES, FeatureRow, feature_index};
 use crate::models::artifact::{card, to_bytes};
-use crate::models::filter::Filter;
-use crate::models::head::{BINS, Target};
+use crate::models::head::Target;
 use crate::models::mlp;
 use crate::models::sequence;
 use crate::models::survival::Survival;
@@ -50,8 +49,6 @@ const LEAST_CALIBRATION: usize = 20;
 const MEMBERS: u32 = 3;
 /// The training requests are divided in so many parts, of which one is for validation.
 const FOLDS: u32 = 8;
-/// Weights of a new step that the filter may give.
-const GAINS: [f32; 8] = [1.0, 0.7, 0.5, 0.35, 0.25, 0.18, 0.12, 0.08];
 /// Forecasts of a request at each age that calibration starts from.
 const PITS_PER_AGE: usize = 2;
 
@@ -224,42 +221,24 @@ impl Training<'_> {
         for part in 0..MEMBERS {
             members.push(self.network(columns.clone(), &[64, 48], part)?);
         }
-        let mut survival = Survival { members, filter: Filter { gain: 1.0 } };
+        Survival { members }.write(weights);
         // As it will be read back, in half precision.
-        survival.write(weights);
-        survival = Survival::read(weights)?;
-        let losses = self.filter_losses(&survival);
-        let best = losses.iter().copied().min_by(|a, b| a.1.total_cmp(&b.1)).unwrap_or((1.0, f64::NAN));
-        self.note(format!("survival: loss by gain of the filter {losses:.4?}"));
-        self.metrics.push(("filter_gain".to_owned(), f64::from(best.0)));
-        self.metrics.push(("calibration_loss".to_owned(), best.1));
-        survival.filter.gain = best.0;
-        survival.write(weights);
+        let loss = self.calibration_loss(&Survival::read(weights)?);
+        self.metrics.push(("calibration_loss".to_owned(), loss));
         Ok(())
     }
 
-    /// Mean loss on the calibration requests, each weighted once, for each gain of the filter.
-    fn filter_losses(&self, survival: &Survival) -> Vec<(f32, f64)> {
-        let said: Vec<Vec<(u32, [f32; BINS])>> = self
-            .calibration
-            .iter()
-            .map(|sample| sample.rows().map(|row| (row.step, survival.probabilities(&row.inputs()))).collect())
-            .collect();
-        let loss = |gain| {
-            let filter = Filter { gain };
-            let of_request = |(sample, said): (&&Sample, &Vec<(u32, [f32; BINS])>)| {
-                let mut memory = Filter::unknown();
-                let mut sum = 0.0;
-                for (step, probabilities) in said {
-                    let mut probabilities = *probabilities;
-                    filter.update(&mut memory, *step, &mut probabilities);
-                    sum += Target { remaining: sample.length - step, ended: sample.ended }.loss(&probabilities);
-                }
-                sum / said.len() as f64
+    /// Mean loss on the calibration requests, each weighted once.
+    fn calibration_loss(&self, survival: &Survival) -> f64 {
+        let of_request = |sample: &&Sample| {
+            let of_row = |row: FeatureRow| {
+                let target = Target { remaining: sample.length - row.step, ended: sample.ended };
+                (target.loss(&survival.probabilities(&row.inputs())), 1.0)
             };
-            self.calibration.iter().zip(&said).map(of_request).sum::<f64>() / said.len() as f64
+            let (sum, rows) = sample.rows().map(of_row).fold((0.0, 0.0), |(a, n), (b, m)| (a + b, n + m));
+            sum / rows
         };
-        GAINS.map(|gain| (gain, loss(gain))).to_vec()
+        self.calibration.iter().map(of_request).sum::<f64>() / self.calibration.len() as f64
     }
 
     /// Where the calibration requests stand in forecasts of them: at each age they came to, at steps chosen at random.
