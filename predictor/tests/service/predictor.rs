@@ -53,8 +53,13 @@ impl Predictor {
 
     /// The next line on stderr that holds `text`.
     pub(crate) fn wait_for_log(&self, text: &str) -> String {
+        self.wait_long_for_log(text, PATIENCE)
+    }
+
+    /// The same of something that takes longer than others.
+    pub(crate) fn wait_long_for_log(&self, text: &str, patience: Duration) -> String {
         loop {
-            let line = self.stderr.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("no log line with {text:?}"));
+            let line = self.stderr.recv_timeout(patience).unwrap_or_else(|_| panic!("no log line with {text:?}"));
             if line.contains(text) {
                 return line;
             }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::time::Duration;
 
 use eoscast_proto::predictor::v1 as pb;
 
@@ -78,7 +79,7 @@ async fn models_are_swapped_under_64_live_streams_and_nothing_is_dropped() {
         }
         let ask = pb::ReloadModelRequest { artifact: artifact.to_string() };
         swapped.push(client.reload_model(ask).await.unwrap().into_inner().model_version);
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
     let families: BTreeSet<&str> = swapped.iter().map(|version| version.rsplit_once(':').unwrap().0).collect();
     assert!(swapped.len() > 6 && families.len() == 3, "{swapped:?}");
@@ -126,7 +127,8 @@ async fn a_retrained_model_takes_over_from_a_bad_one_and_stays_after_a_restart()
     let args = ["--metrics", "off", "--artifact", &bad, "--retrain-every", "260"];
     let predictor = Predictor::start(data.path(), &args);
     serve_worker(&predictor, "w".to_owned(), 262).await.await.unwrap();
-    let told = predictor.wait_for_log("retrained");
+    // Unoptimised, and beside other tests, fitting takes its time.
+    let told = predictor.wait_long_for_log("retrained", Duration::from_secs(300));
     assert!(
         told.contains("swapped=true") && told.contains("candidate_mae=") && told.contains("serving_mae="),
         "{told}"
