@@ -49,6 +49,10 @@ bench: setup ## tokens per second of the worker, its kernels, events per second 
 PROMPTS ?=
 FORECAST ?= data/forecast
 ARTIFACT := predictor/artifacts/smollm2-135m-instruct.safetensors
+# Names under which workers serve the default model, beside its own.
+ifeq ($(MODEL),smollm2-135m)
+ALSO_FOR := $(addprefix --also-for ,SmolLM2-135M-Instruct SmolLM2-135M-Instruct.Q4_1 HuggingFaceTB/SmolLM2-135M-Instruct)
+endif
 COLLECT = $(BIN)/eoscast-worker collect --model $(MODEL) --max-tokens 768 --resume
 
 forecast: setup ## collect replies for PROMPTS=FILE, train and judge all models, write a report (hours; go on with the same command)
@@ -57,9 +61,9 @@ forecast: setup ## collect replies for PROMPTS=FILE, train and judge all models,
 	$(COLLECT) --prompts $(PROMPTS) --out $(FORECAST)/warm --temperature 0.8 --seed 1
 	$(COLLECT) --prompts $(PROMPTS) --out $(FORECAST)/cool --temperature 0.2 --top-p 0.9 --seed 2 --limit 700
 	$(COLLECT) --prompts $(PROMPTS) --out $(FORECAST)/repeated --temperature 0.8 --seed 3 --limit 100 --samples 8
-	$(BIN)/eoscast-predictor train --data $(FORECAST)/warm --model all --out $(FORECAST)/models
+	$(BIN)/eoscast-predictor train --data $(FORECAST)/warm --model all --out $(FORECAST)/models $(ALSO_FOR)
 	$(BIN)/eoscast-predictor evaluate --data $(FORECAST)/warm --artifact $(FORECAST)/models \
-		--noise-floor $(FORECAST)/repeated --json > $(FORECAST)/warm.json
+		--noise-floor $(FORECAST)/repeated --permutation --json > $(FORECAST)/warm.json
 	$(BIN)/eoscast-predictor evaluate --data $(FORECAST)/cool --artifact $(FORECAST)/models --json > $(FORECAST)/cool.json
 	$(BIN)/eoscast-predictor analyze --data $(FORECAST)/warm --evaluation $(FORECAST)/warm.json --out $(FORECAST)/report
 

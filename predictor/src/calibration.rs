@@ -191,12 +191,11 @@ struct KeptForecast {
 }
 
 impl Kept {
-    /// Considers the forecast after `step` tokens: the n-th of an age takes the place of the one before with probability 1/n
-    /// (reservoir sampling). `chance` is any number that differs from step to step.
+    /// Considers the forecast after `step` tokens; see [`drawn`].
     pub fn consider(&mut self, step: u32, chance: u32, forecast: &LengthDistribution) {
         let kept = &mut self.ages[age(step)];
         let steps = kept.as_ref().map_or(1, |kept| kept.steps.saturating_add(1));
-        if mix(chance ^ step).is_multiple_of(steps) {
+        if drawn(step, chance, steps) {
             let quantiles = QUANTILE_LEVELS.map(|level| forecast.quantile(f64::from(level)) as f32);
             *kept = Some(KeptForecast { step, steps, quantiles });
         } else if let Some(kept) = kept {
@@ -227,6 +226,12 @@ fn level_of(quantiles: &[f32; QUANTILE_LEVELS.len()], tokens: f32) -> f32 {
     let (low, level) = if above == 0 { (0.0, 0.0) } else { (quantiles[above - 1], QUANTILE_LEVELS[above - 1]) };
     let share = (tokens - low) / (quantiles[above] - low).max(f32::MIN_POSITIVE);
     level + (QUANTILE_LEVELS[above] - level) * share.clamp(0.0, 1.0)
+}
+
+/// Whether the forecast after `step` tokens, the n-th of its age, takes the place of the one kept, as happens with probability
+/// 1/n (reservoir sampling). `chance` is any number that differs from step to step.
+pub fn drawn(step: u32, chance: u32, n: u32) -> bool {
+    mix(chance ^ step).is_multiple_of(n)
 }
 
 /// Spreads a number over all bits (the finaliser of MurmurHash3).

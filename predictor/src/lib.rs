@@ -10,7 +10,9 @@
 //! - [`training`]: makes artifacts of models from event logs
 //! - [`forecast`]: what a model says of one request
 //! - [`tracker`]: live requests; messages in, estimates and log lines out; pure
+//! - [`accuracy`]: forecasts compared with outcomes as requests finish
 //! - [`recovery`]: what the event log (crate `eoscast-log`) says of the time before a restart
+//! - [`retraining`]: refits models from the log while it serves, and swaps in what is better
 //! - [`replay`]: makes every estimate of a log again and compares
 //! - [`load`]: plays a log to a running predictor, to measure it
 //! - [`pipeline`]: the state behind all streams, and the thread that writes
@@ -21,6 +23,7 @@
 //! - [`analysis`]: figures and a report of what a log says
 //! - [`cli`]: command lines
 
+pub mod accuracy;
 pub mod analysis;
 pub mod calibration;
 pub mod cli;
@@ -34,6 +37,7 @@ pub mod models;
 pub mod pipeline;
 pub mod recovery;
 pub mod replay;
+pub mod retraining;
 pub mod rpc;
 pub mod server;
 pub mod tracker;

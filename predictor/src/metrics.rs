@@ -1,5 +1,7 @@
 //! Prometheus metrics, and the page that serves them.
 
+mod accuracy;
+
 use std::future::Future;
 use std::sync::Arc;
 
@@ -17,13 +19,21 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use crate::pipeline::LogState;
+use crate::retraining::decision::Decision;
 use crate::tracker::Tally;
+use accuracy::AccuracyGauges;
 use eoscast_log::record::Lines;
 
 /// Why a request ended.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct OutcomeLabels {
     reason: &'static str,
+}
+
+/// What came of retraining.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct RetrainingLabels {
+    result: &'static str,
 }
 
 /// What of a stream was out of the ordinary.
@@ -50,6 +60,9 @@ pub struct Metrics {
     pub streams: Gauge,
     outcomes: Family<OutcomeLabels, Counter>,
     irregularities: Family<IrregularityLabels, Counter>,
+    retrainings: Family<RetrainingLabels, Counter>,
+    /// How good forecasts were.
+    pub accuracy: AccuracyGauges,
     /// From receiving a message to its estimates.
     pub estimate_seconds: Histogram,
 }
@@ -68,6 +81,8 @@ impl Default for Metrics {
             streams: Gauge::default(),
             outcomes: Family::default(),
             irregularities: Family::default(),
+            retrainings: Family::default(),
+            accuracy: AccuracyGauges::default(),
             // 10 us to 0.3 s.
             estimate_seconds: Histogram::new(exponential_buckets(1e-5, 2.0, 16)),
         };
@@ -91,6 +106,12 @@ impl Default for Metrics {
             "Time from receiving a message to handing out its estimates",
             metrics.estimate_seconds.clone(),
         );
+        registry.register(
+            "retrainings",
+            "Retrainings by result: swapped in, kept what served, or failed",
+            metrics.retrainings.clone(),
+        );
+        registry.register_collector(Box::new(metrics.accuracy.clone()));
         metrics
     }
 }
@@ -121,6 +142,16 @@ impl Metrics {
         for line in &lines.requests {
             self.outcomes.get_or_create(&OutcomeLabels { reason: line.finish_reason.as_str() }).inc();
         }
+    }
+
+    /// Counts what came of a retraining.
+    pub fn count_retraining(&self, decision: &Decision) {
+        let result = match (decision.swapped, decision.candidate.as_str()) {
+            (true, _) => "swapped",
+            (false, "") => "failed",
+            (false, _) => "kept",
+        };
+        self.retrainings.get_or_create(&RetrainingLabels { result }).inc();
     }
 
     /// Shows how the event log fares.

@@ -104,10 +104,11 @@ struct Recovery {
 /// When a file cannot be read; lines that cannot are told in the result.
 pub fn recover(location: &Location) -> io::Result<Recovered> {
     let mut recovery = Recovery::default();
-    let steps = newest(location.segments(Series::Steps)?)?;
+    let newest = |series| location.newest(series, READ_BYTES);
+    let (steps, complete) = newest(Series::Steps)?;
     // Where step lines are left out, so are the arrivals before the first that is read: they may have finished long ago.
-    let since = if steps.complete { f64::NEG_INFINITY } else { first_timestamp(&steps.segments)? };
-    for segment in newest(location.segments(Series::Starts)?)?.segments {
+    let since = if complete { f64::NEG_INFINITY } else { first_timestamp(&steps)? };
+    for segment in newest(Series::Starts)?.0 {
         recovery.each(&segment, |recovery, line: StartLine| {
             if line.timestamp >= since {
                 recovery.start(line);
@@ -115,10 +116,10 @@ pub fn recover(location: &Location) -> io::Result<Recovered> {
             None
         })?;
     }
-    for segment in steps.segments {
+    for segment in steps {
         recovery.each(&segment, Recovery::step)?;
     }
-    for segment in newest(location.segments(Series::Requests)?)?.segments {
+    for segment in newest(Series::Requests)?.0 {
         recovery.each(&segment, |recovery, line: RequestLine| {
             recovery.outcome(&line);
             None
@@ -127,23 +128,11 @@ pub fn recover(location: &Location) -> io::Result<Recovered> {
     Ok(recovery.finish())
 }
 
-struct Newest {
-    segments: Vec<Segment>,
-    /// Nothing was left out.
-    complete: bool,
-}
-
-fn newest(all: Vec<Segment>) -> io::Result<Newest> {
-    let mut bytes = 0;
-    let mut first = all.len();
-    while first > 0 && bytes < READ_BYTES {
-        first -= 1;
-        bytes += std::fs::metadata(&all[first].path)?.len();
-    }
-    Ok(Newest { complete: first == 0, segments: all.into_iter().skip(first).collect() })
-}
-
-fn first_timestamp(segments: &[Segment]) -> io::Result<f64> {
+/// When the first step of these files ended, seconds since 1970.
+///
+/// # Errors
+/// When a file cannot be read.
+pub fn first_timestamp(segments: &[Segment]) -> io::Result<f64> {
     for segment in segments {
         let mut reader = LineReader::open(&segment.path)?;
         while let Some(line) = reader.read_line::<StepLine>()? {

@@ -9,7 +9,8 @@ use serde::Serialize;
 
 use crate::features::{FeatureRow, FeatureState};
 use crate::forecast::forecast;
-use crate::models::{Artifact, History, LONGEST_WINDOW, LengthModel, Memory, ModelKind, ModelVersion, Prior};
+use crate::models::{Artifact, History, LONGEST_WINDOW, LengthModel, Memory, ModelKind, ModelVersion, Prior, Source};
+use crate::retraining;
 use eoscast_log::forecast::Forecast;
 use eoscast_log::location::{Location, Series};
 use eoscast_log::reader::{Damages, LineReader};
@@ -58,10 +59,10 @@ const NO_MODEL: &str = "the model, its version or its artifact is another one";
 
 /// The models as they were after any number of outcomes.
 struct ModelsInTime {
-    artifact: Option<Artifact>,
+    artifacts: Vec<Artifact>,
     outcomes: HashMap<u64, Outcome>,
-    /// By kind and with or without the artifact; the number is that of the outcomes seen.
-    models: HashMap<(String, bool), (u64, Box<dyn LengthModel>)>,
+    /// By version without the outcomes; the number is that of the outcomes seen.
+    models: HashMap<String, (u64, Box<dyn LengthModel>)>,
 }
 
 impl ModelsInTime {
@@ -69,11 +70,11 @@ impl ModelsInTime {
     fn find(&mut self, logged: &Forecast) -> Result<&dyn LengthModel, &'static str> {
         let version = ModelVersion::parse(&logged.model_version).ok_or(NO_MODEL)?;
         let kind = ModelKind::parse(&logged.source).ok_or(NO_MODEL)?;
-        let artifact = [None, self.artifact.as_ref()]
-            .into_iter()
+        let artifact = std::iter::once(None)
+            .chain(self.artifacts.iter().map(Some))
             .find(|artifact| Prior::family(kind, *artifact) == version.family)
             .ok_or(NO_MODEL)?;
-        let key = (logged.source.to_string(), artifact.is_some());
+        let key = version.family;
         let wanted = version.outcomes;
         let (seen, mut model) = match self.models.remove(&key) {
             Some((seen, model)) if seen <= wanted && wanted - seen < LONGEST_WINDOW as u64 => (seen, model),
@@ -135,16 +136,19 @@ struct Replay {
     damages: Damages,
 }
 
-/// Replays the log at `path`, a folder or a file; `progress` is told the bytes of each file that is done.
+/// Replays the log at `path`, a folder or a file, whose estimates were made with these artifacts, with the one that ships, or with
+/// those that retraining left beside the log; `progress` is told the bytes of each file that is done.
 ///
 /// # Errors
 /// When there is no log, or a file cannot be read.
-pub fn replay(path: &Path, artifact: Option<Artifact>, mut progress: impl FnMut(u64)) -> anyhow::Result<Report> {
+pub fn replay(path: &Path, mut artifacts: Vec<Artifact>, mut progress: impl FnMut(u64)) -> anyhow::Result<Report> {
     let location = Location::parse(path);
     let steps = location.segments(Series::Steps)?;
     ensure!(!steps.is_empty(), "{}: has no event log; give the folder or the file that serve writes", path.display());
+    artifacts.push(Source::Shipped.load()?);
+    artifacts.extend(retraining::artifacts(&location)?);
     let mut replay = Replay {
-        models: ModelsInTime { artifact, outcomes: HashMap::new(), models: HashMap::new() },
+        models: ModelsInTime { artifacts, outcomes: HashMap::new(), models: HashMap::new() },
         arrivals: HashMap::new(),
         states: HashMap::new(),
         report: Report::default(),

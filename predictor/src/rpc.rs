@@ -1,7 +1,6 @@
 //! The gRPC service. Generated types are named here and nowhere else in this crate.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,15 +10,18 @@ use eoscast_proto::predictor::v1 as pb;
 use eoscast_proto::predictor::v1::predictor_service_server::{PredictorService, PredictorServiceServer};
 use eoscast_proto::status::{FieldViolation, ServiceError};
 use eoscast_proto::transport::MAX_MESSAGE_BYTES;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
+use crate::accuracy::{AgeCoverage, ModelAccuracy};
+use crate::calibration::AGES;
 use crate::features::{FEATURE_NAMES, FEATURE_VERSION};
-use crate::models::Artifact;
+use crate::models::Source;
 use crate::pipeline::{Pipeline, Progress, StreamAnswers, StreamSteps, weight};
+use crate::retraining::decision::Decision;
 use crate::tracker::RequestKey;
 
 /// Most entries of each kind in one message.
@@ -41,7 +43,8 @@ pub const SERVICE_NAME: &str = "eoscast.predictor.v1.PredictorService";
 pub struct Rpc {
     pipeline: Arc<Pipeline>,
     /// Of the start; what `ReloadModel` loads when it names none.
-    artifact: Option<PathBuf>,
+    artifact: Option<Source>,
+    retrained: watch::Receiver<Option<Decision>>,
     shutdown: CancellationToken,
 }
 
@@ -50,8 +53,13 @@ type Responses<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 impl Rpc {
     /// Streams end when `shutdown` is cancelled.
-    pub fn new(pipeline: Arc<Pipeline>, artifact: Option<PathBuf>, shutdown: CancellationToken) -> Self {
-        Self { pipeline, artifact, shutdown }
+    pub fn new(
+        pipeline: Arc<Pipeline>,
+        artifact: Option<Source>,
+        retrained: watch::Receiver<Option<Decision>>,
+        shutdown: CancellationToken,
+    ) -> Self {
+        Self { pipeline, artifact, retrained, shutdown }
     }
 
     /// For a tonic server.
@@ -129,7 +137,7 @@ impl PredictorService for Rpc {
         let (responses, ready) = mpsc::channel(1);
         let (pipeline, shutdown) = (self.pipeline.clone(), self.shutdown.clone());
         tokio::spawn(async move {
-            shutdown.run_until_cancelled(watch(pipeline, worker_id, interval, responses)).await;
+            shutdown.run_until_cancelled(watch_live(pipeline, worker_id, interval, responses)).await;
         });
         Ok(Response::new(Box::pin(ReceiverStream::new(ready))))
     }
@@ -146,6 +154,9 @@ impl PredictorService for Rpc {
             censored_outcomes: info.censored_outcomes,
             prior_window: u32::try_from(info.prior_window).unwrap_or(u32::MAX),
             prior: Some(info.prior.into()),
+            accuracy: info.accuracy.into_iter().map(accuracy).collect(),
+            trained_for: info.trained_for,
+            last_retraining: self.retrained.borrow().clone().map(retraining),
         }))
     }
 
@@ -153,21 +164,19 @@ impl PredictorService for Rpc {
         &self,
         request: Request<pb::ReloadModelRequest>,
     ) -> Result<Response<pb::ReloadModelResponse>, Status> {
-        let named = Some(request.into_inner().artifact).filter(|path| !path.is_empty()).map(PathBuf::from);
-        let path = named.or_else(|| self.artifact.clone()).ok_or_else(|| {
-            invalid("artifact", "must be the path of a file, as the predictor was started without one")
-        })?;
-        let artifact = tokio::task::spawn_blocking(move || Artifact::load(&path))
+        let named = Some(request.into_inner().artifact).filter(|path| !path.is_empty());
+        let source =
+            named.map(|path| Source::File(path.into())).or_else(|| self.artifact.clone()).ok_or_else(|| {
+                invalid("artifact", "must be the path of a file, as the predictor was started without one")
+            })?;
+        let artifact = tokio::task::spawn_blocking(move || source.load())
             .await
             .map_err(|error| ServiceError::Internal(error.to_string()))?
             .map_err(|error| invalid("artifact", format!("{error:#}")))?;
-        let info = self
-            .pipeline
-            .ask(|tracker| {
-                tracker.reload(artifact)?;
-                anyhow::Ok(tracker.model_info())
-            })
-            .map_err(|error| invalid("artifact", format!("{error:#}")))?;
+        let info = self.pipeline.ask(|tracker| {
+            tracker.swap(artifact);
+            tracker.model_info()
+        });
         tracing::info!(artifact = info.artifact, version = info.version, "model reloaded");
         Ok(Response::new(pb::ReloadModelResponse { source: info.source, model_version: info.version }))
     }
@@ -322,7 +331,7 @@ impl Acknowledger<'_> {
 }
 
 /// Sends what changed since the last message, at most once per `interval`, and no sooner than the caller takes it.
-async fn watch(
+async fn watch_live(
     pipeline: Arc<Pipeline>,
     worker_id: Option<WorkerId>,
     interval: Duration,
@@ -365,6 +374,37 @@ async fn watch(
         if std::mem::take(&mut first) || !changed.is_empty() || !finished.is_empty() {
             slot.send(Ok(pb::WatchRequestsResponse { requests: changed, finished }));
         }
+    }
+}
+
+fn accuracy(one: ModelAccuracy) -> pb::ForecastAccuracy {
+    let age =
+        |(from_step, age): (u32, AgeCoverage)| pb::AgeCoverage { from_step, requests: age.requests, share: age.share };
+    pb::ForecastAccuracy {
+        error_to_prior: one.error_to_prior(),
+        model: one.model,
+        task: one.task.as_deref().unwrap_or_default().to_owned(),
+        requests: one.requests,
+        mae: one.mae,
+        bias: one.bias,
+        prior_mae: one.prior_mae,
+        coverage90: AGES.into_iter().zip(one.coverage90).map(age).collect(),
+    }
+}
+
+fn retraining(decision: Decision) -> pb::Retraining {
+    let micros = (decision.timestamp * 1e6) as i64;
+    let (seconds, rest) = (micros.div_euclid(1_000_000), micros.rem_euclid(1_000_000));
+    pb::Retraining {
+        timestamp: Some(prost_types::Timestamp { seconds, nanos: rest as i32 * 1_000 }),
+        outcomes: decision.outcomes,
+        candidate: decision.candidate,
+        serving: decision.serving,
+        requests: decision.requests,
+        candidate_mae: decision.candidate_mae,
+        serving_mae: decision.serving_mae,
+        swapped: decision.swapped,
+        reason: decision.reason,
     }
 }
 

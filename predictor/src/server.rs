@@ -1,23 +1,28 @@
 //! [`run`]: the predictor on a listener until shutdown.
 
 use std::future::Future;
+use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, anyhow};
+use anyhow::{Context, anyhow, bail};
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::CancellationToken;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
 use crate::metrics::{self, Metrics};
-use crate::models::{Artifact, ModelKind};
+use crate::models::{Artifact, ModelKind, Prior, Source};
 use crate::pipeline::{LogState, Pipeline, TICK};
 use crate::recovery::{Recovered, recover};
+use crate::retraining::Retrainer;
+use crate::retraining::decision::{Decision, last_swap};
 use crate::rpc::{Rpc, SERVICE_NAME};
 use crate::tracker::Tracker;
+use eoscast_log::location::Location;
 use eoscast_log::{EventLog, LogConfig};
 
 /// The event log in health checks: NOT_SERVING while the disk refuses it, though the service itself goes on. SERVING where
@@ -30,10 +35,12 @@ const DRAIN: Duration = Duration::from_secs(5);
 /// What a predictor is started with.
 #[derive(Debug)]
 pub struct Config {
-    /// Which model answers.
-    pub model: ModelKind,
-    /// What it starts from.
+    /// Which model answers; without it, that of the artifact.
+    pub model: Option<ModelKind>,
+    /// What it starts from; without it, what ships, if the model has to be trained.
     pub artifact: Option<PathBuf>,
+    /// Models are refitted from the log after so many outcomes; never if `None`.
+    pub retrain_every: Option<NonZeroU64>,
     /// Where steps are logged; nowhere if `None`.
     pub log: Option<LogConfig>,
     /// How long requests stay live when their worker's stream is gone.
@@ -48,14 +55,29 @@ pub struct Config {
 /// When the artifact cannot be used, the log cannot be written or read, or the listener fails.
 pub async fn run(listener: TcpListener, config: Config, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
     let addr = listener.local_addr()?;
-    let artifact = config.artifact.as_deref().map(Artifact::load).transpose()?;
-    config.model.check(artifact.as_ref())?;
+    let (mut kind, chosen) = Source::choose(config.model, config.artifact.as_deref())?;
+    let (source, mut artifact) = chosen.unzip();
+    let started_with = Prior::family(kind, artifact.as_ref());
+    let retraining = match (config.retrain_every, &config.log) {
+        (Some(every), Some(log)) => Some((every.get(), log.location.clone())),
+        (Some(_), None) => bail!(
+            "--retrain-every learns from the event log, which is off; switch it on with --enable-eos-prob-logging true"
+        ),
+        (None, _) => None,
+    };
     let (log, recovered) = open_log(config.log)?;
+    let decisions = retraining.as_ref().map_or(Ok(vec![]), |(_, location)| Decision::all(location))?;
+    if let Some((_, location)) = &retraining
+        && let Some(retrained) = retrained_before(location, &decisions, &started_with)
+    {
+        (kind, artifact) = (retrained.kind, Some(retrained));
+    }
     let location = log.as_ref().map_or("off".to_owned(), |log| log.step_file().display().to_string());
-    let (tracker, lines) = Tracker::new(config.model, artifact, recovered, Instant::now());
-    let version = tracker.model_info().version;
+    let (tracker, lines) = Tracker::new(kind, artifact, recovered, Instant::now());
+    let model = tracker.model_info();
     let metrics = Arc::new(Metrics::default());
     metrics.set_log_state(if log.is_some() { LogState::Ok } else { LogState::Off });
+    let pipeline_metrics = metrics.clone();
     let pipeline = Pipeline::start(tracker, lines, log, config.orphan_timeout, metrics.clone())?;
 
     let stop = CancellationToken::new();
@@ -81,7 +103,12 @@ pub async fn run(listener: TcpListener, config: Config, shutdown: impl Future<Ou
     }
 
     tokio::spawn(stop.clone().run_until_cancelled_owned(tick(pipeline.clone())));
-    let rpc = Rpc::new(pipeline.clone(), config.artifact, stop.clone());
+    let (told, retrained) = watch::channel(decisions.last().cloned());
+    if let Some((every, location)) = retraining {
+        let retrainer = Retrainer { location, every, started_with, decisions: told, metrics: pipeline_metrics };
+        retrainer.start(pipeline.clone(), stop.clone())?;
+    }
+    let rpc = Rpc::new(pipeline.clone(), source, retrained, stop.clone());
     let server = eoscast_proto::transport::server()
         .add_service(rpc.into_service())
         .add_service(health_service)
@@ -89,7 +116,14 @@ pub async fn run(listener: TcpListener, config: Config, shutdown: impl Future<Ou
         .add_service(reflection().build_v1alpha()?)
         .serve_with_incoming_shutdown(TcpListenerStream::new(listener), stop.clone().cancelled_owned());
     let mut server = tokio::spawn(server);
-    tracing::info!(%addr, model = version, log = location, "listening on {addr}");
+    tracing::info!(
+        %addr,
+        model = model.version,
+        artifact = model.artifact,
+        trained_for = model.trained_for.join(", "),
+        log = location,
+        "listening on {addr}"
+    );
 
     let served = tokio::select! {
         ended = &mut server => ended.context("server failed")?.map_err(|error| anyhow!(error)),
@@ -111,6 +145,14 @@ pub async fn run(listener: TcpListener, config: Config, shutdown: impl Future<Ou
     served
 }
 
+/// The model that was swapped in before a restart, if the predictor was started as it is now.
+fn retrained_before(location: &Location, decisions: &[Decision], started_with: &str) -> Option<Artifact> {
+    let path = location.beside(last_swap(decisions, started_with)?);
+    Artifact::load(&path)
+        .inspect_err(|error| tracing::warn!(%error, "the retrained model is lost, starting without it"))
+        .ok()
+}
+
 async fn tick(pipeline: Arc<Pipeline>) {
     let mut ticks = tokio::time::interval(TICK);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -125,7 +167,10 @@ fn open_log(config: Option<LogConfig>) -> anyhow::Result<(Option<EventLog>, Reco
         return Ok((None, Recovered::default()));
     };
     let location = &config.location;
-    let log = EventLog::open(&config)?;
+    let log = EventLog::open(&config).context(
+        "give another path with --data-dir or --log-file (EOSCAST_DATA_DIR, EOSCAST_EOS_PROB_LOG_FILE), or switch logging off \
+         with --enable-eos-prob-logging false",
+    )?;
     let recovered =
         recover(location).with_context(|| format!("event log {} cannot be read", location.path().display()))?;
     for damage in &recovered.damages.first {

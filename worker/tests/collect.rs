@@ -34,7 +34,8 @@ use tokio_util::sync::CancellationToken;
 const SAMPLING: Sampling = Sampling { samples: 3, temperature: 1.0, top_p: 0.99, max_tokens: 40, seed: 5 };
 
 fn terms() -> Terms {
-    Terms { model: "tiny".to_owned(), temperature: SAMPLING.temperature, max_tokens: SAMPLING.max_tokens }
+    let Sampling { temperature, top_p, max_tokens, seed, .. } = SAMPLING;
+    Terms { model: "tiny".to_owned(), temperature, top_p, max_tokens, seed }
 }
 
 fn engine() -> (EngineHandle, RequestPreparer, UnboundedReceiver<StepBatch>) {
@@ -72,7 +73,7 @@ fn prompts() -> Vec<Prompt> {
 /// Collects into `out`; stops when `most` requests have finished.
 async fn run(out: &Path, concurrency: usize, resume: bool, most: usize) {
     let (engine, preparer, batches) = engine();
-    let mut folder = folder::open(out, resume.then_some(&terms())).unwrap();
+    let mut folder = folder::open_collection(out, &terms(), resume).unwrap();
     let requests = requests(&prompts(), &SAMPLING, folder.done(), &preparer).unwrap();
     let (stop, mut finished) = (CancellationToken::new(), 0);
     let mut progress = |step: StepProgress<'_>| {
@@ -179,11 +180,25 @@ async fn a_collection_that_was_killed_in_any_place_is_whole_once_it_is_resumed()
 async fn a_folder_with_lines_is_refused_unless_it_is_resumed_on_the_same_terms() {
     let folder = tempfile::tempdir().unwrap();
     run(folder.path(), 4, false, 2).await;
-    let error = |terms: Option<&Terms>| format!("{:#}", folder::open(folder.path(), terms).err().unwrap());
-    assert!(error(None).contains("with --resume"));
-    let other = Terms { temperature: 0.5, ..terms() };
-    let message = error(Some(&other));
-    assert!(message.contains("--temperature 1 ") && message.contains("--temperature 0.5 "), "{message}");
+    let error =
+        |terms: &Terms, resume| format!("{:#}", folder::open_collection(folder.path(), terms, resume).err().unwrap());
+    assert!(error(&terms(), false).contains("with --resume"));
+    for (other, flag) in [
+        (Terms { temperature: 0.5, ..terms() }, "--temperature 0.5 "),
+        (Terms { top_p: 0.5, ..terms() }, "--top-p 0.5 "),
+        (Terms { seed: 6, ..terms() }, "--seed 6;"),
+        (Terms { max_tokens: 41, ..terms() }, "--max-tokens 41 "),
+        (Terms { model: "other".to_owned(), ..terms() }, "not model other,"),
+    ] {
+        let message = error(&other, true);
+        assert!(message.contains("with model tiny, --temperature 1 ") && message.contains(flag), "{message}");
+    }
+    // A folder from before there were cards tells of some terms in its lines.
+    std::fs::remove_file(folder.path().join("collection.json")).unwrap();
+    assert!(error(&Terms { temperature: 0.5, ..terms() }, true).contains("--temperature 0.5 "));
+    assert!(folder::open_collection(folder.path(), &terms(), true).is_ok());
+    std::fs::write(folder.path().join("collection.json"), "{").unwrap();
+    assert!(error(&terms(), true).contains("collection.json"));
 }
 
 #[tokio::test]

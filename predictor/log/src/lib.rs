@@ -73,11 +73,7 @@ impl EventLog {
     /// When a file or folder cannot be written, or another process has the log open.
     pub fn open(config: &LogConfig) -> anyhow::Result<Self> {
         Self::try_open(config).with_context(|| {
-            format!(
-                "event log {} cannot be written; choose another path with --data-dir or --log-file (EOSCAST_DATA_DIR, \
-                 EOSCAST_EOS_PROB_LOG_FILE) or switch logging off with --enable-eos-prob-logging false",
-                config.location.path().display()
-            )
+            format!("event log {} cannot be written; choose another path", config.location.path().display())
         })
     }
 
@@ -87,7 +83,7 @@ impl EventLog {
         let lock = File::create(location.lock_file())?;
         match lock.try_lock() {
             Ok(()) => {}
-            Err(TryLockError::WouldBlock) => bail!("another predictor is writing to it"),
+            Err(TryLockError::WouldBlock) => bail!("another process is writing to it"),
             Err(TryLockError::Error(error)) => return Err(error.into()),
         }
         let open = |series| -> io::Result<SegmentWriter> {
@@ -247,7 +243,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let log = EventLog::open(&config(folder.path())).unwrap();
         let error = format!("{:#}", EventLog::open(&config(folder.path())).err().unwrap());
-        assert!(error.contains("another predictor") && error.contains("--data-dir"), "{error}");
+        assert!(error.contains("another process is writing to it") && error.contains("choose another path"), "{error}");
         drop(log);
         assert!(EventLog::open(&config(folder.path())).is_ok());
     }

@@ -111,6 +111,31 @@ impl Location {
         }
     }
 
+    /// A file of this name that belongs to the log.
+    pub fn beside(&self, name: &str) -> PathBuf {
+        match self {
+            Self::Folder(folder) => folder.join(name),
+            Self::File(file) => {
+                let stem = file.file_stem().unwrap_or_default().to_string_lossy();
+                self.folder().join(format!("{stem}.{name}"))
+            }
+        }
+    }
+
+    /// The newest files of a series, oldest first, until they have `bytes` bytes; and whether these are all.
+    ///
+    /// # Errors
+    /// When the folder cannot be read.
+    pub fn newest(&self, series: Series, bytes: u64) -> io::Result<(Vec<Segment>, bool)> {
+        let all = self.segments(series)?;
+        let (mut found, mut first) = (0, all.len());
+        while first > 0 && found < bytes {
+            first -= 1;
+            found += std::fs::metadata(&all[first].path)?.len();
+        }
+        Ok((all.into_iter().skip(first).collect(), first == 0))
+    }
+
     /// The files of a series that exist, oldest first.
     ///
     /// # Errors

@@ -26,6 +26,16 @@ impl std::fmt::Display for Damage {
     }
 }
 
+/// What becomes of lines that are not as they should be.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum BadLines {
+    /// Tell of them, and go on without them.
+    #[default]
+    Skip,
+    /// Tell of them, and do nothing.
+    Refuse,
+}
+
 /// Damaged lines: all counted, the first of them kept.
 #[derive(Debug, Clone, Default)]
 pub struct Damages {

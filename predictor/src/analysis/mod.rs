@@ -1,12 +1,13 @@
 //! Shows what a log says: figures as SVG and PNG, and one HTML page that explains them.
 //!
 //! - [`trace`]: reads step lines; any log with the twelve classic fields will do
-//! - [`usefulness`]: what each signal alone says of the end
+//! - [`usefulness`]: what each signal alone says of the end; [`information`]: in bits
 //! - [`chart`]: figures as plain data, drawn as SVG; [`png`]: the same as PNG
 //! - [`figures`]: the figures; [`page`]: the report
 
 pub mod chart;
 pub mod figures;
+pub mod information;
 pub mod page;
 pub mod png;
 #[cfg(test)]
@@ -41,7 +42,8 @@ pub fn report(
     mut progress: impl FnMut(usize),
 ) -> anyhow::Result<PathBuf> {
     let signal = figures::of_signal(&traces.traces);
-    let tasks = figures::of_tasks(&traces.traces, &usefulness::usefulness(&traces.traces));
+    let useful = usefulness::usefulness(&traces.traces);
+    let tasks = figures::of_tasks(&traces.traces, &useful);
     let models = evaluation.map(figures::of_models).unwrap_or_default();
     let total = signal.len() + tasks.len() + models.len();
     std::fs::create_dir_all(out).with_context(|| format!("{} cannot be made; choose another --out", out.display()))?;
@@ -63,6 +65,7 @@ pub fn report(
         traces,
         signal: &signal,
         tasks: &tasks,
+        signals: usefulness::table(&useful),
         models: evaluation.map(|evaluation| (evaluation, models.as_slice())),
     };
     write(out, PAGE, page.html()?.as_bytes())?;

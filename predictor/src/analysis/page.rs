@@ -45,6 +45,8 @@ pub struct Page<'a> {
     pub signal: &'a [Drawn],
     /// About tasks and signals.
     pub tasks: &'a [Drawn],
+    /// What each signal says alone.
+    pub signals: Section,
     /// About models, with the figures that their tables come from.
     pub models: Option<(&'a Evaluation, &'a [Drawn])>,
 }
@@ -62,6 +64,7 @@ struct Shown<'a> {
     cards: Vec<Card>,
     signal: &'a [Drawn],
     tasks: &'a [Drawn],
+    signals: &'a Section,
     models: &'a [Drawn],
     evaluation: Option<EvaluationContext<'a>>,
     data: String,
@@ -91,6 +94,7 @@ impl Page<'_> {
             cards: cards(self.traces),
             signal: self.signal,
             tasks: self.tasks,
+            signals: &self.signals,
             models: self.models.map_or(&[], |(_, drawn)| drawn),
             evaluation: self.models.map(|(evaluation, _)| EvaluationContext {
                 description: &evaluation.description,

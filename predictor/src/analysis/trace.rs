@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, bail, ensure};
 use eoscast_log::location::{Location, Series};
-use eoscast_log::reader::{Damages, LineReader};
+use eoscast_log::reader::{BadLines, Damages, LineReader};
 use serde::Deserialize;
 
 /// Signals that a log may have beside the EOS probability.
@@ -83,6 +83,27 @@ pub struct Traces {
     pub damages: Damages,
     /// Steps that are missing between others of the same request.
     pub missing_steps: u64,
+    /// Lines before which steps were missing when they were read.
+    pub gaps: Damages,
+}
+
+impl Traces {
+    /// Refuses a log with lines that are not as they should be, if that is wanted.
+    ///
+    /// # Errors
+    /// When there are such lines; the first of them are named.
+    pub fn check(&self, bad_lines: BadLines) -> anyhow::Result<()> {
+        if bad_lines == BadLines::Refuse && self.damages.count + self.missing_steps > 0 {
+            let first: Vec<_> = self.damages.first.iter().chain(&self.gaps.first).map(ToString::to_string).collect();
+            bail!(
+                "{} lines cannot be used and {} steps are missing, and --bad-lines is refuse:\n{}",
+                self.damages.count,
+                self.missing_steps,
+                first.join("\n")
+            );
+        }
+        Ok(())
+    }
 }
 
 #[derive(Deserialize)]
@@ -214,8 +235,12 @@ impl Reading {
                     *self.models.entry(line.model.clone()).or_default() += 1;
                     if model.is_some_and(|name| line.model.as_deref() != Some(name)) {
                         self.traces.other_models += 1;
-                    } else if let Err(reason) = self.take(line) {
-                        self.traces.damages.push(reader.damage(reason));
+                    } else {
+                        match self.take(line) {
+                            Ok(None) => {}
+                            Ok(Some(gap)) => self.traces.gaps.push(reader.damage(gap)),
+                            Err(reason) => self.traces.damages.push(reader.damage(reason)),
+                        }
                     }
                 }
                 Err(damage) => self.traces.damages.push(damage),
@@ -224,7 +249,8 @@ impl Reading {
         Ok(())
     }
 
-    fn take(&mut self, line: Line) -> Result<(), String> {
+    /// Says of what is missing before the line, if anything.
+    fn take(&mut self, line: Line) -> Result<Option<String>, String> {
         let step = line.step()?;
         let end = line.end();
         let key = (line.request_id, line.worker_id, line.epoch, line.model);
@@ -247,14 +273,17 @@ impl Reading {
                 step.tokens, trace.request_id
             ));
         }
+        let missing = at.checked_sub(1).map_or(0, |before| step.tokens - trace.steps[before].tokens - 1);
         trace.steps.insert(at, step);
         trace.end = match (trace.end, end) {
             // A reply that was steered, or could not end, does not become a natural one at its end.
             (End::Cut, Some(End::Stopped)) => End::Cut,
             (before, end) => end.unwrap_or(before),
         };
+        let gap = || format!("{missing} steps of request {} are missing before this", trace.request_id);
+        let gap = (missing > 0).then(gap);
         self.traces.lines += 1;
-        Ok(())
+        Ok(gap)
     }
 
     fn finish(self, path: &Path, model: Option<&str>) -> anyhow::Result<Traces> {

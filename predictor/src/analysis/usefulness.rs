@@ -1,9 +1,11 @@
-//! What each signal alone says of the end: the area under the ROC curve of "ends within 16 tokens", and Kendall's tau with the
-//! remaining length.
+//! What each signal alone says of the end: the area under the ROC curve of "ends within 16 tokens", and Kendall's tau and mutual
+//! information with the remaining length.
 
+use super::information::mutual_information;
 use super::trace::{End, OPTIONAL_SIGNALS, Trace};
 use crate::evaluation::ending::{self, Case};
 use crate::evaluation::rank::tau_b;
+use crate::evaluation::table::{Cell, Row as TableRow, Section};
 
 /// Tokens within which the end is told.
 pub const WITHIN: u32 = 16;
@@ -23,6 +25,8 @@ pub struct Usefulness {
     pub auroc: Option<f64>,
     /// Kendall's tau-b with the remaining length of replies that ended.
     pub tau: Option<f64>,
+    /// Bits that it tells of that length.
+    pub information: Option<f64>,
 }
 
 impl Usefulness {
@@ -62,7 +66,11 @@ pub fn usefulness(traces: &[Trace]) -> Vec<Usefulness> {
     let mut found: Vec<_> = names()
         .into_iter()
         .enumerate()
-        .map(|(i, signal)| Usefulness { signal, auroc: auroc(&rows, i), tau: tau(&rows, i) })
+        .map(|(i, signal)| {
+            let pairs = pairs(&rows, i);
+            let information = mutual_information(&pairs);
+            Usefulness { signal, auroc: auroc(&rows, i), information, tau: tau_b(pairs) }
+        })
         .filter(|usefulness| usefulness.auroc.is_some() || usefulness.tau.is_some())
         .collect();
     found.sort_by(|a, b| b.strength().total_cmp(&a.strength()));
@@ -123,9 +131,26 @@ fn auroc(rows: &[Row], signal: usize) -> Option<f64> {
     ending::auroc(&cases, |case| case.weight)
 }
 
-fn tau(rows: &[Row], signal: usize) -> Option<f64> {
+/// The signal and the remaining length of replies that ended.
+fn pairs(rows: &[Row], signal: usize) -> Vec<(f64, f64)> {
     let pair = |row: &Row| Some((row.values[signal]?, f64::from(row.remaining)));
-    tau_b(rows.iter().filter(|row| row.ended).filter_map(pair).collect())
+    rows.iter().filter(|row| row.ended).filter_map(pair).collect()
+}
+
+/// All figures of all signals.
+pub fn table(found: &[Usefulness]) -> Section {
+    let row = |one: &Usefulness| {
+        let cells = [(one.auroc, 3), (one.tau, 3), (one.information, 3)];
+        TableRow { name: one.signal.clone(), cells: cells.map(|(value, digits)| Cell::plain(value, digits)).into() }
+    };
+    Section {
+        title: "Each signal alone",
+        explanation: "AUROC of steps with at most 16 tokens left; 0.5 says nothing. Kendall's tau and mutual information, in bits, with \
+                      the remaining length of replies that ended; these also see how far replies have come.",
+        heading: "signal",
+        columns: ["AUROC", "tau", "bits"].map(str::to_owned).into(),
+        rows: found.iter().map(row).collect(),
+    }
 }
 
 #[cfg(test)]
@@ -146,6 +171,9 @@ mod tests {
         assert!(eos.auroc.is_some_and(|auroc| auroc > 1.0 - 1e-9) && eos.tau == Some(-1.0), "{eos:?}");
         assert!(find(&found, "prompt length").auroc.is_some_and(|auroc| (auroc - 0.5).abs() < 1e-9));
         assert!(found[0].strength() >= found[1].strength());
+        assert!(eos.information.is_none(), "too few steps to say");
+        let table = table(&found);
+        assert_eq!((table.rows.len(), table.rows[0].cells[0].text.as_str()), (found.len(), "1.000"));
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Args;
+use eoscast_log::reader::BadLines;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::analysis::{page, report, trace};
@@ -29,6 +30,10 @@ pub(super) struct AnalyzeArgs {
     #[arg(long, value_name = "NAME", env = "EOSCAST_ANALYZE_MODEL")]
     model: Option<String>,
 
+    /// What becomes of broken, impossible or repeated lines, and of gaps.
+    #[arg(long, env = "EOSCAST_BAD_LINES", default_value = "skip")]
+    bad_lines: BadLines,
+
     /// Show this evaluation too: what evaluate --json printed.
     #[arg(long, value_name = "FILE", env = "EOSCAST_EVALUATION")]
     evaluation: Option<PathBuf>,
@@ -44,6 +49,7 @@ impl AnalyzeArgs {
             .with_style(ProgressStyle::with_template("reading {bar:40} {bytes}/{total_bytes} {eta}")?);
         let traces = trace::read(&self.data, self.model.as_deref(), |bytes| bar.inc(bytes))?;
         bar.finish_and_clear();
+        traces.check(self.bad_lines).with_context(|| self.data.display().to_string())?;
         let bar = ProgressBar::new(0).with_style(ProgressStyle::with_template("drawing {bar:40} {pos}/{len}")?);
         let source = self.data.display().to_string();
         let page = report(&traces, evaluation.as_ref(), &source, &self.out, |figures| {
@@ -52,7 +58,7 @@ impl AnalyzeArgs {
         })?;
         bar.finish_and_clear();
         println!("{}", page::summary(&traces));
-        for damage in &traces.damages.first {
+        for damage in traces.damages.first.iter().chain(&traces.gaps.first) {
             println!("  {damage}");
         }
         println!("{}", page.display());

@@ -1,16 +1,19 @@
 //! `evaluate`.
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use clap::Args;
+use eoscast_log::reader::BadLines;
 use eoscast_log::record::Outcome;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::train::load;
 use crate::evaluation::baselines::{Baseline, Ridge};
+use crate::evaluation::permutation::{Permutation, permutation};
 use crate::evaluation::report::{Evaluation, ModelReport};
 use crate::evaluation::{Judged, Reply, table, trained};
 use crate::models::{Artifact, History, LengthModel, ModelKind};
@@ -44,6 +47,14 @@ pub(super) struct EvaluateArgs {
     #[arg(long, value_name = "N", env = "EOSCAST_SPLIT_SEED", default_value_t = 0)]
     split_seed: u64,
 
+    /// What becomes of broken, impossible or repeated lines, and of gaps.
+    #[arg(long, env = "EOSCAST_BAD_LINES", default_value = "skip")]
+    bad_lines: BadLines,
+
+    /// Say what the best of the trained models loses without each group of features (permutation importance).
+    #[arg(long, env = "EOSCAST_PERMUTATION")]
+    permutation: bool,
+
     /// Print one JSON object.
     #[arg(long, env = "EOSCAST_JSON")]
     json: bool,
@@ -68,7 +79,7 @@ impl EvaluateArgs {
     #[expect(clippy::print_stdout, reason = "the evaluation is the output of this command")]
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let artifacts = self.artifacts()?;
-        let dataset = load(&self.data, self.model_name.as_deref())?;
+        let dataset = load(&self.data, self.model_name.as_deref(), self.bad_lines)?;
         let split = Split::new(&dataset.samples, self.split_seed);
         let groups = groups(&dataset.samples);
         let replies = |part: &[usize]| -> (Vec<&Sample>, Vec<Reply>) {
@@ -101,11 +112,11 @@ impl EvaluateArgs {
         }
         for artifact in &artifacts {
             bar.set_message(artifact.kind.as_str());
-            if artifact.trained_for != dataset.model {
+            if !artifact.is_for(&dataset.model) {
                 let note = format!(
                     "{} was trained for {}, these requests are of {}",
                     artifact.path.display(),
-                    artifact.trained_for,
+                    artifact.trained_for.join(", "),
                     dataset.model
                 );
                 bar.suspend(|| eprintln!("{note}"));
@@ -116,7 +127,10 @@ impl EvaluateArgs {
         }
         bar.finish_and_clear();
         let several = self.several()?;
-        let evaluation = Evaluation::new(&test, reports, &describe(&dataset, &test), &several);
+        let mut evaluation = Evaluation::new(&test, reports, &describe(&dataset, &test), &several);
+        if self.permutation {
+            evaluation.permutation = Some(without_groups(&evaluation, &artifacts, &samples)?);
+        }
         if self.json {
             println!("{}", serde_json::to_string(&evaluation)?);
         } else {
@@ -146,10 +160,41 @@ impl EvaluateArgs {
 
     fn several(&self) -> anyhow::Result<Vec<Reply>> {
         let Some(path) = &self.noise_floor else { return Ok(vec![]) };
-        let dataset = load(path, self.model_name.as_deref())?;
+        let dataset = load(path, self.model_name.as_deref(), self.bad_lines)?;
         let samples = dataset.samples.iter().filter(|sample| sample.is_served_out());
-        Ok(samples.map(|sample| trained::reply(sample, sample.prompt_name().to_owned())).collect())
+        let replies: Vec<Reply> =
+            samples.map(|sample| trained::reply(sample, sample.prompt_name().to_owned())).collect();
+        let prompts: HashSet<&str> = replies.iter().map(|reply| reply.group.as_str()).collect();
+        ensure!(
+            prompts.len() < replies.len(),
+            "--noise-floor {}: {} requests of {} prompts, but at least one prompt needs several; collect with --samples",
+            path.display(),
+            replies.len(),
+            prompts.len()
+        );
+        Ok(replies)
     }
+}
+
+/// What the best of `artifacts` loses without each group of features.
+fn without_groups(evaluation: &Evaluation, artifacts: &[Artifact], samples: &[&Sample]) -> anyhow::Result<Permutation> {
+    // Their reports come last, in order.
+    let reports = &evaluation.models[evaluation.models.len() - artifacts.len()..];
+    let error = |report: &ModelReport| report.mae.unwrap_or(f64::INFINITY);
+    let (best, _) = artifacts
+        .iter()
+        .zip(reports)
+        .min_by(|a, b| error(a.1).total_cmp(&error(b.1)))
+        .context("--permutation needs a trained model; name one with --artifact")?;
+    let bar = ProgressBar::new(0)
+        .with_style(ProgressStyle::with_template("without groups of features {bar:40} {pos}/{len} {eta}")?);
+    let model = best.kind.build(Some(best), &History::default());
+    let found = permutation(model.as_ref(), samples, 0, |groups| {
+        bar.set_length(groups as u64);
+        bar.inc(1);
+    });
+    bar.finish_and_clear();
+    Ok(found)
 }
 
 fn rule(name: &str, past: &[Reply]) -> anyhow::Result<Baseline> {

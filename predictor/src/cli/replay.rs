@@ -15,9 +15,10 @@ pub(super) struct ReplayArgs {
     /// Folder of the event log, or the file that --log-file named.
     log: PathBuf,
 
-    /// The artifact that the estimates were made with, if there was one.
+    /// An artifact that estimates were made with; can be given several times. The one that ships and those that --retrain-every
+    /// left beside the log need not be given.
     #[arg(long, value_name = "FILE", env = "EOSCAST_ARTIFACT")]
-    artifact: Option<PathBuf>,
+    artifact: Vec<PathBuf>,
 
     /// Print the report as one JSON object.
     #[arg(long, env = "EOSCAST_JSON")]
@@ -27,10 +28,10 @@ pub(super) struct ReplayArgs {
 impl ReplayArgs {
     #[expect(clippy::print_stdout, reason = "the report is the output of this command")]
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
-        let artifact = self.artifact.as_deref().map(Artifact::load).transpose()?;
+        let artifacts = self.artifact.iter().map(|path| Artifact::load(path)).collect::<anyhow::Result<_>>()?;
         let bar = ProgressBar::new(log_bytes(&self.log)?)
             .with_style(ProgressStyle::with_template("{bar:40} {bytes}/{total_bytes} {eta}")?);
-        let report = replay(&self.log, artifact, |bytes| bar.inc(bytes))?;
+        let report = replay(&self.log, artifacts, |bytes| bar.inc(bytes))?;
         bar.finish_and_clear();
         if self.json {
             println!("{}", serde_json::to_string(&report)?);

@@ -2,6 +2,7 @@
 
 use std::io::IsTerminal;
 use std::net::SocketAddr;
+use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -30,13 +31,19 @@ pub(super) struct ServeArgs {
     #[arg(long, value_name = "ADDR", env = "EOSCAST_PREDICTOR_METRICS", default_value = "127.0.0.1:9464", value_parser = metrics_addr)]
     metrics: MetricsAddr,
 
-    /// The model that answers.
-    #[arg(long, env = "EOSCAST_PREDICTOR_MODEL", default_value = "prior")]
-    model: ModelKind,
+    /// The model that answers. Without it, that of --artifact; without either, the one that ships, which knows replies of
+    /// SmolLM2-135M-Instruct. Replies of other language models than it was trained for are forecast by the prior.
+    #[arg(long, env = "EOSCAST_PREDICTOR_MODEL")]
+    model: Option<ModelKind>,
 
     /// What the model starts from.
     #[arg(long, value_name = "FILE", env = "EOSCAST_ARTIFACT")]
     artifact: Option<PathBuf>,
+
+    /// Every so many finished requests, refit the cheap models (logistic, forest) from the event log, judge them on its newest
+    /// requests, and swap in what is better than the model that serves. A restart goes on with it.
+    #[arg(long, value_name = "N", env = "EOSCAST_RETRAIN_EVERY")]
+    retrain_every: Option<NonZeroU64>,
 
     /// Folder of the event log: one JSON line per step, per arrival and per finished request.
     #[arg(long, value_name = "DIR", env = "EOSCAST_DATA_DIR", default_value = "data/predictor")]
@@ -119,8 +126,14 @@ impl ServeArgs {
             }
         };
         let log = self.log_config();
-        let config =
-            Config { model: self.model, artifact: self.artifact, log, orphan_timeout: self.orphan_timeout, metrics };
+        let config = Config {
+            model: self.model,
+            artifact: self.artifact,
+            retrain_every: self.retrain_every,
+            log,
+            orphan_timeout: self.orphan_timeout,
+            metrics,
+        };
         run(listener, config, shutdown).await
     }
 

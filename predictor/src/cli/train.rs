@@ -6,11 +6,12 @@ use std::str::FromStr;
 
 use anyhow::Context;
 use clap::Args;
+use eoscast_log::reader::BadLines;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::models::{Artifact, ModelKind};
 use crate::replay::log_bytes;
-use crate::training::dataset::Dataset;
+use crate::training::dataset::{Dataset, Selection, Wanted};
 use crate::training::run::{Options, Progress, train};
 
 /// Train models on an event log, as collect and serve write it, and write artifacts for serve --artifact.
@@ -31,6 +32,14 @@ pub(super) struct TrainArgs {
     /// Which generating model's requests to use, if the log mixes several.
     #[arg(long, value_name = "NAME", env = "EOSCAST_MODEL_NAME")]
     model_name: Option<String>,
+
+    /// Another name under which workers serve the same generating model; can be given several times.
+    #[arg(long, value_name = "NAME", env = "EOSCAST_ALSO_FOR", value_delimiter = ',')]
+    also_for: Vec<String>,
+
+    /// What becomes of broken, impossible or repeated lines, and of gaps.
+    #[arg(long, env = "EOSCAST_BAD_LINES", default_value = "skip")]
+    bad_lines: BadLines,
 
     /// Seed of training.
     #[arg(long, value_name = "N", env = "EOSCAST_SEED", default_value_t = 0)]
@@ -84,7 +93,7 @@ fn file_name(kind: ModelKind) -> String {
 impl TrainArgs {
     #[expect(clippy::print_stdout, reason = "what was written is the output of this command")]
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
-        let dataset = load(&self.data, self.model_name.as_deref())?;
+        let dataset = load(&self.data, self.model_name.as_deref(), self.bad_lines)?;
         if self.model == Models::All {
             std::fs::create_dir_all(&self.out).with_context(|| {
                 format!("{} cannot be made; with --model all, --out is a folder", self.out.display())
@@ -107,12 +116,14 @@ impl TrainArgs {
             split_seed: self.split_seed,
             epochs: self.epochs,
             command: format!(
-                "eoscast-predictor train --data DIR --model {} --out FILE --seed {} --split-seed {} --epochs {}",
+                "eoscast-predictor train --data DIR --model {} --out FILE --seed {} --split-seed {} --epochs {}{}",
                 kind.as_str(),
                 self.seed,
                 self.split_seed,
-                self.epochs
+                self.epochs,
+                self.also_for.iter().map(|name| format!(" --also-for {name}")).collect::<String>()
             ),
+            also_for: self.also_for.clone(),
         };
         let style = ProgressStyle::with_template("{msg} {bar:40} epoch {pos}/{len} {eta}")?;
         let bar = ProgressBar::new(u64::from(self.epochs)).with_style(style).with_message(kind.as_str());
@@ -141,10 +152,12 @@ impl TrainArgs {
 }
 
 /// Reads a dataset with a progress bar, and tells on stderr what was wrong with it.
-pub(super) fn load(data: &Path, model_name: Option<&str>) -> anyhow::Result<Dataset> {
+pub(super) fn load(data: &Path, model_name: Option<&str>, bad_lines: BadLines) -> anyhow::Result<Dataset> {
     let bar = ProgressBar::new(log_bytes(data).with_context(|| data.display().to_string())?)
         .with_style(ProgressStyle::with_template("reading {bar:40} {bytes}/{total_bytes} {eta}")?);
-    let dataset = Dataset::load(data, model_name, |bytes| bar.inc(bytes))?;
+    let model = model_name.map_or(Wanted::Only, Wanted::Named);
+    let selection = Selection { model, bad_lines, ..Selection::default() };
+    let dataset = Dataset::load(data, &selection, |bytes| bar.inc(bytes))?;
     bar.finish_and_clear();
     for note in dataset.intake.notes() {
         eprintln!("{note}");

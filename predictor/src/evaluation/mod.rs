@@ -14,6 +14,7 @@
 //! - [`reservation`]: under-allocated replies against over-reserved tokens
 //! - [`reliability`]: forecast probabilities against observed shares
 //! - [`example`]: forecasts over the life of typical replies
+//! - [`permutation`]: what a model loses without groups of features
 //! - [`bootstrap`]: confidence intervals over prompts
 //! - [`trained`]: asks models; [`baselines`], [`noise_floor`]: forecasters to compare with
 //! - [`report`]: all of it for several models; [`table`]: the same for people
@@ -27,6 +28,7 @@ pub mod example;
 pub mod intervals;
 pub mod lead_time;
 pub mod noise_floor;
+pub mod permutation;
 pub mod rank;
 pub mod reliability;
 pub mod report;

@@ -12,6 +12,7 @@ use super::errors::{self, ReplyErrors};
 use super::example::Example;
 use super::intervals::IntervalScores;
 use super::lead_time::{self, Alarm};
+use super::permutation::Permutation;
 use super::rank::{self, tau_b};
 use super::reliability::{self, Reliability};
 use super::reservation::{self, Reserved, When};
@@ -35,6 +36,9 @@ pub struct Evaluation {
     /// Judged as a model on the replies whose prompt was sampled several times; see [`noise_floor`](super::noise_floor).
     #[serde(default)]
     pub noise_floor: Option<NoiseFloor>,
+    /// What the best trained model loses without groups of features, if that was asked.
+    #[serde(default)]
+    pub permutation: Option<Permutation>,
 }
 
 /// The error that is left when each prompt's own distribution of lengths is known.
@@ -211,6 +215,7 @@ impl Evaluation {
             cut: replies.iter().filter(|reply| !reply.ended).count() as u64,
             description: description.to_owned(),
             noise_floor,
+            permutation: None,
         }
     }
 }

@@ -4,17 +4,20 @@ use std::fmt::Write;
 
 use serde::Serialize;
 
+use super::permutation::{Permutation, Scores};
 use super::report::{Evaluation, ModelReport};
 use super::weight::{AGE_NAMES, PROGRESS_NAMES};
 
-/// One table: a row for each model.
+/// One table: a row for each model, or whatever the heading says.
 #[derive(Debug, Serialize)]
 pub struct Section {
     /// What it is about.
     pub title: &'static str,
     /// What the columns are.
     pub explanation: &'static str,
-    /// Headings, without that of the models.
+    /// Heading of the rows' names.
+    pub heading: &'static str,
+    /// Headings of the others.
     pub columns: Vec<String>,
     /// The models.
     pub rows: Vec<Row>,
@@ -36,6 +39,13 @@ pub struct Cell {
     pub text: String,
     /// No forecaster that does not know the truth has a better one.
     pub best: bool,
+}
+
+impl Cell {
+    /// A figure that is not compared.
+    pub fn plain(value: Option<f64>, digits: usize) -> Self {
+        Self { text: number(value, digits), best: false }
+    }
 }
 
 /// Which of two figures is better.
@@ -90,10 +100,11 @@ pub fn sections(evaluation: &Evaluation) -> Vec<Section> {
     let section = |title, explanation, columns: Vec<Column>| Section {
         title,
         explanation,
+        heading: "model",
         rows: rows(&models, &columns),
         columns: columns.into_iter().map(|Column(name, ..)| name).collect(),
     };
-    vec![
+    let mut all = vec![
         section(
             "Error of the remaining length",
             "MAE and median: absolute error of the forecast's median, with the ends of its 95 % interval. Bias and R2: of its mean. \
@@ -127,7 +138,28 @@ pub fn sections(evaluation: &Evaluation) -> Vec<Section> {
             "In % of true tokens, when 1, 2, 4 or 8 % of requests have too little reserved: once on arrival, and updated at every step.",
             reservation_columns(),
         ),
-    ]
+    ];
+    all.extend(evaluation.permutation.as_ref().map(permutation));
+    all
+}
+
+fn permutation(found: &Permutation) -> Section {
+    let row = |name: &str, scores: &Scores, digits: [usize; 3]| Row {
+        name: name.to_owned(),
+        cells: [(scores.mae, digits[0]), (scores.tau50, digits[1]), (scores.auroc16, digits[2])]
+            .map(|(value, digits)| Cell::plain(value, digits))
+            .into(),
+    };
+    let lost = found.groups.iter().map(|group| row(&group.name, &group.lost, [2, 4, 4]));
+    Section {
+        title: "What the best model loses without a group of features",
+        explanation: "Each group is taken from another request with as many tokens, at every step (permutation importance; the model is \
+                      not trained again, so what another group could stand in for counts as lost too). MAE that is added, tau at half of \
+                      the reply and AUROC of \u{201c}ends within 16\u{201d} that are lost.",
+        heading: "group",
+        columns: ["MAE", "tau50", "AUROC16"].map(str::to_owned).into(),
+        rows: std::iter::once(row("with everything", &found.whole, [1, 3, 3])).chain(lost).collect(),
+    }
 }
 
 fn error_columns() -> Vec<Column> {
@@ -228,7 +260,7 @@ pub fn plain(evaluation: &Evaluation) -> String {
 
 /// The title, then one line a model under one line of headings; numbers to the right.
 fn aligned(section: &Section) -> String {
-    let first = section.rows.iter().map(|row| row.name.len()).chain(["model".len()]).max().unwrap_or(0);
+    let first = section.rows.iter().map(|row| row.name.len()).chain([section.heading.len()]).max().unwrap_or(0);
     let width = |(i, heading): (usize, &String)| {
         section.rows.iter().map(|row| row.cells[i].text.len()).chain([heading.len()]).max().unwrap_or(0)
     };
@@ -240,7 +272,7 @@ fn aligned(section: &Section) -> String {
         }
         line + "\n"
     };
-    let mut text = format!("{}\n{}", section.title, line("model", &mut section.columns.iter()));
+    let mut text = format!("{}\n{}", section.title, line(section.heading, &mut section.columns.iter()));
     for row in &section.rows {
         text.push_str(&line(&row.name, &mut row.cells.iter().map(|cell| &cell.text)));
     }

@@ -34,6 +34,9 @@ pub struct Card {
     pub feature_version: u32,
     /// Name of the generating model whose replies it was trained on.
     pub trained_for: String,
+    /// Other names under which workers serve the same model.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub also_for: Vec<String>,
     /// SHA-256 of the log it was trained on.
     pub data_hash: String,
     /// Command line that makes it again.
@@ -62,8 +65,8 @@ pub struct Artifact {
     pub digest: String,
     /// The model it was trained as.
     pub kind: ModelKind,
-    /// Name of the generating model whose replies it describes.
-    pub trained_for: String,
+    /// Name of the generating model whose replies it describes, and others for the same one.
+    pub trained_for: Vec<String>,
     /// Outcomes the prior keeps.
     pub window: usize,
     /// Oldest first.
@@ -103,7 +106,7 @@ impl Artifact {
         tracing::info!(
             artifact = %path.display(),
             kind = artifact.kind.as_str(),
-            trained_for = artifact.trained_for,
+            trained_for = artifact.trained_for.join(", "),
             outcomes = artifact.outcomes.len(),
             "artifact loaded"
         );
@@ -155,7 +158,7 @@ impl Artifact {
             path: path.to_owned(),
             digest,
             kind,
-            trained_for: card.trained_for.clone(),
+            trained_for: std::iter::once(&card.trained_for).chain(&card.also_for).cloned().collect(),
             window: outcomes.len().clamp(1, LONGEST_WINDOW),
             outcomes,
             pits,
@@ -178,13 +181,18 @@ impl Artifact {
             path: path.to_owned(),
             digest,
             kind: ModelKind::Prior,
-            trained_for: file.trained_for,
+            trained_for: vec![file.trained_for],
             window: file.window,
             outcomes: file.outcomes.into_iter().map(|(length, censored)| Outcome::new(length, censored)).collect(),
             pits: [const { vec![] }; Pits::AGES],
             forecaster: None,
             card: None,
         })
+    }
+
+    /// Whether it was trained for the generating model `name`.
+    pub fn is_for(&self, name: &str) -> bool {
+        self.trained_for.iter().any(|known| known == name)
     }
 
     /// The first 32 bits of the file's SHA-256.
@@ -225,6 +233,7 @@ pub fn card(kind: ModelKind, trained_for: &str) -> Card {
         kind: kind.as_str().to_owned(),
         feature_version: FEATURE_VERSION,
         trained_for: trained_for.to_owned(),
+        also_for: vec![],
         data_hash: String::new(),
         command: String::new(),
         requests: 0,

@@ -11,6 +11,7 @@ pub mod mlp;
 mod prior;
 pub mod sequence;
 mod serving;
+mod shipped;
 mod threshold;
 mod trained;
 pub mod transformer;
@@ -19,6 +20,7 @@ pub mod weights;
 pub use artifact::Artifact;
 pub use prior::Prior;
 pub use serving::Serving;
+pub use shipped::Source;
 pub use threshold::Threshold;
 pub use trained::Trained;
 
@@ -94,9 +96,9 @@ pub trait LengthModel: Send {
     fn kind(&self) -> ModelKind;
     /// Names its present state: `kind/algorithm[+artifact]:outcomes`.
     fn version(&self) -> Arc<str>;
-    /// Name of the generating model that it was trained for; nothing if it serves any.
-    fn trained_for(&self) -> Option<&str> {
-        None
+    /// Names of the generating model that it was trained for; none if it serves any.
+    fn trained_for(&self) -> &[String] {
+        &[]
     }
     /// What is kept of a request before its first row.
     fn memory(&self) -> Memory {
@@ -244,8 +246,12 @@ pub struct ModelVersion {
 impl ModelVersion {
     /// Everything before the outcomes in the version of `model`.
     pub fn family_of(model: &dyn LengthModel) -> String {
-        let version = model.version();
-        version.rsplit_once(':').map_or_else(String::new, |(family, _)| family.to_owned())
+        Self::family_in(&model.version()).to_owned()
+    }
+
+    /// Everything before the outcomes in a version; nothing if it is none.
+    pub fn family_in(version: &str) -> &str {
+        version.rsplit_once(':').map_or("", |(family, _)| family)
     }
 
     /// Reads what [`LengthModel::version`] wrote.

@@ -22,18 +22,21 @@ impl Serving {
         self.model.as_ref()
     }
 
+    /// Whether the model answers for requests of the generating model `name`.
+    pub fn serves(&self, name: &str) -> bool {
+        let names = self.model.trained_for();
+        names.is_empty() || names.iter().any(|known| known == name)
+    }
+
     /// What answers for requests of the generating model `name`: the model, unless it was trained for another one.
     pub fn model_for(&self, name: &str) -> &dyn LengthModel {
-        match self.model.trained_for() {
-            Some(trained_for) if trained_for != name => &self.fallback,
-            _ => self.model.as_ref(),
-        }
+        if self.serves(name) { self.model.as_ref() } else { &self.fallback }
     }
 
     /// Learns how long a reply was.
     pub fn observe(&mut self, outcome: Outcome) {
         self.model.observe(outcome);
-        if self.model.trained_for().is_some() {
+        if !self.model.trained_for().is_empty() {
             self.fallback.observe(outcome);
         }
     }

@@ -15,7 +15,7 @@ pub struct Trained {
     forecaster: Arc<dyn Forecaster>,
     calibration: Calibration,
     prior: Prior,
-    trained_for: Arc<str>,
+    trained_for: Vec<String>,
     artifact: u32,
 }
 
@@ -27,7 +27,7 @@ impl Trained {
             forecaster,
             calibration: Calibration::new(artifact.pits.clone(), artifact.mark(), history),
             prior: Prior::new(kind, Some(artifact), history),
-            trained_for: artifact.trained_for.as_str().into(),
+            trained_for: artifact.trained_for.clone(),
             artifact: artifact.mark(),
         }
     }
@@ -42,8 +42,8 @@ impl LengthModel for Trained {
         self.prior.version()
     }
 
-    fn trained_for(&self) -> Option<&str> {
-        Some(&self.trained_for)
+    fn trained_for(&self) -> &[String] {
+        &self.trained_for
     }
 
     fn memory(&self) -> Memory {

@@ -1,6 +1,6 @@
 //! The one order in which messages of all streams are applied.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -17,6 +17,9 @@ use crate::tracker::{StreamId, Tracker};
 /// Workers get the prior again when this share of outcomes is new, or after [`PRIOR_AGE`] if any is.
 const PRIOR_GROWTH: f64 = 0.05;
 const PRIOR_AGE: Duration = Duration::from_secs(1);
+
+/// Generating models that are told of one by one.
+const MOST_TOLD: usize = 16;
 
 struct Stream {
     run: Option<WorkerRun>,
@@ -68,6 +71,10 @@ pub(super) struct Tracking {
     streams: HashMap<StreamId, Stream>,
     jobs: Arc<Queue>,
     orphan_timeout: Duration,
+    /// Outcomes that the accuracy shown rests on.
+    judged: u64,
+    /// Generating models of which it was told that the model does not know them.
+    unknown: BTreeSet<String>,
     metrics: Arc<Metrics>,
 }
 
@@ -80,7 +87,15 @@ impl Tracking {
         orphan_timeout: Duration,
         metrics: Arc<Metrics>,
     ) -> Self {
-        let tracking = Self { tracker, streams: HashMap::new(), jobs, orphan_timeout, metrics };
+        let tracking = Self {
+            tracker,
+            streams: HashMap::new(),
+            jobs,
+            orphan_timeout,
+            judged: 0,
+            unknown: BTreeSet::new(),
+            metrics,
+        };
         tracking.write(Job { lines, receipt: None });
         tracking
     }
@@ -116,6 +131,19 @@ impl Tracking {
             Err(error) => return self.close(id, Some(error)),
         };
         let prior = stream.due_prior(&self.tracker, received);
+        for started in &batch.started {
+            if !self.tracker.serves(&started.model)
+                && self.unknown.len() < MOST_TOLD
+                && self.unknown.insert(started.model.clone())
+            {
+                let model = self.tracker.model_family();
+                tracing::warn!(
+                    generating_model = started.model,
+                    model,
+                    "the model was trained for another language model; the prior answers"
+                );
+            }
+        }
         if !applied.estimates.is_empty() || prior.is_some() {
             self.metrics.estimates.inc_by(applied.estimates.len() as u64);
             // The stream's caller may have gone; its close is then on the way.
@@ -156,6 +184,11 @@ impl Tracking {
             stream.send_due_prior(&self.tracker, now);
         }
         self.metrics.live_requests.set(self.tracker.live_requests() as i64);
+        let judged = self.tracker.judged_outcomes();
+        if judged != self.judged {
+            self.judged = judged;
+            self.metrics.accuracy.set(self.tracker.accuracy());
+        }
     }
 
     fn write(&self, job: Job) {

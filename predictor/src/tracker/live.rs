@@ -5,7 +5,8 @@ use eoscast_log::record::{RequestLine, StartLine, StepLine};
 use eoscast_log::request::LoggedRequest;
 use eoscast_proto::domain::{FinishReason, LengthEstimate, RequestStarted, StepEvent, WorkerRun};
 
-use crate::features::FeatureState;
+use crate::accuracy::Watched;
+use crate::features::{FeatureRow, FeatureState};
 use crate::forecast::forecast;
 use crate::models::{History, LengthModel, Memory, Serving};
 use crate::recovery::RecoveredRequest;
@@ -17,6 +18,7 @@ pub(super) struct LiveRequest {
     features: FeatureState,
     memory: Memory,
     forecast: Forecast,
+    watched: Watched,
     /// Its outcome is counted and logged already; see [`recovery`](crate::recovery).
     concluded: bool,
 }
@@ -27,7 +29,17 @@ impl LiveRequest {
         let features = FeatureState::new(logged.arrival(), logged.started().output_length);
         let mut memory = model.memory();
         let forecast = forecast(model, &features.row(), &mut memory);
-        Self { logged, first_estimate: Some(forecast.clone()), features, memory, forecast, concluded: false }
+        let mut live = Self {
+            logged,
+            first_estimate: Some(forecast.clone()),
+            features,
+            memory,
+            forecast,
+            watched: Watched::default(),
+            concluded: false,
+        };
+        live.watch(&live.features.row(), model);
+        live
     }
 
     pub(super) fn recovered(request: RecoveredRequest, model: &dyn LengthModel) -> Self {
@@ -39,6 +51,7 @@ impl LiveRequest {
             logged: request.logged,
             first_estimate: request.first_estimate,
             features: request.features,
+            watched: Watched::default(),
             concluded: request.concluded,
         }
     }
@@ -49,6 +62,20 @@ impl LiveRequest {
         if self.features.observed() == 0 {
             forecast(model, &self.features.row(), &mut self.memory);
         }
+    }
+
+    fn watch(&mut self, row: &FeatureRow, model: &dyn LengthModel) {
+        let max_tokens = row.arrival.max_tokens;
+        let left = max_tokens.saturating_sub(row.step).max(1);
+        let prior = || model.prior().total_length().condition(row.step).clip(left).quantile(0.5);
+        // As a trained model draws the forecasts that it keeps.
+        let chance = row.eos_logprob().to_bits() ^ row.arrival.prompt_length;
+        self.watched.consider(row.step, max_tokens, chance, &self.forecast, prior);
+    }
+
+    /// What was sent of it.
+    pub(super) fn watched(&self) -> &Watched {
+        &self.watched
     }
 
     pub(super) fn started(&self) -> &RequestStarted {
@@ -68,7 +95,7 @@ impl LiveRequest {
     }
 
     #[cfg(test)]
-    pub(super) fn row(&self) -> crate::features::FeatureRow {
+    pub(super) fn row(&self) -> FeatureRow {
         self.features.row()
     }
 
@@ -94,6 +121,7 @@ impl LiveRequest {
         let goes_on = event.finish_reason.is_none();
         if goes_on {
             self.forecast = forecast(model, &row, &mut self.memory);
+            self.watch(&row, model);
         }
         self.logged.step_line(event, sequence_number, goes_on.then(|| self.forecast.clone()))
     }

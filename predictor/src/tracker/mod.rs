@@ -17,7 +17,8 @@ use eoscast_proto::domain::{
 };
 use eoscast_proto::status::ServiceError;
 
-use crate::models::{Artifact, History, ModelKind, Serving};
+use crate::accuracy::{Accuracy, ModelAccuracy};
+use crate::models::{Artifact, History, ModelKind, ModelVersion, Serving};
 use crate::recovery::Recovered;
 use eoscast_log::record::{Lines, seconds};
 use live::LiveRequest;
@@ -83,6 +84,7 @@ pub struct Tracker {
     artifact: Option<Artifact>,
     models: Serving,
     history: History,
+    accuracy: Accuracy,
     workers: BTreeMap<WorkerId, Worker>,
 }
 
@@ -90,7 +92,14 @@ impl Tracker {
     /// Goes on from what the log knows. The lines are the outcomes of requests that a newer run of their worker has ended.
     pub fn new(kind: ModelKind, artifact: Option<Artifact>, recovered: Recovered, now: Instant) -> (Self, Lines) {
         let models = Serving::new(kind, artifact.as_ref(), &recovered.history);
-        let mut tracker = Self { kind, artifact, models, history: recovered.history, workers: BTreeMap::new() };
+        let mut tracker = Self {
+            kind,
+            artifact,
+            models,
+            history: recovered.history,
+            accuracy: Accuracy::default(),
+            workers: BTreeMap::new(),
+        };
         for run in recovered.last.keys().chain(recovered.live.iter().map(|request| request.logged.run())) {
             let worker = tracker.workers.entry(run.worker_id.clone()).or_default();
             worker.epoch = worker.epoch.max(run.epoch);
@@ -154,8 +163,15 @@ impl Tracker {
             applied.tally.missing_messages =
                 if known == 0 { 0 } else { batch.sequence_number.saturating_sub(known).saturating_sub(1) };
             worker.last_applied = batch.sequence_number;
-            let mut message =
-                Message { worker, models: &self.models, history: &mut self.history, at, applied: &mut applied, batch };
+            let mut message = Message {
+                worker,
+                models: &self.models,
+                history: &mut self.history,
+                accuracy: &mut self.accuracy,
+                at,
+                applied: &mut applied,
+                batch,
+            };
             for started in &batch.started {
                 if !(is_last_logged && finished_last.contains(&started.request_id)) {
                     message.start(started);
@@ -205,24 +221,48 @@ impl Tracker {
         lines
     }
 
-    /// Swaps in the model that `artifact` describes, with the outcomes so far.
-    ///
-    /// # Errors
-    /// When the artifact is of another kind; nothing changes then.
-    pub fn reload(&mut self, artifact: Artifact) -> anyhow::Result<()> {
-        self.kind.check(Some(&artifact))?;
+    /// Swaps in the model that `artifact` describes, with the outcomes so far. An artifact of the prior leaves a threshold in
+    /// place.
+    pub fn swap(&mut self, artifact: Artifact) {
+        if (self.kind, artifact.kind) != (ModelKind::Threshold, ModelKind::Prior) {
+            self.kind = artifact.kind;
+        }
         self.models = Serving::new(self.kind, Some(&artifact), &self.history);
         self.artifact = Some(artifact);
         for live in self.workers.values_mut().flat_map(|worker| worker.live.values_mut()) {
             let model = self.models.model_for(&live.started().model);
             live.swap(model);
         }
-        Ok(())
+    }
+
+    /// Whether the model answers for requests of the generating model `name`; else the prior does.
+    pub fn serves(&self, name: &str) -> bool {
+        self.models.serves(name)
+    }
+
+    /// The version of the model that answers, without the outcomes.
+    pub fn model_family(&self) -> String {
+        ModelVersion::family_of(self.models.model())
+    }
+
+    /// What answers now: the kind, the artifact and the outcomes so far.
+    pub fn serving(&self) -> (ModelKind, Option<Artifact>, History) {
+        (self.kind, self.artifact.clone(), self.history.clone())
     }
 
     /// How long replies are before anything is known of them.
     pub fn length_prior(&self) -> LengthPrior {
         self.models.model().prior().length_prior()
+    }
+
+    /// How good the forecasts of finished requests were, since the start.
+    pub fn accuracy(&self) -> Vec<ModelAccuracy> {
+        self.accuracy.report()
+    }
+
+    /// Outcomes that [`accuracy`](Self::accuracy) has taken in.
+    pub fn judged_outcomes(&self) -> u64 {
+        self.accuracy.outcomes()
     }
 
     /// Outcomes so far.
@@ -258,6 +298,7 @@ struct Message<'a> {
     worker: &'a mut Worker,
     models: &'a Serving,
     history: &'a mut History,
+    accuracy: &'a mut Accuracy,
     at: f64,
     applied: &'a mut Applied,
     batch: &'a StepBatch,
@@ -305,13 +346,11 @@ impl Message<'_> {
 
     fn conclude(&mut self, request_id: &RequestId, reason: FinishReason, output_length: u32) {
         if let Some(live) = self.worker.live.remove(request_id) {
-            self.applied.lines.requests.extend(live.conclude(
-                reason,
-                output_length,
-                self.at,
-                self.models,
-                self.history,
-            ));
+            let watched = live.watched().clone();
+            if let Some(line) = live.conclude(reason, output_length, self.at, self.models, self.history) {
+                self.accuracy.observe(&watched, &line);
+                self.applied.lines.requests.push(line);
+            }
         }
     }
 }

@@ -18,7 +18,7 @@ use crate::training::synthetic::{MAX_TOKENS, MODEL, dataset};
 static DATA: LazyLock<Dataset> = LazyLock::new(|| dataset(200, 3));
 
 fn artifact(kind: ModelKind) -> Artifact {
-    let options = Options { seed: 1, split_seed: 2, epochs: 1, command: "train".to_owned() };
+    let options = Options { seed: 1, split_seed: 2, epochs: 1, command: "train".to_owned(), also_for: vec![] };
     Artifact::of_bytes(Path::new("test"), &train(kind, &DATA, &options, &mut |_| {}).unwrap()).unwrap()
 }
 
@@ -109,7 +109,7 @@ fn estimates_of_models_with_memory_replay_bit_for_bit_across_a_restart() {
         // The message that the log tells of last is sent again.
         run(&mut restarted, &mut open(folder.path()), &messages[before.len() - 1..before.len()]);
         run(&mut restarted, &mut open(folder.path()), after);
-        let report = replay(folder.path(), Some(artifact), |_| {}).unwrap();
+        let report = replay(folder.path(), vec![artifact], |_| {}).unwrap();
         assert!(report.estimates > 500);
         assert_eq!(report.identical, report.estimates, "{}: {:?}", kind.as_str(), report.first_differences.first());
     }
@@ -143,26 +143,46 @@ fn requests_of_another_generating_model_are_answered_by_the_prior() {
     let folder = tempfile::tempdir().unwrap();
     let estimates = run(&mut tracker, &mut open(folder.path()), &messages(&DATA.samples[..5], "another"));
     assert!(estimates.iter().all(|e| e.source == "prior" && e.model_version.starts_with("prior/1:")));
-    let report = replay(folder.path(), None, |_| {}).unwrap();
+    let report = replay(folder.path(), vec![], |_| {}).unwrap();
     assert_eq!(report.identical, report.estimates);
 }
 
 #[test]
-fn a_swap_of_models_goes_on_with_every_live_request() {
-    let [first, second] = [1, 2].map(|epochs| {
-        let options = Options { seed: 1, split_seed: 2, epochs, command: "train".to_owned() };
-        let bytes = train(ModelKind::Survival, &DATA, &options, &mut |_| {}).unwrap();
-        Artifact::of_bytes(Path::new("test"), &bytes).unwrap()
-    });
-    let mut tracker = Tracker::new(ModelKind::Survival, Some(first), Recovered::default(), Instant::now()).0;
-    let (folder, messages) = (tempfile::tempdir().unwrap(), messages(&DATA.samples[..40], MODEL));
+fn swaps_of_models_go_on_with_every_live_request_and_replay_bit_for_bit() {
+    let [survival, mlp] = [ModelKind::Survival, ModelKind::Mlp].map(artifact);
+    let mut tracker = Tracker::new(ModelKind::Prior, None, Recovered::default(), Instant::now()).0;
+    let (folder, messages) = (tempfile::tempdir().unwrap(), messages(&DATA.samples[..60], MODEL));
+    let mut log = open(folder.path());
+    let part = messages.len() / 4;
+    let [first, second, third] = [1, 2, 3].map(|i| i * part);
+    run(&mut tracker, &mut log, &messages[..first]);
+    for (artifact, messages) in
+        [(&survival, &messages[first..second]), (&mlp, &messages[second..third]), (&survival, &messages[third..])]
+    {
+        let live = tracker.live_requests();
+        tracker.swap(artifact.clone());
+        assert_eq!(tracker.live_requests(), live);
+        let estimates = run(&mut tracker, &mut log, messages);
+        assert!(estimates.iter().all(|estimate| estimate.model_version.contains(&artifact.digest)));
+    }
+    drop(log);
+    let report = replay(folder.path(), vec![survival, mlp], |_| {}).unwrap();
+    assert_eq!((report.identical, report.estimates > 500), (report.estimates, true), "{report:?}");
+}
+
+#[test]
+fn what_came_of_forecasts_is_told_by_model() {
+    let artifact = artifact(ModelKind::LengthOnly);
+    let mut tracker = Tracker::new(ModelKind::Prior, None, Recovered::default(), Instant::now()).0;
+    let (folder, messages) = (tempfile::tempdir().unwrap(), messages(&DATA.samples[..60], MODEL));
+    let mut log = open(folder.path());
     let (before, after) = messages.split_at(messages.len() / 2);
-    run(&mut tracker, &mut open(folder.path()), before);
-    let error = tracker.reload(artifact(ModelKind::Mlp)).unwrap_err().to_string();
-    assert!(error.contains("cannot start from an artifact of kind mlp"), "{error}");
-    tracker.reload(second.clone()).unwrap();
-    let estimates = run(&mut tracker, &mut open(folder.path()), after);
-    assert!(estimates.iter().all(|estimate| estimate.model_version.contains(&second.digest)));
-    let report = replay(folder.path(), Some(second), |_| {}).unwrap();
-    assert_eq!((report.different, report.identical > 300), (0, true), "{report:?}");
+    run(&mut tracker, &mut log, before);
+    let [prior] = &tracker.accuracy()[..] else { panic!("one model so far") };
+    assert!(prior.model == "prior/1" && prior.error_to_prior() == 1.0 && prior.mae > 1.0, "{prior:?}");
+    tracker.swap(artifact);
+    run(&mut tracker, &mut log, after);
+    let [trained, _] = &tracker.accuracy()[..] else { panic!("two models by now") };
+    assert!(trained.model.starts_with("length-only/1+") && trained.requests > 10, "{trained:?}");
+    assert!(trained.coverage90[0].share > 0.5 && trained.mae < 2.0 * trained.prior_mae, "{trained:?}");
 }

@@ -5,6 +5,8 @@ use std::ops::Bound;
 use eoscast_proto::domain::{LengthPrior, RequestId, RequestState, WorkerId};
 use eoscast_proto::status::ServiceError;
 
+use crate::accuracy::ModelAccuracy;
+
 use super::{LiveRequest, Tracker, Worker};
 
 /// The model that answers, and what it has seen.
@@ -24,6 +26,10 @@ pub struct ModelInfo {
     pub prior_window: usize,
     /// Lengths before anything is known of a request.
     pub prior: LengthPrior,
+    /// How good forecasts were.
+    pub accuracy: Vec<ModelAccuracy>,
+    /// Names of the generating model that it was trained for; none if it serves any.
+    pub trained_for: Vec<String>,
 }
 
 /// Names a live request; live requests are listed in this order.
@@ -89,6 +95,8 @@ impl Tracker {
             censored_outcomes: self.history.censored,
             prior_window: self.models.model().prior().window(),
             prior: self.length_prior(),
+            accuracy: self.accuracy(),
+            trained_for: self.models.model().trained_for().to_vec(),
         }
     }
 }

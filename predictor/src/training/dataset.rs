@@ -3,18 +3,20 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, bail, ensure};
-use eoscast_log::location::{Location, Series};
-use eoscast_log::reader::{Damages, LineReader};
+use eoscast_log::location::{Location, Segment, Series};
+use eoscast_log::reader::{BadLines, LineReader};
 use eoscast_log::record::{Arrival, RequestLine, StepLine};
 use eoscast_proto::domain::{FinishReason, RequestId, StepEvent, StepSignals, WorkerId};
 use half::f16;
 use sha2::{Digest, Sha256};
 
+use super::intake::{Intake, Trouble};
 use crate::features::{FeatureRow, FeatureState};
+use crate::recovery::first_timestamp;
 
 /// The signals of one step.
 #[derive(Debug, Clone, PartialEq)]
@@ -29,6 +31,8 @@ struct Step {
 pub struct Sample {
     /// Which.
     pub request_id: RequestId,
+    /// 1 for the first outcome of the log, and so on.
+    pub outcome_number: u64,
     /// Kind of work, if known.
     pub task: Option<Arc<str>>,
     /// What was known before the first token.
@@ -85,35 +89,32 @@ impl Sample {
     }
 }
 
-/// What was found in a log and not used, or used as it is.
-#[derive(Debug, Clone, Default)]
-pub struct Intake {
-    /// Lines that could not be read, or that cannot be.
-    pub damages: Damages,
-    /// Requests left out, by reason.
-    pub left_out: BTreeMap<&'static str, u64>,
-    /// Step lines that repeat a step or go back behind one; not used.
-    pub repeated_steps: u64,
-    /// Steps that are missing between others.
-    pub missing_steps: u64,
+/// Which generating model's requests are meant.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Wanted<'a> {
+    /// The only one that the log has.
+    #[default]
+    Only,
+    /// The one of this name.
+    Named(&'a str),
+    /// The one with most requests.
+    Commonest,
 }
 
-impl Intake {
-    /// What there is to say of it, a line each.
-    pub fn notes(&self) -> Vec<String> {
-        let mut notes = vec![];
-        if self.damages.count > 0 {
-            notes.push(format!("{} damaged lines skipped", self.damages.count));
-            notes.extend(self.damages.first.iter().map(|damage| format!("  {damage}")));
-        }
-        notes.extend(self.left_out.iter().map(|(reason, count)| format!("{count} requests left out: {reason}")));
-        if self.repeated_steps > 0 {
-            notes.push(format!("{} repeated steps skipped", self.repeated_steps));
-        }
-        if self.missing_steps > 0 {
-            notes.push(format!("{} steps are missing", self.missing_steps));
-        }
-        notes
+/// What is read of a log.
+#[derive(Debug, Clone, Copy)]
+pub struct Selection<'a> {
+    /// Whose requests.
+    pub model: Wanted<'a>,
+    /// What becomes of bad lines.
+    pub bad_lines: BadLines,
+    /// Newest bytes of each series; requests that began before are left out.
+    pub bytes: u64,
+}
+
+impl Default for Selection<'_> {
+    fn default() -> Self {
+        Self { model: Wanted::Only, bad_lines: BadLines::Skip, bytes: u64::MAX }
     }
 }
 
@@ -140,18 +141,16 @@ const IGNORES_EOS: &str = "it could not end by itself (ignore_eos)";
 const STEERED_AT_ONCE: &str = "length control steered it from the first step on";
 
 impl Dataset {
-    /// Reads the log at `path`, a folder or a file as `serve` and `collect` write it. `model` chooses among generating models;
-    /// `progress` is told the bytes of each file that is done.
+    /// Reads the log at `path`, a folder or a file as `serve` and `collect` write it; `progress` is told the bytes of each file
+    /// that is done.
     ///
     /// # Errors
-    /// When there is no log, a file cannot be read, or requests of several models are mixed and none is chosen.
-    pub fn load(path: &Path, model: Option<&str>, mut progress: impl FnMut(u64)) -> anyhow::Result<Self> {
+    /// When there is no log, a file cannot be read, requests of several models are mixed and none is chosen, or there are bad
+    /// lines and these are to be refused.
+    pub fn load(path: &Path, selection: &Selection<'_>, mut progress: impl FnMut(u64)) -> anyhow::Result<Self> {
         let location = Location::parse(path);
-        let files = |series| -> anyhow::Result<Vec<PathBuf>> {
-            let segments = location.segments(series).with_context(|| path.display().to_string())?;
-            Ok(segments.into_iter().map(|segment| segment.path).collect())
-        };
-        let (requests, steps) = (files(Series::Requests)?, files(Series::Steps)?);
+        let files = |series| location.newest(series, selection.bytes).with_context(|| path.display().to_string());
+        let ((requests, _), (steps, complete)) = (files(Series::Requests)?, files(Series::Steps)?);
         ensure!(
             !requests.is_empty() && !steps.is_empty(),
             "{}: has no event log; give the folder that collect or serve writes",
@@ -160,19 +159,24 @@ impl Dataset {
         let mut intake = Intake::default();
         let mut reading = Reading::default();
         let mut hash = Sha256::new();
-        for file in &requests {
-            each(file, &mut intake, |line: RequestLine, _| {
-                reading.request(&line);
-                None
-            })?;
-            progress(hash_file(file, &mut hash)?);
+        let since = if complete { f64::NEG_INFINITY } else { first_timestamp(&steps)? };
+        for Segment { path, .. } in &requests {
+            each(
+                path,
+                &mut intake,
+                |line: RequestLine, _| {
+                    if line.started_at < since { None } else { reading.request(&line) }
+                },
+            )?;
+            progress(hash_file(path, &mut hash)?);
         }
-        let model = choose(&reading.models, model)?;
+        let model = choose(&reading.models, selection.model)?;
         reading.requests.retain(|_, sample| sample.model == model);
-        for file in &steps {
-            each(file, &mut intake, |line: StepLine, intake| reading.step(&line, intake))?;
-            progress(hash_file(file, &mut hash)?);
+        for Segment { path, .. } in &steps {
+            each(path, &mut intake, |line: StepLine, intake| reading.step(&line, intake))?;
+            progress(hash_file(path, &mut hash)?);
         }
+        intake.check(selection.bad_lines).with_context(|| path.display().to_string())?;
         let samples = reading.finish(&mut intake)?;
         let hash = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
         Ok(Self { model, samples, intake, hash })
@@ -188,15 +192,15 @@ impl Dataset {
 fn each<T: serde::de::DeserializeOwned>(
     file: &Path,
     intake: &mut Intake,
-    mut apply: impl FnMut(T, &mut Intake) -> Option<&'static str>,
+    mut apply: impl FnMut(T, &mut Intake) -> Option<Trouble>,
 ) -> anyhow::Result<()> {
     let name = || file.display().to_string();
     let mut reader = LineReader::open(file).with_context(name)?;
     while let Some(line) = reader.read_line().with_context(name)? {
         match line {
             Ok((_, line)) => {
-                if let Some(reason) = apply(line, intake) {
-                    intake.damages.push(reader.damage(reason));
+                if let Some(trouble) = apply(line, intake) {
+                    intake.push(trouble, |reason| reader.damage(reason));
                 }
             }
             Err(damage) => intake.damages.push(damage),
@@ -220,17 +224,15 @@ fn hash_file(file: &Path, hash: &mut Sha256) -> anyhow::Result<u64> {
     io::copy(&mut File::open(file).with_context(name)?, &mut Hasher(hash)).with_context(name)
 }
 
-fn choose(found: &BTreeMap<String, u64>, wanted: Option<&str>) -> anyhow::Result<String> {
+fn choose(found: &BTreeMap<String, u64>, wanted: Wanted<'_>) -> anyhow::Result<String> {
     let list: Vec<_> = found.iter().map(|(name, requests)| format!("{name} ({requests} requests)")).collect();
     let list = list.join(", ");
+    let commonest = found.iter().max_by_key(|(_, requests)| **requests).map(|(name, _)| name.clone());
     match wanted {
-        Some(name) if found.contains_key(name) => Ok(name.to_owned()),
-        Some(name) => bail!("no request in the log is of the model {name}; there are: {list}"),
-        None => match found.keys().next() {
-            Some(name) if found.len() == 1 => Ok(name.clone()),
-            None => bail!("the log has no finished request"),
-            Some(_) => bail!("the log mixes models: {list}; choose one with --model-name"),
-        },
+        Wanted::Named(name) if found.contains_key(name) => Ok(name.to_owned()),
+        Wanted::Named(name) => bail!("no request in the log is of the model {name}; there are: {list}"),
+        Wanted::Only if found.len() > 1 => bail!("the log mixes models: {list}; choose one with --model-name"),
+        Wanted::Only | Wanted::Commonest => commonest.context("the log has no finished request"),
     }
 }
 
@@ -250,17 +252,18 @@ struct Reading {
 }
 
 impl Reading {
-    fn request(&mut self, line: &RequestLine) {
+    fn request(&mut self, line: &RequestLine) -> Option<Trouble> {
         *self.models.entry(line.model.as_ref().to_owned()).or_default() += 1;
         let number = self.requests.len();
         let outcome = line.outcome();
         let key = (line.worker_id.clone(), line.epoch, line.request_id.clone());
         if let Some(known) = self.requests.get_mut(&key) {
             known.reused = true;
-            return;
+            return Some(Trouble::Repeat(format!("request {} has ended before", line.request_id)));
         }
         let sample = Sample {
             request_id: line.request_id.clone(),
+            outcome_number: line.outcome_number,
             task: line.task.clone(),
             arrival: line.arrival(),
             finish_reason: line.finish_reason,
@@ -273,29 +276,35 @@ impl Reading {
         let model = line.model.as_ref().to_owned();
         let (first_length, steered_from) = (line.first_length, line.steered_from);
         self.requests.insert(key, Open { model, number, sample, reused: false, first_length, steered_from });
+        None
     }
 
-    fn step(&mut self, line: &StepLine, intake: &mut Intake) -> Option<&'static str> {
-        let Some(event) = line.event() else { return Some("has impossible signals") };
+    fn step(&mut self, line: &StepLine, intake: &mut Intake) -> Option<Trouble> {
+        let Some(event) = line.event() else { return Some(Trouble::Impossible("has impossible signals")) };
         let open = self.requests.get_mut(&(line.worker_id.clone(), line.epoch, line.request_id.clone()))?;
         let sample = &mut open.sample;
         if event.step > sample.length {
-            return open.steered_from.is_none().then_some("is behind the end of its request");
+            let natural = open.steered_from.is_none();
+            return natural.then_some(Trouble::Impossible("is behind the end of its request"));
         }
         let last = sample.steps.last().map_or(0, |step| step.step);
         if event.step <= last {
-            intake.repeated_steps += 1;
-            return None;
+            return Some(Trouble::Repeat(format!(
+                "step {} of request {} is not after {last}",
+                event.step, line.request_id
+            )));
         }
         if last == 0 {
             sample.sketch_length = event.sketch.len();
         } else if event.sketch.len() != sample.sketch_length {
-            return Some("sketch: has another length than in the steps before");
+            return Some(Trouble::Impossible("sketch: has another length than in the steps before"));
         }
-        intake.missing_steps += u64::from(event.step - last - 1);
+        let missing = event.step - last - 1;
+        intake.missing_steps += u64::from(missing);
         sample.sketches.extend(event.sketch.iter().map(|value| f16::from_f32(*value)));
         sample.steps.push(Step { step: event.step, token_id: event.token_id, signals: event.signals });
-        None
+        (missing > 0)
+            .then(|| Trouble::Gap(format!("{missing} steps of request {} are missing before this", line.request_id)))
     }
 
     fn finish(self, intake: &mut Intake) -> anyhow::Result<Vec<Sample>> {

@@ -1,6 +1,6 @@
 //! Training of models from event logs.
 //!
-//! - [`dataset`]: finished requests with their steps, from a log; [`split`]: which of them are for what
+//! - [`dataset`]: finished requests with their steps, from a log; [`intake`]: what else was in it; [`split`]: which of them are for what
 //! - [`rows`]: single steps as training rows; [`sequences`]: whole requests
 //! - [`network`]: fits feed-forward networks, [`sequence_network`]: recurrent ones and transformers; [`classic`]: regressions
 //!   and forests
@@ -9,6 +9,7 @@
 pub mod classic;
 pub mod dataset;
 pub mod fitting;
+pub mod intake;
 pub mod network;
 pub mod rows;
 pub mod run;

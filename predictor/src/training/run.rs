@@ -26,6 +26,8 @@ pub struct Options {
     pub epochs: u32,
     /// As it stands on the card.
     pub command: String,
+    /// Other names of the generating model, for the card.
+    pub also_for: Vec<String>,
 }
 
 /// What a training has to tell while it runs.
@@ -42,7 +44,7 @@ const LEAST_TRAIN: usize = 100;
 /// Parts of the training requests, each in turn kept aside.
 const FOLDS: u32 = 4;
 
-/// Trains the model of `kind` and gives the bytes of its artifact.
+/// Trains the model of `kind` on the training requests of a split by prompt, and gives the bytes of its artifact.
 ///
 /// # Errors
 /// When there is too little data.
@@ -53,7 +55,21 @@ pub fn train(
     progress: &mut dyn FnMut(Progress),
 ) -> anyhow::Result<Vec<u8>> {
     let split = Split::new(&dataset.samples, options.split_seed);
-    let train: Vec<&Sample> = split.train.iter().map(|i| &dataset.samples[*i]).collect();
+    train_on(kind, dataset, &split.train, options, progress)
+}
+
+/// The same on the samples at the positions `train`.
+///
+/// # Errors
+/// When there is too little data.
+pub fn train_on(
+    kind: ModelKind,
+    dataset: &Dataset,
+    train: &[usize],
+    options: &Options,
+    progress: &mut dyn FnMut(Progress),
+) -> anyhow::Result<Vec<u8>> {
+    let train: Vec<&Sample> = train.iter().map(|i| &dataset.samples[*i]).collect();
     enough(dataset.samples.len(), &train)?;
     let mut fitting = Fitting { kind, seed: options.seed, progress };
     let mut pits = [const { vec![] }; Pits::AGES];
@@ -81,6 +97,7 @@ pub fn train(
     let mut card = card(kind, &dataset.model);
     card.data_hash = dataset.hash.clone();
     card.command = options.command.clone();
+    card.also_for = options.also_for.clone();
     card.requests = train.len() as u64;
     card.tokens = train.iter().map(|sample| u64::from(sample.length)).sum();
     if loss.is_finite() && kind.is_trained() {

@@ -1,6 +1,6 @@
 //! [`Split`]: which requests are for training and which for testing; never two sides of one prompt.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use sha2::{Digest, Sha256};
 
@@ -30,10 +30,16 @@ impl Split {
     }
 }
 
+/// With fewer groups for each fold than this, folds are by request: all of a traffic may be one template.
+const LEAST_GROUPS: u32 = 10;
+
 /// Divides training samples in `folds` parts by group and keeps part `fold` aside: (the others, that part).
 pub fn fold(samples: &[&Sample], seed: u64, folds: u32, fold: u32) -> (Vec<usize>, Vec<usize>) {
-    let owned: Vec<String> = groups_of(samples.iter().copied());
-    (0..samples.len()).partition(|i| (share(seed, "fold", &owned[*i]) * f64::from(folds)) as u32 != fold)
+    let mut names: Vec<String> = groups_of(samples.iter().copied());
+    if names.iter().collect::<HashSet<_>>().len() < (LEAST_GROUPS * folds) as usize {
+        names = (0..samples.len()).map(|i| i.to_string()).collect();
+    }
+    (0..samples.len()).partition(|i| (share(seed, "fold", &names[*i]) * f64::from(folds)) as u32 != fold)
 }
 
 /// The group of each sample: the name of its prompt, or of the first of the prompts that look the same.

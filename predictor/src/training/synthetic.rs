@@ -11,7 +11,7 @@ use eoscast_log::segment::Rotation;
 use eoscast_log::{EventLog, Fsync, LogConfig};
 use eoscast_proto::domain::{FinishReason, RequestStarted, StepEvent, StepSignals, WorkerRun};
 
-use super::dataset::{Dataset, Sample};
+use super::dataset::{Dataset, Sample, Selection};
 
 /// Replies are cut here.
 pub const MAX_TOKENS: u32 = 200;
@@ -29,10 +29,12 @@ fn normal(random: &mut fastrand::Rng) -> f64 {
     (0..12).map(|_| random.f64()).sum::<f64>() - 6.0
 }
 
-/// The lines of one request.
-fn request(number: usize, random: &mut fastrand::Rng) -> Lines {
+/// The lines of one request. In shifted traffic, topics with long replies have short ones and the other way round.
+fn request(number: usize, shifted: bool, random: &mut fastrand::Rng) -> Lines {
     let topic = random.usize(..TOPICS.len());
-    let (typical, prompt) = TOPICS[topic];
+    let (_, prompt) = TOPICS[topic];
+    let (typical, _) = TOPICS[if shifted { TOPICS.len() - 1 - topic } else { topic }];
+    let begun = 1e3 * number as f64;
     let natural = (typical * (0.35 * normal(random)).exp()).round().max(1.0) as u32;
     let length = natural.min(MAX_TOKENS);
     let id = |text: String| text.try_into().unwrap();
@@ -50,7 +52,7 @@ fn request(number: usize, random: &mut fastrand::Rng) -> Lines {
         prompt: Some(format!("{prompt} {}", "so ".repeat(random.usize(..9)))),
     };
     let run = WorkerRun { worker_id: "w".to_owned().try_into().unwrap(), epoch: 1 };
-    let mut logged = LoggedRequest::new(started, run, 0.0);
+    let mut logged = LoggedRequest::new(started, run, begun);
     let mut lines = Lines::default();
     lines.starts.push(logged.start_line(1, None));
     let mut last = None;
@@ -80,11 +82,11 @@ fn request(number: usize, random: &mut fastrand::Rng) -> Lines {
             eos_bias: 0.0,
             sketch: sketch.into(),
         };
-        logged.observe(&event, f64::from(step));
+        logged.observe(&event, begun + f64::from(step));
         lines.steps.push(logged.step_line(&event, 1, None));
         last = finish_reason;
     }
-    let mut outcome = logged.request_line(last.unwrap_or(FinishReason::Abort), length, 0.0, None);
+    let mut outcome = logged.request_line(last.unwrap_or(FinishReason::Abort), length, begun, None);
     outcome.outcome_number = number as u64 + 1;
     lines.requests.push(outcome);
     lines
@@ -92,6 +94,11 @@ fn request(number: usize, random: &mut fastrand::Rng) -> Lines {
 
 /// Writes a log of `count` requests.
 pub fn write_log(folder: &Path, count: usize, seed: u64) {
+    write_shifting_log(folder, count, 0, seed);
+}
+
+/// Writes a log of `before` requests, and of `after` more once traffic has shifted.
+pub fn write_shifting_log(folder: &Path, before: usize, after: usize, seed: u64) {
     let mut random = fastrand::Rng::with_seed(seed);
     let mut log = EventLog::open(&LogConfig {
         location: Location::Folder(folder.to_owned()),
@@ -100,7 +107,7 @@ pub fn write_log(folder: &Path, count: usize, seed: u64) {
         retention_bytes: 0,
     })
     .unwrap();
-    let lines: Vec<Lines> = (0..count).map(|number| request(number, &mut random)).collect();
+    let lines: Vec<Lines> = (0..before + after).map(|number| request(number, number >= before, &mut random)).collect();
     log.append(&lines).unwrap();
 }
 
@@ -108,7 +115,7 @@ pub fn write_log(folder: &Path, count: usize, seed: u64) {
 pub fn dataset(count: usize, seed: u64) -> Dataset {
     let folder = tempfile::tempdir().unwrap();
     write_log(folder.path(), count, seed);
-    Dataset::load(folder.path(), None, |_| {}).unwrap()
+    Dataset::load(folder.path(), &Selection::default(), |_| {}).unwrap()
 }
 
 /// The requests of such a dataset.

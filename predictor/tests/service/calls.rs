@@ -172,8 +172,13 @@ async fn metrics_count_what_was_received() {
         connection.read_to_string(&mut page).await.unwrap();
         page
     };
-    tokio::time::sleep(Duration::from_millis(50)).await;
-    let page = get("/metrics").await;
+    // Some figures are brought up to date twice a second.
+    let accuracy = "eoscast_predictor_accuracy_requests{model=\"prior/1\",task=\"\"} 1";
+    let mut page = get("/metrics").await;
+    while !page.contains(accuracy) {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        page = get("/metrics").await;
+    }
     for line in [
         "eoscast_predictor_events_total 2",
         "eoscast_predictor_log_lines_total 1",
@@ -181,8 +186,15 @@ async fn metrics_count_what_was_received() {
         "eoscast_predictor_outcomes_total{reason=\"stop\"} 1",
         "eoscast_predictor_irregularities_total{kind=\"unknown_request\"} 1",
         "eoscast_predictor_estimate_seconds_count",
+        "eoscast_predictor_accuracy_mae_tokens{model=\"prior/1\",task=\"\"} ",
+        "eoscast_predictor_accuracy_error_to_prior{model=\"prior/1\",task=\"\"} 1",
+        "eoscast_predictor_accuracy_coverage90{model=\"prior/1\",task=\"\",age=\"0-15\"} ",
     ] {
         assert!(page.contains(line), "{line} is not in\n{page}");
     }
+    let model = predictor.client().await.get_model(pb::GetModelRequest {}).await.unwrap().into_inner();
+    let [accuracy] = &model.accuracy[..] else { panic!("one model, no task: {model:?}") };
+    assert_eq!((accuracy.model.as_str(), accuracy.requests, accuracy.mae), ("prior/1", 1, accuracy.prior_mae));
+    assert_eq!(accuracy.coverage90.iter().map(|age| age.from_step).collect::<Vec<_>>(), [0, 16, 64, 128, 256]);
     assert!(get("/health").await.contains(r#""event_log":"ok""#));
 }

@@ -15,4 +15,5 @@ mod predictor;
 mod pressure;
 mod replay;
 mod streams;
+mod swaps;
 mod workload;

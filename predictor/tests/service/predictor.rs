@@ -20,6 +20,8 @@ pub(crate) fn binary() -> Command {
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("EOSCAST_") || name == "RUST_LOG") {
         command.env_remove(name);
     }
+    // Most tests are about other things than the model that ships.
+    command.env("EOSCAST_PREDICTOR_MODEL", "prior");
     command
 }
 
@@ -51,8 +53,13 @@ impl Predictor {
 
     /// The next line on stderr that holds `text`.
     pub(crate) fn wait_for_log(&self, text: &str) -> String {
+        self.wait_long_for_log(text, PATIENCE)
+    }
+
+    /// The same of something that takes longer than others.
+    pub(crate) fn wait_long_for_log(&self, text: &str, patience: Duration) -> String {
         loop {
-            let line = self.stderr.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("no log line with {text:?}"));
+            let line = self.stderr.recv_timeout(patience).unwrap_or_else(|_| panic!("no log line with {text:?}"));
             if line.contains(text) {
                 return line;
             }

@@ -5,7 +5,7 @@ use serde_json::Value;
 use crate::predictor::{Predictor, binary, files, lines};
 use crate::workload::Engine;
 
-fn replay(log: &Path, args: &[&str]) -> (Option<i32>, Value) {
+pub(crate) fn replay(log: &Path, args: &[&str]) -> (Option<i32>, Value) {
     let output = binary().arg("replay").arg(log).arg("--json").args(args).output().unwrap();
     let report = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"));
     (output.status.code(), report)

@@ -13,7 +13,7 @@ use serde::Serialize;
 use super::engine_args::EngineArgs;
 use super::interrupt::shutdown_signal;
 use super::local_engine::{LocalEngine, worker_run};
-use crate::collection::folder::{Terms, open};
+use crate::collection::folder::{Terms, open_collection};
 use crate::collection::prompts::{draw, read_prompts};
 use crate::collection::requests::{Sampling, requests};
 use crate::collection::{StepProgress, collect};
@@ -77,9 +77,14 @@ async fn collect_all(args: &CollectArgs) -> anyhow::Result<()> {
     let stop = shutdown_signal()?;
     let (link, batches) = PredictorLink::local(worker_run("collect")?);
     let local = LocalEngine::with_link(&args.engine, link).await?;
-    let terms =
-        Terms { model: local.engine.model().name.clone(), temperature: args.temperature, max_tokens: args.max_tokens };
-    let mut folder = open(&args.out, args.resume.then_some(&terms))?;
+    let terms = Terms {
+        model: local.engine.model().name.clone(),
+        temperature: args.temperature,
+        top_p: args.top_p,
+        max_tokens: args.max_tokens,
+        seed: args.seed,
+    };
+    let mut folder = open_collection(&args.out, &terms, args.resume)?;
     let sampling = Sampling {
         samples: args.samples,
         temperature: args.temperature,

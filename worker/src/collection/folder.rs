@@ -18,21 +18,29 @@ use eoscast_log::segment::Rotation;
 use eoscast_log::{EventLog, Fsync, LogConfig};
 use eoscast_proto::domain::{RequestId, StepBatch};
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 use super::recorder::{Outcomes, Recorder};
 
 /// Bytes of one file.
 const SEGMENT_BYTES: u64 = 256 << 20;
 
+/// File of the folder that tells its [`Terms`].
+const CARD: &str = "collection.json";
+
 /// What all requests of a folder have in common.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Terms {
     /// Name of the model.
     pub model: String,
     /// Of the sampler.
     pub temperature: f32,
+    /// Of the sampler.
+    pub top_p: f32,
     /// Most tokens of a reply.
     pub max_tokens: u32,
+    /// Of everything random.
+    pub seed: u64,
 }
 
 /// A folder open for writing.
@@ -68,33 +76,62 @@ impl Folder {
     }
 }
 
-/// Opens the folder `path`: a new or empty one, or, if `resumed` says on which terms, one that holds such requests.
+/// Opens the folder `path`, which is new or empty.
 ///
 /// # Errors
-/// The folder cannot be read or written, holds lines and is not to be continued, or holds others than a collection's.
-pub fn open(path: &Path, resumed: Option<&Terms>) -> anyhow::Result<Folder> {
+/// The folder cannot be read or written, or holds lines.
+pub fn open(path: &Path) -> anyhow::Result<Folder> {
     let location = Location::Folder(path.to_owned());
-    if resumed.is_none() && holds_lines(&location)? {
+    if holds_lines(&location)? {
         bail!("--out {}: holds a log; continue a collection with --resume, or choose another folder", path.display());
     }
-    let config = LogConfig {
+    with_lines(&location, Vec::new())
+}
+
+/// Opens the folder `path` for a collection on these terms: a new or empty one, or, if it is `resumed`, one that holds such
+/// requests.
+///
+/// # Errors
+/// The folder cannot be read or written, holds lines and is not to be continued, or holds others than such a collection's.
+pub fn open_collection(path: &Path, terms: &Terms, resumed: bool) -> anyhow::Result<Folder> {
+    let folder = if resumed {
+        let location = Location::Folder(path.to_owned());
+        // Makes sure that nobody else writes there, and cuts off torn last lines.
+        drop(with_lines(&location, Vec::new())?);
+        let whole = cut_to_whole_requests(&location, terms);
+        with_lines(&location, whole.with_context(|| format!("--out {}", path.display()))?)?
+    } else {
+        open(path)?
+    };
+    let card = path.join(CARD);
+    std::fs::write(&card, serde_json::to_vec_pretty(terms)?).with_context(|| card.display().to_string())?;
+    Ok(folder)
+}
+
+/// Opens a folder that holds these whole requests.
+fn with_lines(location: &Location, whole: Vec<RequestLine>) -> anyhow::Result<Folder> {
+    let log = EventLog::open(&LogConfig {
         location: location.clone(),
         rotation: Rotation { bytes: SEGMENT_BYTES, age: Duration::MAX },
         fsync: Fsync::Interval,
         retention_bytes: 0,
-    };
-    let open = || EventLog::open(&config).with_context(|| format!("--out {}", path.display()));
-    // Makes sure that nobody else writes there, and cuts off torn last lines.
-    drop(open()?);
-    let whole = match resumed {
-        Some(terms) => cut_to_whole_requests(&location, terms).with_context(|| format!("--out {}", path.display()))?,
-        None => Vec::new(),
-    };
+    })
+    .with_context(|| format!("--out {}", location.path().display()))?;
     let outcomes = whole
         .last()
         .map_or_else(Outcomes::default, |last| Outcomes { all: last.outcome_number, censored: last.censored_outcomes });
     let done = whole.into_iter().map(|line| line.request_id).collect();
-    Ok(Folder { log: open()?, recorder: Recorder::after(outcomes), done })
+    Ok(Folder { log, recorder: Recorder::after(outcomes), done })
+}
+
+/// What the folder says of itself; nothing if it is empty, or from before there were cards.
+fn card(location: &Location) -> anyhow::Result<Option<Terms>> {
+    let path = location.folder().join(CARD);
+    match std::fs::read(&path) {
+        Ok(text) => Ok(Some(serde_json::from_slice(&text).with_context(|| path.display().to_string())?)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).with_context(|| path.display().to_string()),
+    }
 }
 
 fn holds_lines(location: &Location) -> anyhow::Result<bool> {
@@ -112,6 +149,9 @@ fn holds_lines(location: &Location) -> anyhow::Result<bool> {
 fn cut_to_whole_requests(location: &Location, terms: &Terms) -> anyhow::Result<Vec<RequestLine>> {
     let starts: Vec<StartLine> = read(location, Series::Starts)?;
     let mut requests: Vec<RequestLine> = read(location, Series::Requests)?;
+    if let Some(theirs) = card(location)?.filter(|theirs| !requests.is_empty() && theirs != terms) {
+        bail!("the requests there were run with {theirs}, not {terms}; choose another folder");
+    }
     check(&starts, &requests, terms)?;
     let step_lines = count_lines(location, Series::Steps)?;
     let mut steps = 0;
@@ -139,6 +179,9 @@ fn check(starts: &[StartLine], requests: &[RequestLine], terms: &Terms) -> anyho
         model: line.model.as_ref().to_owned(),
         temperature: line.temperature,
         max_tokens: line.max_tokens,
+        // These stand on the card only.
+        top_p: terms.top_p,
+        seed: terms.seed,
     });
     if let Some(theirs) = differing.into_iter().find(|theirs| theirs != terms) {
         bail!("the requests there were run with {theirs}, not {terms}; choose another folder");
@@ -148,8 +191,8 @@ fn check(starts: &[StartLine], requests: &[RequestLine], terms: &Terms) -> anyho
 
 impl std::fmt::Display for Terms {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { model, temperature, max_tokens } = self;
-        write!(f, "model {model}, --temperature {temperature} and --max-tokens {max_tokens}")
+        let Self { model, temperature, top_p, max_tokens, seed } = self;
+        write!(f, "model {model}, --temperature {temperature} --top-p {top_p} --max-tokens {max_tokens} --seed {seed}")
     }
 }
 

@@ -21,7 +21,7 @@ impl ScoredLog {
     /// # Errors
     /// The folder cannot be written, or holds a log.
     pub fn open(path: &Path, run: WorkerRun) -> anyhow::Result<Self> {
-        Ok(Self { folder: folder::open(path, None)?, run, sequence_number: 0 })
+        Ok(Self { folder: folder::open(path)?, run, sequence_number: 0 })
     }
 
     /// Adds a reply. One that does not end with an EOS token counts as cut.

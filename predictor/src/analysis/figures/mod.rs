@@ -33,6 +33,7 @@ pub fn of_models(evaluation: &Evaluation) -> Vec<Figure> {
         models::frontier(evaluation),
     ];
     figures.extend(models::fan(evaluation));
+    figures.extend(evaluation.permutation.as_ref().map(tasks::permutation));
     figures
 }
 

@@ -6,6 +6,7 @@ use super::quantiles;
 use crate::analysis::chart::{Axis, Figure, PALETTE, Panel, Shape};
 use crate::analysis::trace::{End, Trace};
 use crate::analysis::usefulness::Usefulness;
+use crate::evaluation::permutation::{GroupLoss, Permutation, Scores};
 
 /// Rows of a figure; what has fewest requests is left out.
 const MOST: usize = 24;
@@ -103,34 +104,78 @@ pub(super) fn final_probability(traces: &[Trace]) -> Figure {
     }
 }
 
+/// One bar a row, from `zero` to its value.
+fn bars(values: impl Iterator<Item = Option<f64>>, zero: f64) -> Vec<[(f64, f64); 2]> {
+    let bar = |(i, value): (usize, Option<f64>)| {
+        let (value, y) = (value?, i as f64);
+        Some([(zero.min(value), y - 0.3), (zero.max(value), y + 0.3)])
+    };
+    values.enumerate().filter_map(bar).collect()
+}
+
 pub(super) fn usefulness(found: &[Usefulness]) -> Figure {
     let shown: Vec<&Usefulness> = found.iter().take(MOST).rev().collect();
-    let bars = |value: &dyn Fn(&Usefulness) -> Option<f64>, zero: f64| {
-        let bar = |(i, one): (usize, &&Usefulness)| {
-            let value = value(one)?;
-            let y = i as f64;
-            Some([(zero.min(value), y - 0.3), (zero.max(value), y + 0.3)])
-        };
-        shown.iter().enumerate().filter_map(bar).collect::<Vec<_>>()
-    };
     let rows = shown.len() as f64;
-    let panel = |title: &str, label: &str, low: f64, high: f64, zero: f64, bars, color| Panel {
-        title: title.to_owned(),
-        x: Axis::linear(label, low, high),
-        y: Axis::names("", shown.iter().map(|one| one.signal.clone())),
-        shapes: vec![Shape::Bars(bars, color, 0.85), Shape::Guide(vec![(zero, -0.6), (zero, rows - 0.4)])],
-    };
+    let panel =
+        |title: &str, label: &str, [low, high, zero]: [f64; 3], value: fn(&Usefulness) -> Option<f64>, color| {
+            let values = bars(shown.iter().map(|one| value(one)), zero);
+            Panel {
+                title: title.to_owned(),
+                x: Axis::linear(label, low, high),
+                y: Axis::names("", shown.iter().map(|one| one.signal.clone())),
+                shapes: vec![Shape::Bars(values, color, 0.85), Shape::Guide(vec![(zero, -0.6), (zero, rows - 0.4)])],
+            }
+        };
+    let most = shown.iter().filter_map(|one| one.information).fold(0.1, f64::max) * 1.05;
     Figure {
         name: "signal-usefulness",
         title: "What each signal says alone",
         explanation: "Left: how well a signal alone tells steps with at most 16 tokens left from others (area under the ROC curve; 0.5 is \
-                      nothing, above it high values tell of the end, below it low ones). Right: whether it puts steps in the order of \
-                      their remaining tokens (Kendall's tau; 0 is nothing). Every request weighs one; 24 steps of each are looked at."
+                      nothing, above it high values tell of the end, below it low ones). Middle: whether it puts steps in the order of \
+                      their remaining tokens (Kendall's tau; 0 is nothing). Right: how many bits it tells of them (mutual information, \
+                      by bins), in whatever way. Every request weighs one on the left; 24 steps of each are looked at."
             .to_owned(),
         legend: vec![],
         panels: vec![
-            panel("ends within 16 tokens", "AUROC", 0.0, 1.0, 0.5, bars(&|one| one.auroc, 0.5), PALETTE[0]),
-            panel("remaining length", "Kendall's tau", -0.6, 0.6, 0.0, bars(&|one| one.tau, 0.0), PALETTE[2]),
+            panel("ends within 16 tokens", "AUROC", [0.0, 1.0, 0.5], |one| one.auroc, PALETTE[0]),
+            panel("remaining length", "Kendall's tau", [-0.6, 0.6, 0.0], |one| one.tau, PALETTE[2]),
+            panel("remaining length", "bits", [0.0, most, 0.0], |one| one.information, PALETTE[1]),
+        ],
+    }
+}
+
+pub(super) fn permutation(found: &Permutation) -> Figure {
+    let shown: Vec<&GroupLoss> = found.groups.iter().rev().collect();
+    let rows = shown.len() as f64;
+    let panel = |title: &str, label: &str, value: fn(&Scores) -> Option<f64>, color| {
+        let values: Vec<Option<f64>> = shown.iter().map(|group| value(&group.lost)).collect();
+        let known = || values.iter().flatten().copied();
+        let (low, high) = (known().fold(0.0, f64::min), known().fold(1e-3, f64::max));
+        let margin = 0.05 * (high - low);
+        Panel {
+            title: title.to_owned(),
+            x: Axis::linear(label, if low < 0.0 { low - margin } else { 0.0 }, high + margin),
+            y: Axis::names("", shown.iter().map(|group| group.name.clone())),
+            shapes: vec![
+                Shape::Bars(bars(values.iter().copied(), 0.0), color, 0.85),
+                Shape::Guide(vec![(0.0, -0.6), (0.0, rows - 0.4)]),
+            ],
+        }
+    };
+    Figure {
+        name: "permutation-importance",
+        title: "What the best model loses without a group of features",
+        explanation: format!(
+            "Each group of features of {} is taken from another request with as many tokens, at every step of {} requests \
+             (permutation importance at equal age). Bars to the right: the group is of use. The model is not trained again, so what \
+             another group could stand in for counts as lost too; it is a cheap stand-in for training without the group.",
+            found.model, found.requests
+        ),
+        legend: vec![],
+        panels: vec![
+            panel("error of the remaining length", "MAE added (tokens)", |lost| lost.mae, PALETTE[0]),
+            panel("order at half of the reply", "tau lost", |lost| lost.tau50, PALETTE[2]),
+            panel("ends within 16 tokens", "AUROC lost", |lost| lost.auroc16, PALETTE[1]),
         ],
     }
 }

@@ -1,3 +1,5 @@
+use std::path::PathBuf;
+
 use super::*;
 use crate::training::synthetic::{MODEL, samples, write_log};
 
@@ -14,7 +16,7 @@ fn edited(series: &str, edit: impl Fn(&mut Vec<String>)) -> anyhow::Result<Datas
     let mut lines: Vec<String> = std::fs::read_to_string(&path).unwrap().lines().map(str::to_owned).collect();
     edit(&mut lines);
     std::fs::write(&path, lines.join("\n") + "\n").unwrap();
-    Dataset::load(folder.path(), None, |_| {})
+    Dataset::load(folder.path(), &Selection::default(), |_| {})
 }
 
 #[test]
@@ -47,6 +49,7 @@ fn damaged_lines_are_told_by_file_and_line_and_skipped() {
     assert_eq!(told, [1, 5, 7, 9, 11]);
     assert!(dataset.intake.notes()[1].contains("steps") && dataset.intake.notes()[1].contains(":1: "));
     assert_eq!(dataset.intake.missing_steps, 4);
+    assert!(dataset.intake.gaps.first[0].to_string().contains("steps of request"), "{:?}", dataset.intake.gaps);
 }
 
 #[test]
@@ -56,7 +59,8 @@ fn repeated_steps_count_once() {
         edited("steps", |lines| *lines = lines.iter().flat_map(|line| [line.clone(), line.clone()]).collect());
     let dataset = dataset.unwrap();
     assert_eq!(dataset.samples, whole);
-    assert!(dataset.intake.repeated_steps > 100);
+    assert!(dataset.intake.repeats.count > 100);
+    assert_eq!(dataset.intake.repeats.first[0].line, 2);
 }
 
 #[test]
@@ -103,15 +107,18 @@ fn requests_of_several_models_are_not_mixed_unasked() {
         };
         std::fs::write(&path, text.lines().map(other).collect::<Vec<_>>().join("\n")).unwrap();
     }
-    let load = |name| Dataset::load(folder.path(), name, |_| {});
-    let error = load(None).unwrap_err().to_string();
+    let load = |model| Dataset::load(folder.path(), &Selection { model, ..Selection::default() }, |_| {});
+    let error = load(Wanted::Only).unwrap_err().to_string();
     assert_eq!(
         error,
         "the log mixes models: other (1 requests), synthetic (29 requests); choose one with --model-name"
     );
-    assert_eq!(load(Some(MODEL)).unwrap().samples.len(), 29);
-    assert_eq!(load(Some("other")).unwrap().samples.len(), 1);
-    assert!(load(Some("third")).unwrap_err().to_string().contains("no request in the log is of the model third"));
+    assert_eq!(load(Wanted::Named(MODEL)).unwrap().samples.len(), 29);
+    assert_eq!(load(Wanted::Named("other")).unwrap().samples.len(), 1);
+    assert_eq!(load(Wanted::Commonest).unwrap().model, MODEL);
+    assert!(
+        load(Wanted::Named("third")).unwrap_err().to_string().contains("no request in the log is of the model third")
+    );
 }
 
 #[test]
@@ -135,6 +142,52 @@ fn equal_logs_have_equal_hashes() {
 #[test]
 fn a_folder_without_a_log_is_refused() {
     let folder = tempfile::tempdir().unwrap();
-    let error = Dataset::load(folder.path(), None, |_| {}).unwrap_err().to_string();
+    let error = Dataset::load(folder.path(), &Selection::default(), |_| {}).unwrap_err().to_string();
     assert!(error.contains("has no event log"), "{error}");
+}
+
+#[test]
+fn a_log_with_bad_lines_is_refused_where_that_is_wanted() {
+    let folder = tempfile::tempdir().unwrap();
+    write_log(folder.path(), 30, 1);
+    let refuse = Selection { bad_lines: BadLines::Refuse, ..Selection::default() };
+    assert_eq!(Dataset::load(folder.path(), &refuse, |_| {}).unwrap().samples.len(), 30);
+    let (steps, whole) = {
+        let path = file(folder.path(), "steps");
+        let text = std::fs::read_to_string(&path).unwrap();
+        (path, text.lines().map(str::to_owned).collect::<Vec<_>>())
+    };
+    let refusal = |lines: Vec<String>| {
+        std::fs::write(&steps, lines.join("\n") + "\n").unwrap();
+        let error = Dataset::load(folder.path(), &refuse, |_| {}).unwrap_err();
+        format!("{error:#}")
+    };
+    let gap_at =
+        (1..whole.len()).find(|i| !whole[*i].contains("\"step\":1,") && !whole[*i].contains("\"is_finished\":true"));
+    let gap_at = gap_at.unwrap();
+    for (reason, line, lines) in [
+        ("1 damaged lines", 1, [&["{".to_owned()], &whole[..]].concat()),
+        ("1 repeated lines", 2, [&whole[..1], &whole[..]].concat()),
+        ("1 steps are missing", gap_at + 1, [&whole[..gap_at], &whole[gap_at + 1..]].concat()),
+    ] {
+        let error = refusal(lines);
+        assert!(error.contains(reason) && error.contains(&format!("{}:{line}: ", steps.display())), "{error}");
+    }
+}
+
+#[test]
+fn only_the_newest_bytes_are_read_and_requests_that_began_before_are_left_out() {
+    let folder = tempfile::tempdir().unwrap();
+    write_log(folder.path(), 30, 1);
+    let whole = Dataset::load(folder.path(), &Selection::default(), |_| {}).unwrap();
+    let path = file(folder.path(), "steps");
+    let text = std::fs::read_to_string(&path).unwrap();
+    // Two files, as rotation leaves them; the second begins in the middle of a request.
+    let lines: Vec<&str> = text.lines().collect();
+    let (old, new) = lines.split_at(lines.len() / 2);
+    std::fs::write(&path, old.join("\n") + "\n").unwrap();
+    std::fs::write(folder.path().join(format!("steps-{:016}.jsonl", old.len())), new.join("\n") + "\n").unwrap();
+    let newest = Dataset::load(folder.path(), &Selection { bytes: 10, ..Selection::default() }, |_| {}).unwrap();
+    assert!(newest.samples.len() < 30 && newest.intake.gaps.count == 0, "{:?}", newest.intake);
+    assert_eq!(newest.samples, whole.samples[30 - newest.samples.len()..]);
 }

@@ -1,0 +1,112 @@
+use std::path::Path;
+use std::time::Duration;
+
+use super::*;
+use crate::models::{History, ModelKind};
+use crate::training::dataset::{Dataset, Selection};
+use crate::training::run::train;
+use crate::training::synthetic::{dataset, write_log, write_shifting_log};
+use eoscast_log::record::Outcome;
+
+fn options() -> Options {
+    Options { seed: 1, split_seed: 1, epochs: 1, command: "serve".to_owned(), also_for: vec![] }
+}
+
+/// A model that serves, after the outcomes of the log.
+fn incumbent(folder: &Path, artifact: Option<Artifact>) -> Incumbent {
+    let mut history = History::default();
+    for sample in Dataset::load(folder, &Selection::default(), |_| {}).unwrap().samples {
+        history.push(Outcome::new(sample.length, !sample.ended));
+    }
+    Incumbent { kind: artifact.as_ref().map_or(ModelKind::Prior, |artifact| artifact.kind), artifact, history }
+}
+
+fn retrainer(location: &Location) -> Retrainer {
+    Retrainer {
+        location: location.clone(),
+        every: 100,
+        started_with: "prior/1".to_owned(),
+        decisions: watch::channel(None).0,
+        metrics: Arc::default(),
+    }
+}
+
+#[test]
+fn when_traffic_has_shifted_a_refitted_model_takes_over_and_is_found_again() {
+    let folder = tempfile::tempdir().unwrap();
+    write_shifting_log(folder.path(), 40, 280, 5);
+    let location = Location::Folder(folder.path().to_owned());
+    // Trained on traffic as it was before.
+    let aliased = Options { also_for: vec!["alias".to_owned()], ..options() };
+    let bytes = train(ModelKind::Logistic, &dataset(300, 9), &aliased, &mut |_| {}).unwrap();
+    let old = Artifact::of_bytes(Path::new("old"), &bytes).unwrap();
+    let found = trial(&location, &incumbent(folder.path(), Some(old.clone())), &options()).unwrap();
+    assert!(found.is_better() && found.candidate_mae < 0.8 * found.serving_mae, "{found:?}");
+    assert_eq!((found.requests > 40, found.serving.contains(&old.digest)), (true, true));
+
+    let (decision, artifact) = retrainer(&location).decide(320, "logistic".to_owned(), Ok(found));
+    let artifact = artifact.unwrap();
+    assert!(decision.swapped && decision.candidate_mae < decision.serving_mae, "{decision:?}");
+    let all = Decision::all(&location).unwrap();
+    assert_eq!(all, [decision]);
+    let name = decision::last_swap(&all, "prior/1").unwrap();
+    assert_eq!(Artifact::load(&location.beside(name)).unwrap().digest, artifact.digest);
+    assert_eq!(decision::last_swap(&all, "survival/1+aa"), None, "whoever starts with another model means that one");
+    assert_eq!(artifacts(&location).unwrap().len(), 1);
+    let card = artifact.card.unwrap();
+    assert_eq!((card.command.as_str(), card.requests > 200), ("serve", true));
+    assert!(card.trained_for == "synthetic" && card.also_for == ["alias"], "{card:?}");
+
+    // Nothing is gained by doing it again.
+    let again = trial(&location, &incumbent(folder.path(), Some(artifacts(&location).unwrap().remove(0))), &options());
+    assert!(!again.as_ref().unwrap().is_better(), "{again:?}");
+    let (decision, artifact) = retrainer(&location).decide(600, String::new(), again);
+    assert!(artifact.is_none() && !decision.swapped && decision.reason.contains("not better"), "{decision:?}");
+    assert_eq!(decision::last_swap(&Decision::all(&location).unwrap(), "prior/1"), Some(name));
+}
+
+#[test]
+fn too_few_requests_are_told_and_change_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    write_log(folder.path(), 60, 5);
+    let location = Location::Folder(folder.path().to_owned());
+    let tried = trial(&location, &incumbent(folder.path(), None), &options());
+    let (decision, artifact) = retrainer(&location).decide(60, "prior/1".to_owned(), tried);
+    assert!(artifact.is_none() && decision.candidate.is_empty(), "{decision:?}");
+    assert!(decision.reason.contains("at least 40 are needed"), "{decision:?}");
+}
+
+#[test]
+fn a_torn_decision_hides_no_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let location = Location::Folder(folder.path().to_owned());
+    let (decision, _) = retrainer(&location).decide(1, "prior/1".to_owned(), Err(anyhow::anyhow!("no")));
+    let path = location.beside("retrainings.jsonl");
+    std::fs::write(&path, std::fs::read_to_string(&path).unwrap() + "{\"timestamp\":1").unwrap();
+    decision.append(&location).unwrap();
+    assert_eq!(Decision::all(&location).unwrap(), [decision.clone(), decision]);
+}
+
+#[test]
+fn the_model_that_serves_is_judged_as_it_was_before_the_requests_it_is_judged_on() {
+    let mut history = History::default();
+    (1..=12_000).for_each(|length| history.push(Outcome::new(length, false)));
+    let before = trial::before(&history, 9_001);
+    assert_eq!((before.seen, before.recent.len(), before.recent.back().unwrap().length), (9_000, 7_000, 9_000));
+    assert_eq!(trial::before(&history, 20_000).seen, 12_000);
+}
+
+#[test]
+fn the_thread_ends_when_it_is_told_to() {
+    let folder = tempfile::tempdir().unwrap();
+    let (tracker, lines) =
+        crate::tracker::Tracker::new(ModelKind::Prior, None, Default::default(), std::time::Instant::now());
+    let pipeline = Pipeline::start(tracker, lines, None, Duration::from_secs(1), Arc::default()).unwrap();
+    let stop = CancellationToken::new();
+    retrainer(&Location::Folder(folder.path().to_owned())).start(pipeline.clone(), stop.clone()).unwrap();
+    stop.cancel();
+    while Arc::strong_count(&pipeline) > 1 {
+        std::thread::sleep(LOOK / 10);
+    }
+    pipeline.stop();
+}

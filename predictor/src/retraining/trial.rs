@@ -1,0 +1,139 @@
+//! [`trial`]: refits models from the log and judges them beside the one that serves. Reads files, changes nothing.
+
+use anyhow::ensure;
+use eoscast_log::location::Location;
+
+use crate::evaluation::errors::{ReplyErrors, mean_absolute};
+use crate::evaluation::trained::{judge, reply};
+use crate::models::{Artifact, History, LengthModel, ModelKind, ModelVersion, Serving};
+use crate::training::dataset::{Dataset, Sample, Selection, Wanted};
+use crate::training::run::{Options, train_on};
+
+/// What is refitted: what takes seconds.
+const KINDS: [ModelKind; 2] = [ModelKind::Logistic, ModelKind::Forest];
+/// Newest bytes of the log that are read; a step takes about 1 KB, or 0.5 KB without sketch.
+const MOST_BYTES: u64 = 512 << 20;
+/// Newest requests that are learnt from or judged on.
+const MOST_REQUESTS: usize = 5_000;
+/// The newest of them in so many are judged on: one in five.
+const HELD_BACK: usize = 5;
+/// Fewest requests to judge on.
+const LEAST_JUDGED: usize = 40;
+/// A candidate is better if its error is less by this many standard errors: 5 % of equals pass.
+const STANDARD_ERRORS: f64 = 1.645;
+
+/// The model that serves.
+pub struct Incumbent {
+    /// Which.
+    pub kind: ModelKind,
+    /// What it started from.
+    pub artifact: Option<Artifact>,
+    /// The outcomes so far.
+    pub history: History,
+}
+
+/// What a trial found.
+#[derive(Debug)]
+pub struct Trial {
+    /// The generating model whose requests were used.
+    pub model: String,
+    /// Artifact of the best candidate.
+    pub artifact: Artifact,
+    /// Its bytes.
+    pub bytes: Vec<u8>,
+    /// What served these requests: its version without the outcomes.
+    pub serving: String,
+    /// Requests that both were judged on.
+    pub requests: usize,
+    /// Mean absolute error of the candidate.
+    pub candidate_mae: f64,
+    /// Of what served.
+    pub serving_mae: f64,
+    /// Of their difference.
+    pub standard_error: f64,
+}
+
+impl Trial {
+    /// Whether the candidate is better by more than chance.
+    pub fn is_better(&self) -> bool {
+        self.serving_mae - self.candidate_mae > STANDARD_ERRORS * self.standard_error
+    }
+}
+
+/// Refits on the older requests of the log, and judges on the newest, of which neither side has seen anything: the model that
+/// serves is set back to before them. Requests of the generating model with most of them are used.
+///
+/// # Errors
+/// When the log cannot be read or holds too little; says how much is needed.
+pub fn trial(location: &Location, incumbent: &Incumbent, options: &Options) -> anyhow::Result<Trial> {
+    let selection = Selection { model: Wanted::Commonest, bytes: MOST_BYTES, ..Selection::default() };
+    let mut older = Dataset::load(location.path(), &selection, |_| {})?;
+    older.samples.drain(..older.samples.len().saturating_sub(MOST_REQUESTS));
+    let newest = older.samples.split_off(older.samples.len() - older.samples.len() / HELD_BACK);
+    let held_back: Vec<&Sample> = newest.iter().filter(|sample| sample.is_served_out()).collect();
+    ensure!(
+        held_back.len() >= LEAST_JUDGED,
+        "there are {} requests to judge on, at least {LEAST_JUDGED} are needed, about {} finished ones in all",
+        held_back.len(),
+        HELD_BACK * LEAST_JUDGED
+    );
+    let history = before(&incumbent.history, newest[0].outcome_number);
+    let serving = Serving::new(incumbent.kind, incumbent.artifact.as_ref(), &history);
+    let serving = serving.model_for(&older.model);
+    let serving_errors = errors(serving, &held_back);
+    let names = incumbent.artifact.iter().filter(|artifact| artifact.is_for(&older.model));
+    let others = names.flat_map(|artifact| &artifact.trained_for).filter(|name| **name != older.model);
+    let also_for = others.cloned().collect();
+    let options = Options { also_for, ..options.clone() };
+    let all: Vec<usize> = (0..older.samples.len()).collect();
+    let mut best: Option<Trial> = None;
+    for kind in KINDS {
+        let bytes = train_on(kind, &older, &all, &options, &mut |_| {})?;
+        let name = format!("retrained-{}", kind.as_str());
+        let artifact = Artifact::of_bytes(name.as_ref(), &bytes)?;
+        let found = errors(kind.build(Some(&artifact), &History::default()).as_ref(), &held_back);
+        let (candidate_mae, serving_mae, standard_error) = compare(&found, &serving_errors);
+        if best.as_ref().is_none_or(|best| candidate_mae < best.candidate_mae) {
+            best = Some(Trial {
+                model: older.model.clone(),
+                artifact,
+                bytes,
+                serving: ModelVersion::family_of(serving),
+                requests: held_back.len(),
+                candidate_mae,
+                serving_mae,
+                standard_error,
+            });
+        }
+    }
+    best.ok_or_else(|| anyhow::anyhow!("there is no model to refit"))
+}
+
+/// The history as it was before outcome `number`.
+pub(super) fn before(history: &History, number: u64) -> History {
+    let later = history.seen.saturating_sub(number.saturating_sub(1));
+    let mut before = history.clone();
+    before.recent.truncate(history.recent.len().saturating_sub(usize::try_from(later).unwrap_or(usize::MAX)));
+    before.seen -= later.min(history.seen);
+    before
+}
+
+/// Mean absolute error of each reply.
+fn errors(model: &dyn LengthModel, samples: &[&Sample]) -> Vec<f64> {
+    let of_sample = |sample: &&Sample| {
+        let reply = reply(sample, String::new());
+        let (judged, _) = judge(model, sample, &reply);
+        mean_absolute(&ReplyErrors::of(&[judged]), &[1.0]).unwrap_or_default()
+    };
+    samples.iter().map(of_sample).collect()
+}
+
+/// The mean of each side's errors, reply by reply, and the standard error of the difference.
+fn compare(candidate: &[f64], serving: &[f64]) -> (f64, f64, f64) {
+    let count = candidate.len().max(1) as f64;
+    let mean = |errors: &[f64]| errors.iter().sum::<f64>() / count;
+    let (candidate_mae, serving_mae) = (mean(candidate), mean(serving));
+    let spread = |(c, s): (&f64, &f64)| (s - c - (serving_mae - candidate_mae)).powi(2);
+    let variance = candidate.iter().zip(serving).map(spread).sum::<f64>() / (count - 1.0).max(1.0);
+    (candidate_mae, serving_mae, (variance / count).sqrt())
+}
