@@ -3,10 +3,9 @@
 use anyhow::ensure;
 
 use super::dense::Perceptron;
-use super::head::{BINS, distribution, softmax};
+use super::head::{BINS, softmax};
 use super::weights::Weights;
-use super::{Forecaster, Memory};
-use crate::distribution::LengthDistribution;
+use super::{Asked, Forecaster, Memory};
 use crate::features::FeatureRow;
 
 const MOST_MEMBERS: usize = 16;
@@ -38,20 +37,26 @@ impl Survival {
         }
     }
 
-    /// What the networks say of one row.
-    pub fn probabilities(&self, inputs: &[f32; FeatureRow::INPUTS]) -> [f32; BINS] {
-        let mut mean = [0.0; BINS];
+    /// What the networks say of each row.
+    pub fn probabilities(&self, rows: &[[f32; FeatureRow::INPUTS]]) -> Vec<[f32; BINS]> {
+        let mut mean = vec![[0.0; BINS]; rows.len()];
+        let share = 1.0 / self.members.len() as f32;
         for member in &self.members {
-            let mut probabilities = member.scores(inputs);
-            softmax(&mut probabilities);
-            mean.iter_mut().zip(probabilities).for_each(|(mean, p)| *mean += p / self.members.len() as f32);
+            for (mean, mut scores) in mean.iter_mut().zip(member.scores(rows.iter())) {
+                softmax(&mut scores);
+                mean.iter_mut().zip(scores).for_each(|(mean, p)| *mean += p * share);
+            }
         }
         mean
     }
 }
 
 impl Forecaster for Survival {
-    fn predict(&self, row: &FeatureRow, _memory: &mut Memory) -> LengthDistribution {
-        distribution(&self.probabilities(&row.inputs()))
+    fn predict(&self, row: &FeatureRow, _memory: &mut Memory) -> [f32; BINS] {
+        self.probabilities(&[row.inputs()])[0]
+    }
+
+    fn predict_all(&self, asked: &mut [&mut Asked]) -> Vec<[f32; BINS]> {
+        self.probabilities(&asked.iter().map(|asked| asked.row.inputs()).collect::<Vec<_>>())
     }
 }

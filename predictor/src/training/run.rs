@@ -11,7 +11,7 @@ use super::{classic, network, sequence_network};
 use crate::calibration::{Pit, age, pit};
 use crate::features::{FEATURE_NAMES, FeatureRow, feature_index};
 use crate::models::artifact::{card, to_bytes};
-use crate::models::head::Target;
+use crate::models::head::{Target, distribution};
 use crate::models::mlp;
 use crate::models::sequence;
 use crate::models::survival::Survival;
@@ -217,7 +217,7 @@ impl Training<'_> {
         let of_request = |sample: &&Sample| {
             let of_row = |row: FeatureRow| {
                 let target = Target { remaining: sample.length - row.step, ended: sample.ended };
-                (target.loss(&survival.probabilities(&row.inputs())), 1.0)
+                (target.loss(&survival.probabilities(&[row.inputs()])[0]), 1.0)
             };
             let (sum, rows) = sample.rows().map(of_row).fold((0.0, 0.0), |(a, n), (b, m)| (a + b, n + m));
             sum / rows
@@ -233,7 +233,8 @@ impl Training<'_> {
             let mut memory = forecaster.memory();
             let mut of_request = [const { vec![] }; Pits::AGES];
             for row in sample.rows() {
-                let value = pit(&forecaster.predict(&row, &mut memory), sample.length - row.step);
+                let forecast = distribution(&forecaster.predict(&row, &mut memory));
+                let value = pit(&forecast, sample.length - row.step);
                 of_request[age(row.step)].push(Pit { value, censored: !sample.ended });
             }
             for (pits, of_request) in pits.iter_mut().zip(of_request).filter(|(_, found)| !found.is_empty()) {
