@@ -232,10 +232,7 @@ mod tests {
     #[test]
     fn a_network_comes_back_from_its_tensors() {
         let inputs = Standardiser { columns: vec![4, 290], mean: vec![0.5, 1.0], scale: vec![1.0, 2.0] };
-        let layers = vec![
-            Dense::new(&[0.25; 6], &[1.0; 3]),
-            Dense::new(&[-0.5; 3 * BINS], &[0.125; BINS]),
-        ];
+        let layers = vec![Dense::new(&[0.25; 6], &[1.0; 3]), Dense::new(&[-0.5; 3 * BINS], &[0.125; BINS])];
         let network = Perceptron { inputs, layers };
         let mut weights = Weights::default();
         network.write("net", &mut weights);

@@ -2,8 +2,8 @@
 
 use anyhow::ensure;
 
-use super::logistic::through_horizons;
 use super::head::BINS;
+use super::logistic::through_horizons;
 use super::weights::Weights;
 use super::{Forecaster, Memory};
 use crate::features::{FEATURE_NAMES, FeatureRow};

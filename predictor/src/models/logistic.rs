@@ -46,7 +46,8 @@ impl Forecaster for Logistic {
         let (mut x, mut log_odds) = (vec![], vec![]);
         self.inputs.apply(&row.inputs(), &mut x);
         self.log_odds.apply(&x, x.len(), &mut log_odds);
-        let survival: Vec<f64> = log_odds[..HORIZONS.len()].iter().map(|odds| 1.0 / (1.0 + f64::from(-odds).exp())).collect();
+        let survival: Vec<f64> =
+            log_odds[..HORIZONS.len()].iter().map(|odds| 1.0 / (1.0 + f64::from(-odds).exp())).collect();
         through_horizons(&HORIZONS, &survival)
     }
 }

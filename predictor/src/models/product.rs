@@ -44,17 +44,16 @@ impl WithSimd for Product<'_> {
         for (p, (panel, bias)) in panels.iter().zip(bias).enumerate() {
             let mut first = 0;
             while first < count {
-                let left = count - first;
-                let several = left >= ROWS || first > 0;
-                // The last rows are taken together with some that are done, which get the same bits again.
-                let start = if several { first.min(count - ROWS) } else { first };
-                let (x, y) = (&rows[start * stride..], &mut out[start * width + p * PANEL..]);
-                if several {
-                    tile::<S, ROWS>(simd, x, stride, panel, bias, y, width);
-                    first = start + ROWS;
-                } else {
+                if count < ROWS {
+                    let (x, y) = (&rows[first * stride..], &mut out[first * width + p * PANEL..]);
                     tile::<S, 1>(simd, x, stride, panel, bias, y, width);
                     first += 1;
+                } else {
+                    // The last rows are taken together with some that are done, which get the same bits again.
+                    let start = first.min(count - ROWS);
+                    let (x, y) = (&rows[start * stride..], &mut out[start * width + p * PANEL..]);
+                    tile::<S, ROWS>(simd, x, stride, panel, bias, y, width);
+                    first = start + ROWS;
                 }
             }
         }
