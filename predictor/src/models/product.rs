@@ -82,7 +82,7 @@ fn tile<S: Simd, const R: usize>(
 
 /// `R` rows times `V` vectors of a panel, from vector `at` on.
 #[inline(always)]
-#[expect(clippy::too_many_arguments, reason = "a loop nest that is inlined")]
+#[expect(clippy::too_many_arguments, clippy::needless_range_loop, reason = "a loop nest that is inlined")]
 fn vectors<S: Simd, const R: usize, const V: usize>(
     simd: S,
     rows: &[f32],
@@ -96,18 +96,19 @@ fn vectors<S: Simd, const R: usize, const V: usize>(
     let bias = S::as_simd_f32s(bias).0;
     let rows: [&[f32]; R] = std::array::from_fn(|r| &rows[r * stride..][..panel.len()]);
     let mut sums: [[S::f32s; V]; R] = [std::array::from_fn(|v| bias[at + v]); R];
+    // By index: iterators that are not inlined here would have all sums leave their registers.
     for (k, weights) in panel.iter().enumerate() {
         let weights = &S::as_simd_f32s(weights).0[at..at + V];
-        for (sums, row) in sums.iter_mut().zip(&rows) {
-            let x = simd.splat_f32s(row[k]);
-            for (sum, weight) in sums.iter_mut().zip(weights) {
-                *sum = simd.add_f32s(*sum, simd.mul_f32s(x, *weight));
+        for r in 0..R {
+            let x = simd.splat_f32s(rows[r][k]);
+            for v in 0..V {
+                sums[r][v] = simd.add_f32s(sums[r][v], simd.mul_f32s(x, weights[v]));
             }
         }
     }
-    for (r, sums) in sums.iter().enumerate() {
+    for r in 0..R {
         let out = S::as_mut_simd_f32s(&mut out[r * width..][..PANEL]).0;
-        out[at..at + V].copy_from_slice(sums);
+        out[at..at + V].copy_from_slice(&sums[r]);
     }
 }
 
