@@ -82,7 +82,7 @@ fn tile<S: Simd, const R: usize>(
 
 /// `R` rows times `V` vectors of a panel, from vector `at` on.
 #[inline(always)]
-#[expect(clippy::too_many_arguments, clippy::needless_range_loop, reason = "a loop nest that is inlined")]
+#[expect(clippy::too_many_arguments, reason = "a loop nest that is inlined")]
 fn vectors<S: Simd, const R: usize, const V: usize>(
     simd: S,
     rows: &[f32],
