@@ -56,9 +56,12 @@ pub struct Pit {
     pub cut: bool,
 }
 
-/// The distribution function of PITs at the borders of the cells.
+/// The distribution function of PITs: its values at the borders of the cells, and its slopes within them.
 #[derive(Debug, Clone)]
-struct Curve([f64; CELLS + 1]);
+struct Curve {
+    values: [f64; CELLS + 1],
+    slopes: [f64; CELLS],
+}
 
 impl Curve {
     /// Of scores |PIT - 1/2|, with uniform ones of weight [`UNIFORM_WEIGHT`] mixed in: with them, no score beyond those seen is
@@ -81,7 +84,8 @@ impl Curve {
             curve[HALF - i - 1] = 0.5 - sum / total / 2.0;
         }
         (curve[0], curve[CELLS]) = (0.0, 1.0);
-        Self(curve)
+        let slope = |cell: usize| (curve[cell + 1] - curve[cell]) / (BORDERS[cell + 1] - BORDERS[cell]);
+        Self { values: curve, slopes: std::array::from_fn(slope) }
     }
 
     /// G of ascending arguments.
@@ -91,8 +95,7 @@ impl Curve {
             while cell + 1 < CELLS && BORDERS[cell + 1] <= u {
                 cell += 1;
             }
-            let share = (u - BORDERS[cell]) / (BORDERS[cell + 1] - BORDERS[cell]);
-            self.0[cell] + (self.0[cell + 1] - self.0[cell]) * share.clamp(0.0, 1.0)
+            (self.values[cell] + (u - BORDERS[cell]) * self.slopes[cell]).clamp(0.0, 1.0)
         }
     }
 }
@@ -164,10 +167,10 @@ impl Calibration {
         }
     }
 
-    /// What `forecast`, made after `step` tokens, should have been.
-    pub fn apply(&self, step: u32, forecast: &LengthDistribution) -> LengthDistribution {
+    /// What a forecast made after `step` tokens, of which P(length > tokens) is `survival`, should have been, clipped at `longest`.
+    pub fn apply(&self, step: u32, longest: u32, mut survival: impl FnMut(u32) -> f64) -> LengthDistribution {
         let mut g = self.windows[age(step)].curve.ascending();
-        LengthDistribution::from_survival(|tokens| 1.0 - g(1.0 - forecast.survival(f64::from(tokens))))
+        LengthDistribution::from_survival_below(longest, |tokens| 1.0 - g(1.0 - survival(tokens)))
     }
 }
 
@@ -191,12 +194,12 @@ struct KeptForecast {
 }
 
 impl Kept {
-    /// Considers the forecast after `step` tokens; see [`drawn`].
-    pub fn consider(&mut self, step: u32, chance: u32, forecast: &LengthDistribution) {
+    /// Considers the forecast after `step` tokens, which is asked for only if it is kept; see [`drawn`].
+    pub fn consider(&mut self, step: u32, chance: u32, forecast: impl FnOnce() -> LengthDistribution) {
         let kept = &mut self.ages[age(step)];
         let steps = kept.as_ref().map_or(1, |kept| kept.steps.saturating_add(1));
         if drawn(step, chance, steps) {
-            let quantiles = QUANTILE_LEVELS.map(|level| forecast.quantile(f64::from(level)) as f32);
+            let quantiles = forecast().quantiles(QUANTILE_LEVELS.map(f64::from)).map(|tokens| tokens as f32);
             *kept = Some(KeptForecast { step, steps, quantiles });
         } else if let Some(kept) = kept {
             kept.steps = steps;
@@ -244,10 +247,15 @@ fn mix(mut x: u32) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::distribution::LONGEST;
 
     /// A geometric forecast with this mean.
     fn geometric(mean: f64) -> LengthDistribution {
         LengthDistribution::from_survival(|tokens| (-f64::from(tokens) / mean).exp())
+    }
+
+    fn applied(calibration: &Calibration, step: u32, forecast: &LengthDistribution) -> LengthDistribution {
+        calibration.apply(step, LONGEST, |tokens| forecast.survival(f64::from(tokens)))
     }
 
     fn outcome(length: u32, censored: bool, pits: Pits) -> Outcome {
@@ -281,7 +289,7 @@ mod tests {
     fn forecasts_that_were_too_sure_cover_what_they_promise_after_calibration_and_keep_their_median() {
         let sure = LengthDistribution::from_survival(|tokens| 1.0 / (1.0 + (f64::from(tokens) / 69.0).powi(3)));
         let first = std::array::from_fn(|_| pits_of(&sure, &replies(2_000, u32::MAX, 1)));
-        let calibrated = Calibration::new(first, 7, &History::default()).apply(20, &sure);
+        let calibrated = applied(&Calibration::new(first, 7, &History::default()), 20, &sure);
         let fresh = replies(20_000, u32::MAX, 2);
         assert!(coverage(&sure, &fresh) < 0.75);
         let covered = coverage(&calibrated, &fresh);
@@ -294,7 +302,7 @@ mod tests {
         let exact = geometric(100.0);
         let of = |pits: &[Pit]| Calibration::new(std::array::from_fn(|_| pits.to_vec()), 7, &History::default());
         let interval = |calibration: Calibration| {
-            let forecast = calibration.apply(300, &exact).clip(80);
+            let forecast = applied(&calibration, 300, &exact).clip(80);
             forecast.quantile(0.05)..=forecast.quantile(0.95)
         };
         let held = interval(of(&pits_of(&exact, &replies(2_000, 80, 4))));
@@ -313,13 +321,13 @@ mod tests {
         let first = std::array::from_fn(|_| pits_of(&forecast, &replies(1_000, u32::MAX, 5)));
         let mut calibration = Calibration::new(first, 7, &History::default());
         let shifted: Vec<_> = replies(22_000, u32::MAX, 6).into_iter().map(|(l, c)| (l * 5 / 2, c)).collect();
-        assert!(coverage(&calibration.apply(0, &forecast), &shifted[2_000..]) < 0.8, "not shifted");
+        assert!(coverage(&applied(&calibration, 0, &forecast), &shifted[2_000..]) < 0.8, "not shifted");
         for (number, (length, censored)) in (1..).zip(&shifted[..2_000]) {
             let mut kept = Kept::default();
-            kept.consider(0, number as u32, &forecast);
+            kept.consider(0, number as u32, || forecast.clone());
             calibration.observe(number, &outcome(*length, *censored, kept.pits(7, *length)));
         }
-        let covered = coverage(&calibration.apply(0, &forecast), &shifted[2_000..]);
+        let covered = coverage(&applied(&calibration, 0, &forecast), &shifted[2_000..]);
         assert!((covered - 0.9).abs() < 0.03, "{covered}");
     }
 
@@ -332,7 +340,7 @@ mod tests {
             let mut kept = Kept::default();
             // The oldest are so rarely of the last age that these leave the history one by one.
             (0..length.min(if number % 50 == 0 { 300 } else { 100 }))
-                .for_each(|step| kept.consider(step, number as u32, &forecast));
+                .for_each(|step| kept.consider(step, number as u32, || forecast.clone()));
             let mut pits = kept.pits(7, length);
             if number % 100 == 1 {
                 pits.artifact = 8;
@@ -342,7 +350,7 @@ mod tests {
         }
         let rebuilt = Calibration::new(first, 7, &history);
         for step in AGES {
-            let [a, b] = [&live, &rebuilt].map(|c| c.apply(step, &forecast).quantile(0.3).to_bits());
+            let [a, b] = [&live, &rebuilt].map(|c| applied(c, step, &forecast).quantile(0.3).to_bits());
             assert_eq!(a, b, "at age {step}");
         }
     }
@@ -351,7 +359,7 @@ mod tests {
     fn pits_from_quantiles_are_those_of_the_forecast() {
         let forecast = geometric(80.0);
         let mut kept = Kept::default();
-        kept.consider(20, 3, &forecast);
+        kept.consider(20, 3, || forecast.clone());
         for remaining in [1, 5, 40, 200, 500] {
             let value = kept.pits(1, 20 + remaining).values[1].unwrap();
             assert!((value - pit(&forecast, remaining)).abs() < 0.02, "{remaining}: {value}");
@@ -365,7 +373,7 @@ mod tests {
         let mut times = [0u32; 16];
         for request in 0..4_000u32 {
             let mut kept = Kept::default();
-            (0..16).for_each(|step| kept.consider(step, request.wrapping_mul(0x9E37_79B1), &forecast));
+            (0..16).for_each(|step| kept.consider(step, request.wrapping_mul(0x9E37_79B1), || forecast.clone()));
             times[kept.ages[0].as_ref().map_or(0, |kept| kept.step as usize)] += 1;
         }
         assert!(times.iter().all(|n| (180..330).contains(n)), "{times:?}");

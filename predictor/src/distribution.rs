@@ -13,14 +13,25 @@ const OCTAVES: usize = 16;
 /// Number of bin edges: 0, 1 .. 16, 18, 20 .. 32, 36 .. [`LONGEST`].
 pub const EDGES: usize = EXACT as usize + OCTAVES * PER_OCTAVE + 1;
 
-/// Position of edge `index`, in tokens.
-fn edge(index: usize) -> u32 {
-    if index < EXACT as usize {
-        return index as u32;
+/// Positions of the edges, in tokens.
+const TOKENS: [u32; EDGES] = {
+    let mut edges = [0; EDGES];
+    let mut i = 0;
+    while i < EDGES {
+        edges[i] = if i < EXACT as usize {
+            i as u32
+        } else {
+            let beyond = i - EXACT as usize;
+            let octave = EXACT.ilog2() + (beyond / PER_OCTAVE) as u32;
+            (1 << octave) + (((beyond % PER_OCTAVE) as u32) << (octave - PER_OCTAVE.ilog2()))
+        };
+        i += 1;
     }
-    let beyond = index - EXACT as usize;
-    let octave = EXACT.ilog2() + (beyond / PER_OCTAVE) as u32;
-    (1 << octave) + (((beyond % PER_OCTAVE) as u32) << (octave - PER_OCTAVE.ilog2()))
+    edges
+};
+
+fn edge(index: usize) -> u32 {
+    TOKENS[index]
 }
 
 /// Index of the last edge at or below `tokens`, which is below [`LONGEST`].
@@ -42,15 +53,18 @@ struct Curve {
 }
 
 impl Curve {
-    fn new(mut survival: impl FnMut(u32) -> f64) -> Self {
-        let mut values = [1.0; EDGES];
-        for i in 1..EDGES {
+    /// Asked up to the first edge at or above `longest`; 0 beyond it.
+    fn new(longest: u32, mut survival: impl FnMut(u32) -> f64) -> Self {
+        let count = TOKENS.partition_point(|edge| *edge < longest).clamp(1, EDGES - 1) + 1;
+        let mut values = [0.0; EDGES];
+        values[0] = 1.0;
+        for i in 1..count {
             // The comparison also sorts out NaN.
             let value = survival(edge(i)).max(0.0);
             values[i] = if value < values[i - 1] { value } else { values[i - 1] };
         }
         let mut tail = [0.0; EDGES];
-        for i in (0..EDGES - 1).rev() {
+        for i in (0..count.min(EDGES - 1)).rev() {
             let width = f64::from(edge(i + 1) - edge(i));
             tail[i] = tail[i + 1] + width * values[i] + (values[i + 1] - values[i]) * (width - 1.0) / 2.0;
         }
@@ -91,12 +105,18 @@ pub struct LengthDistribution {
     longest: u32,
 }
 
-static CERTAIN: LazyLock<Arc<Curve>> = LazyLock::new(|| Arc::new(Curve::new(|_| 1.0)));
+static CERTAIN: LazyLock<Arc<Curve>> = LazyLock::new(|| Arc::new(Curve::new(LONGEST, |_| 1.0)));
 
 impl LengthDistribution {
     /// From P(length > tokens), asked at ascending edges from 1 on. Values are brought into 0..=1 and never increase.
     pub fn from_survival(survival: impl FnMut(u32) -> f64) -> Self {
-        Self { curve: Arc::new(Curve::new(survival)), elapsed: 0, at_elapsed: 1.0, longest: LONGEST }
+        Self::from_survival_below(LONGEST, survival)
+    }
+
+    /// The same, [clipped](Self::clip) at `longest` tokens, and asked no further.
+    pub fn from_survival_below(longest: u32, survival: impl FnMut(u32) -> f64) -> Self {
+        let longest = longest.clamp(1, LONGEST);
+        Self { curve: Arc::new(Curve::new(longest, survival)), elapsed: 0, at_elapsed: 1.0, longest }
     }
 
     /// All mass on `tokens`, brought into 1..=[`LONGEST`].
@@ -122,9 +142,22 @@ impl LengthDistribution {
 
     /// The length not exceeded with probability `level` in 0..=1, in tokens: the inverse of 1 - survival.
     pub fn quantile(&self, level: f64) -> f64 {
-        let target = self.at_elapsed * (1.0 - level.clamp(0.0, 1.0));
+        self.quantiles([level])[0]
+    }
+
+    /// The quantiles at ascending `levels`.
+    pub fn quantiles<const N: usize>(&self, levels: [f64; N]) -> [f64; N] {
         let first = bin(self.elapsed) + 1;
-        let i = first + self.curve.survival[first..].partition_point(|s| *s > target);
+        let mut i = first;
+        levels.map(|level| {
+            let target = self.at_elapsed * (1.0 - level.clamp(0.0, 1.0));
+            i += self.curve.survival[i..].iter().take_while(|s| **s > target).count();
+            self.in_bin(i, first, target)
+        })
+    }
+
+    /// The length at which survival falls to `target`, in the bin that ends at edge `i`.
+    fn in_bin(&self, i: usize, first: usize, target: f64) -> f64 {
         if i == EDGES {
             return f64::from(self.longest);
         }
@@ -255,6 +288,27 @@ mod tests {
             let once = d.condition(a + b);
             prop_assert_eq!(twice.mean().to_bits(), once.mean().to_bits());
             prop_assert_eq!(twice.p_end_within(k).to_bits(), once.p_end_within(k).to_bits());
+        }
+
+        #[test]
+        fn asking_no_further_than_the_clip_changes_nothing(
+            factors in proptest::collection::vec(0.5f64..1.0, EDGES), longest in 1u32..=3000, age in 0u32..50, k in 1u32..4000,
+        ) {
+            let survival = || {
+                let (mut factors, mut left) = (factors.iter(), 1.0);
+                move |_| {
+                    left *= factors.next().unwrap_or(&1.0);
+                    left
+                }
+            };
+            let (all, below) = (
+                LengthDistribution::from_survival(survival()).clip(longest).condition(age),
+                LengthDistribution::from_survival_below(longest, survival()).condition(age),
+            );
+            prop_assert_eq!(all.p_end_within(k).to_bits(), below.p_end_within(k).to_bits());
+            let levels = [0.0, 0.01, 0.3, 0.5, 0.9, 0.99, 1.0];
+            prop_assert_eq!(all.quantiles(levels), below.quantiles(levels));
+            prop_assert!((all.mean() - below.mean()).abs() < 1e-9 * all.mean());
         }
 
         #[test]

@@ -159,6 +159,11 @@ impl FeatureRow {
         inputs
     }
 
+    /// Most tokens still to come: at least 1, as a live request has its last one to come.
+    pub fn left(&self) -> u32 {
+        self.arrival.max_tokens.saturating_sub(self.step).max(1)
+    }
+
     /// EOS probability at the last step.
     pub fn eos_prob(&self) -> f32 {
         self.values[0]

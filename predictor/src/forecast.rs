@@ -1,27 +1,58 @@
 //! [`forecast`]: what a model says of one request.
 
+use std::sync::Arc;
+
 use eoscast_log::forecast::Forecast;
 use eoscast_proto::domain::{END_WITHIN, QUANTILE_LEVELS};
 
 use crate::distribution::LengthDistribution;
 use crate::features::FeatureRow;
-use crate::models::{LengthModel, Memory};
+use crate::models::{Asked, LengthModel, Memory};
 
-/// What `model` says after `row`, given what it kept of the rows before. Service length is natural length cut at `max_tokens`; a reply that cannot end by itself
-/// (`ignore_eos`) takes all that `max_tokens` leaves.
+/// What `model` says after `row`, given what it kept of the rows before. Service length is natural length cut at `max_tokens`; a
+/// reply that cannot end by itself (`ignore_eos`) takes all that `max_tokens` leaves.
 pub fn forecast(model: &dyn LengthModel, row: &FeatureRow, memory: &mut Memory) -> Forecast {
-    let left = row.arrival.max_tokens.saturating_sub(row.step).max(1);
-    let (service, end_within) = if row.arrival.ignore_eos {
-        (LengthDistribution::point(left), [0.0; END_WITHIN.len()])
-    } else {
-        let natural = model.predict(row, memory);
-        (natural.clip(left), END_WITHIN.map(|tokens| natural.p_end_within(tokens) as f32))
+    let natural = (!row.arrival.ignore_eos).then(|| model.predict(row, memory));
+    read_out(&Source::of(model), row, natural)
+}
+
+/// The same for several requests at once, with the same bits.
+pub fn forecast_all(model: &dyn LengthModel, asked: &mut [Asked]) -> Vec<Forecast> {
+    let mut can_end: Vec<&mut Asked> = asked.iter_mut().filter(|asked| !asked.row.arrival.ignore_eos).collect();
+    let mut natural = model.predict_all(&mut can_end).into_iter();
+    let source = Source::of(model);
+    let answer = |asked: &Asked| {
+        let natural = if asked.row.arrival.ignore_eos { None } else { natural.next() };
+        read_out(&source, &asked.row, natural)
+    };
+    asked.iter().map(answer).collect()
+}
+
+struct Source {
+    kind: Arc<str>,
+    version: Arc<str>,
+}
+
+impl Source {
+    fn of(model: &dyn LengthModel) -> Self {
+        Self { kind: model.kind().as_str().into(), version: model.version() }
+    }
+}
+
+/// The numbers of an estimate; without a natural length, of a reply that cannot end by itself.
+fn read_out(source: &Source, row: &FeatureRow, natural: Option<LengthDistribution>) -> Forecast {
+    let (service, end_within) = match natural {
+        None => (LengthDistribution::point(row.left()), [0.0; END_WITHIN.len()]),
+        Some(natural) => {
+            let end_within = END_WITHIN.map(|tokens| natural.p_end_within(tokens) as f32);
+            (natural.clip(row.left()), end_within)
+        }
     };
     Forecast {
-        source: model.kind().as_str().into(),
-        model_version: model.version(),
+        source: source.kind.clone(),
+        model_version: source.version.clone(),
         mean: service.mean() as f32,
-        quantiles: QUANTILE_LEVELS.map(|level| service.quantile(f64::from(level)) as f32),
+        quantiles: service.quantiles(QUANTILE_LEVELS.map(f64::from)).map(|tokens| tokens as f32),
         end_within,
     }
 }

@@ -26,27 +26,31 @@ pub fn reply(sample: &Sample, group: String) -> Reply {
     }
 }
 
-/// What `model` says of `sample`, whose reply is `reply`, and the time that took, features and calibration included.
+/// What `model` says of `sample`, whose reply is `reply`, and the time that its forecasts took, one request at a time: features and
+/// calibration included; not the reading of events, done before, nor the judging, done after.
 pub fn judge<'a>(model: &dyn LengthModel, sample: &Sample, reply: &'a Reply) -> (Judged<'a>, Duration) {
     let events: Vec<StepEvent> = sample.events().take_while(|event| event.step < sample.length).collect();
-    let mut answers = Vec::with_capacity(events.len() + 1);
+    let mut forecasts = Vec::with_capacity(events.len() + 1);
     let begun = Instant::now();
     let mut memory = model.memory();
     let mut state = FeatureState::new(sample.arrival, 0);
-    let arrival = Answer::from(&forecast(model, &state.row(), &mut memory));
-    let mut at = 0;
+    forecasts.push(forecast(model, &state.row(), &mut memory));
+    forecasts.extend(events.iter().map(|event| forecast(model, &state.observe(event), &mut memory)));
+    let took = begun.elapsed();
+
+    let arrival = Answer::from(&forecasts[0]);
+    let mut answers = Vec::with_capacity(forecasts.len());
     answers.push(arrival);
-    for event in &events {
-        let answer = Answer::from(&forecast(model, &state.observe(event), &mut memory));
+    let mut at = 0;
+    for (event, forecast) in events.iter().zip(&forecasts[1..]) {
         // Through steps that the log lacks, the last answer stands, less what has been generated.
         while at + 1 < event.step {
             at += 1;
             answers.push(answers[at as usize - 1].after(1));
         }
         at = event.step;
-        answers.push(answer);
+        answers.push(Answer::from(forecast));
     }
-    let took = begun.elapsed();
     while at + 1 < reply.output_length {
         at += 1;
         answers.push(answers[at as usize - 1].after(1));

@@ -135,8 +135,9 @@ pub struct FeatureState {
     observed: u32,
     running: [Running; SIGNALS],
     step_of_max: u32,
-    /// The last [`LONG`] values of each signal; the value of step n stands at n % LONG.
+    /// The last values of each signal; the value of step n stands at n % LONG and n % SHORT.
     recent: [[f32; LONG]; SIGNALS],
+    newest: [[f32; SHORT]; SIGNALS],
     hazard: f32,
     hazard_sum: f64,
     rank: Decayed,
@@ -161,6 +162,7 @@ impl FeatureState {
             running: [Running::default(); SIGNALS],
             step_of_max: 0,
             recent: [[0.0; LONG]; SIGNALS],
+            newest: [[0.0; SHORT]; SIGNALS],
             hazard: 0.0,
             hazard_sum: 0.0,
             rank: Decayed::default(),
@@ -193,12 +195,13 @@ impl FeatureState {
         if first || values[0] >= self.running[0].max() {
             self.step_of_max = step;
         }
-        let at = self.observed as usize % LONG;
+        let at = self.observed as usize;
         self.observed += 1;
         self.step = step;
         for (i, value) in values.into_iter().enumerate() {
             self.running[i].push(value, self.observed);
-            self.recent[i][at] = value;
+            self.recent[i][at % LONG] = value;
+            self.newest[i][at % SHORT] = value;
         }
         self.hazard = signals.eos_logprob_sampled.exp();
         self.hazard_sum += f64::from(self.hazard);
@@ -276,18 +279,9 @@ impl FeatureState {
     fn summarise(&self, signal: usize, out: &mut [f32]) {
         out[0] = self.back(signal, 0);
         out[1..4].copy_from_slice(&self.running[signal].summary(self.observed));
-        out[4..7].copy_from_slice(&self.window(signal, SHORT));
-        out[7..10].copy_from_slice(&self.window(signal, LONG));
-    }
-
-    /// Mean, maximum and standard deviation of the last `width` values.
-    fn window(&self, signal: usize, width: usize) -> [f32; 3] {
-        let count = width.min(self.observed as usize);
-        let values = (0..count).map(|ago| self.back(signal, ago));
-        let mean = values.clone().map(f64::from).sum::<f64>() / count as f64;
-        let max = values.clone().fold(f32::NEG_INFINITY, f32::max);
-        let squares: f64 = values.map(|v| (f64::from(v) - mean).powi(2)).sum();
-        [mean as f32, max, (squares / count as f64).sqrt() as f32]
+        let seen = self.observed as usize;
+        out[4..7].copy_from_slice(&summary(&self.newest[signal][..seen.min(SHORT)]));
+        out[7..10].copy_from_slice(&summary(&self.recent[signal][..seen.min(LONG)]));
     }
 
     /// Least-squares slope of the log EOS probability over the short window, per step; 0 with fewer than two steps.
@@ -310,6 +304,30 @@ impl FeatureState {
     fn back(&self, signal: usize, ago: usize) -> f32 {
         self.recent[signal][(self.observed as usize - 1 - ago) % LONG]
     }
+}
+
+/// Mean, maximum and standard deviation of the values of a window, in whatever order they stand.
+fn summary(values: &[f32]) -> [f32; 3] {
+    let count = values.len() as f64;
+    let mean = fold(values, 0.0, |sum, value| sum + f64::from(value), |a, b| a + b) / count;
+    let max = fold(values, f32::NEG_INFINITY, |a, b| if b > a { b } else { a }, f32::max);
+    let squares = fold(values, 0.0, |sum, value| sum + (f64::from(value) - mean).powi(2), |a, b| a + b);
+    [mean as f32, max, (squares / count).sqrt() as f32]
+}
+
+/// Values are taken in so many lanes, so that it is vector code.
+const LANES: usize = 8;
+
+/// Folds each lane from `start` on, then joins the lanes.
+fn fold<T: Copy>(values: &[f32], start: T, take: impl Fn(T, f32) -> T, join: impl Fn(T, T) -> T) -> T {
+    let (chunks, rest) = values.as_chunks::<LANES>();
+    let mut lanes = [start; LANES];
+    for chunk in chunks.iter().map(<[f32; LANES]>::as_slice).chain([rest]) {
+        for (lane, value) in lanes.iter_mut().zip(chunk) {
+            *lane = take(*lane, *value);
+        }
+    }
+    lanes.into_iter().fold(start, join)
 }
 
 #[cfg(test)]

@@ -1,8 +1,9 @@
-//! Plain feed-forward networks for the serving path: loops over weights in a fixed order, so that equal rows give equal bits.
+//! Plain feed-forward networks for the serving path, over one row or many; equal rows give equal bits.
 
 use anyhow::ensure;
 
 use super::head::BINS;
+use super::product::{PANEL, Panel, Product};
 use super::weights::Weights;
 use crate::features::FeatureRow;
 
@@ -72,50 +73,74 @@ impl Standardiser {
     /// The inputs that a network sees of `inputs`.
     pub fn apply(&self, inputs: &[f32], out: &mut Vec<f32>) {
         out.clear();
-        out.extend(
-            self.columns
-                .iter()
-                .zip(&self.mean)
-                .zip(&self.scale)
-                .map(|((column, mean), scale)| ((inputs[*column as usize] - mean) * scale).clamp(-FARTHEST, FARTHEST))
-                .map(|x| if x.is_nan() { 0.0 } else { x }),
-        );
+        self.extend(inputs, out);
+    }
+
+    /// Appends what a network sees of `inputs`.
+    fn extend(&self, inputs: &[f32], out: &mut Vec<f32>) {
+        let parameters = self.mean.iter().zip(&self.scale);
+        let standard = |x: f32, (mean, scale): (&f32, &f32)| {
+            let x = ((x - mean) * scale).clamp(-FARTHEST, FARTHEST);
+            if x.is_nan() { 0.0 } else { x }
+        };
+        // Without looking up each input this is vector code.
+        if self.columns.iter().copied().eq(0..inputs.len() as u32) {
+            out.extend(inputs.iter().zip(parameters).map(|(x, parameters)| standard(*x, parameters)));
+        } else {
+            let chosen = self.columns.iter().map(|column| inputs[*column as usize]);
+            out.extend(chosen.zip(parameters).map(|(x, parameters)| standard(x, parameters)));
+        }
     }
 }
 
 /// An affine map.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Dense {
-    /// By input, then by output.
-    pub weights: Vec<f32>,
-    /// One per output.
-    pub bias: Vec<f32>,
+    inputs: usize,
+    outputs: usize,
+    /// Padded with zeros, as is the bias.
+    panels: Vec<Panel>,
+    bias: Vec<[f32; PANEL]>,
 }
 
 impl Dense {
-    /// The outputs for `inputs`.
-    pub fn apply(&self, inputs: &[f32], out: &mut Vec<f32>) {
+    /// With `weights` by input, then by output, and one `bias` per output.
+    pub fn new(weights: &[f32], bias: &[f32]) -> Self {
+        let rows = weights.chunks_exact(bias.len().max(1));
+        let inputs = rows.len();
+        let mut panels = vec![vec![[0.0; PANEL]; inputs]; bias.len().div_ceil(PANEL)];
+        for (k, row) in rows.enumerate() {
+            for (panel, weights) in panels.iter_mut().zip(row.chunks(PANEL)) {
+                panel[k][..weights.len()].copy_from_slice(weights);
+            }
+        }
+        let mut padded = vec![[0.0; PANEL]; panels.len()];
+        padded.as_flattened_mut()[..bias.len()].copy_from_slice(bias);
+        Self { inputs, outputs: bias.len(), panels, bias: padded }
+    }
+
+    /// By input, then by output.
+    pub fn weights(&self) -> Vec<f32> {
+        let mut weights = Vec::with_capacity(self.inputs * self.outputs);
+        for k in 0..self.inputs {
+            let row = self.panels.iter().flat_map(|panel| panel[k]);
+            weights.extend(row.take(self.outputs));
+        }
+        weights
+    }
+
+    /// One per output.
+    pub fn bias(&self) -> &[f32] {
+        &self.bias.as_flattened()[..self.outputs]
+    }
+
+    /// The outputs for `rows` of `stride` numbers, of which the first are the inputs; gives the stride of `out`.
+    pub fn apply(&self, rows: &[f32], stride: usize, out: &mut Vec<f32>) -> usize {
+        let width = self.panels.len() * PANEL;
         out.clear();
-        out.extend_from_slice(&self.bias);
-        let width = self.bias.len();
-        // Four inputs at a time, so that each output is loaded and stored a quarter as often.
-        let mut quads = inputs.chunks_exact(4);
-        let mut rows = self.weights.chunks_exact(4 * width);
-        for (x, rows) in quads.by_ref().zip(rows.by_ref()) {
-            let (a, rest) = rows.split_at(width);
-            let (b, rest) = rest.split_at(width);
-            let (c, rest) = rest.split_at(width);
-            let (y, d) = (&mut out[..width], &rest[..width]);
-            // By index over slices of one known length, which compiles to vector code.
-            for j in 0..width {
-                y[j] += (x[0] * a[j] + x[1] * b[j]) + (x[2] * c[j] + x[3] * d[j]);
-            }
-        }
-        for (x, row) in quads.remainder().iter().zip(rows.remainder().chunks_exact(width)) {
-            for (y, weight) in out.iter_mut().zip(row) {
-                *y += x * weight;
-            }
-        }
+        out.resize(rows.len() / stride * width, 0.0);
+        Product { rows, stride, panels: &self.panels, bias: &self.bias, out }.compute();
+        width
     }
 }
 
@@ -129,29 +154,28 @@ pub struct Perceptron {
 }
 
 impl Perceptron {
-    /// The score of each bin.
-    pub fn scores(&self, inputs: &[f32; FeatureRow::INPUTS]) -> [f32; BINS] {
-        let (mut x, mut y) = (Vec::with_capacity(self.inputs.columns.len()), Vec::new());
-        self.inputs.apply(inputs, &mut x);
+    /// The score of each bin, for each row.
+    pub fn scores<'a>(&self, rows: impl ExactSizeIterator<Item = &'a [f32; FeatureRow::INPUTS]>) -> Vec<[f32; BINS]> {
+        let mut stride = self.inputs.columns.len();
+        let (mut x, mut y) = (Vec::with_capacity(rows.len() * stride), vec![]);
+        rows.for_each(|row| self.inputs.extend(row, &mut x));
         for (i, layer) in self.layers.iter().enumerate() {
             if i > 0 {
                 x.iter_mut().for_each(|x| *x = x.max(0.0));
             }
-            layer.apply(&x, &mut y);
+            stride = layer.apply(&x, stride, &mut y);
             std::mem::swap(&mut x, &mut y);
         }
-        let mut scores = [0.0; BINS];
-        scores.iter_mut().zip(x).for_each(|(score, x)| *score = x);
-        scores
+        let bins = |row: &[f32]| std::array::from_fn(|k| row[k]);
+        x.chunks_exact(stride).map(bins).collect()
     }
 
     /// Puts itself among the tensors of an artifact, under names that begin with `name`.
     pub fn write(&self, name: &str, weights: &mut Weights) {
         self.inputs.write(&format!("{name}.inputs"), weights);
         for (i, layer) in self.layers.iter().enumerate() {
-            let width = layer.bias.len();
-            weights.put_half(format!("{name}.{i}.weights"), &[layer.weights.len() / width, width], &layer.weights);
-            weights.put_half(format!("{name}.{i}.bias"), &[width], &layer.bias);
+            weights.put_half(format!("{name}.{i}.weights"), &[layer.inputs, layer.outputs], &layer.weights());
+            weights.put_half(format!("{name}.{i}.bias"), &[layer.outputs], layer.bias());
         }
     }
 
@@ -168,7 +192,7 @@ impl Perceptron {
             let weights = weights.get_shaped(&format!("{name}.{i}.weights"), &[width, bias.len()])?;
             ensure!(width > 0 && !bias.is_empty(), "tensor {name}.{i}.weights: is empty");
             width = bias.len();
-            layers.push(Dense { weights, bias });
+            layers.push(Dense::new(&weights, &bias));
         }
         ensure!(width == BINS, "tensor {name}.{}.bias: must have {BINS} numbers, has {width}", layers.len() - 1);
         Ok(Self { inputs, layers })
@@ -180,16 +204,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_dense_layer_is_a_matrix_product() {
-        let (inputs, outputs) = (7, 3);
+    fn a_dense_layer_keeps_its_weights_and_multiplies_by_them() {
+        let (inputs, outputs) = (7, 21);
         let weights: Vec<f32> = (0..inputs * outputs).map(|i| i as f32).collect();
-        let layer = Dense { weights: weights.clone(), bias: vec![0.5, -1.0, 2.0] };
+        let bias: Vec<f32> = (0..outputs).map(|j| 0.5 - j as f32).collect();
+        let layer = Dense::new(&weights, &bias);
+        assert_eq!((layer.weights(), layer.bias()), (weights.clone(), &bias[..]));
         let x: Vec<f32> = (0..inputs).map(|i| i as f32 - 2.5).collect();
         let mut y = vec![];
-        layer.apply(&x, &mut y);
+        assert_eq!(layer.apply(&x, inputs, &mut y), 2 * PANEL);
         for j in 0..outputs {
             let sum: f32 = (0..inputs).map(|i| x[i] * weights[i * outputs + j]).sum();
-            assert!((y[j] - sum - layer.bias[j]).abs() < 1e-3);
+            assert!((y[j] - sum - bias[j]).abs() < 1e-3);
         }
     }
 
@@ -207,10 +233,7 @@ mod tests {
     #[test]
     fn a_network_comes_back_from_its_tensors() {
         let inputs = Standardiser { columns: vec![4, 290], mean: vec![0.5, 1.0], scale: vec![1.0, 2.0] };
-        let layers = vec![
-            Dense { weights: vec![0.25; 6], bias: vec![1.0; 3] },
-            Dense { weights: vec![-0.5; 3 * BINS], bias: vec![0.125; BINS] },
-        ];
+        let layers = vec![Dense::new(&[0.25; 6], &[1.0; 3]), Dense::new(&[-0.5; 3 * BINS], &[0.125; BINS])];
         let network = Perceptron { inputs, layers };
         let mut weights = Weights::default();
         network.write("net", &mut weights);

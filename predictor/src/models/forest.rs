@@ -2,10 +2,10 @@
 
 use anyhow::ensure;
 
+use super::head::BINS;
 use super::logistic::through_horizons;
 use super::weights::Weights;
 use super::{Forecaster, Memory};
-use crate::distribution::LengthDistribution;
 use crate::features::{FEATURE_NAMES, FeatureRow};
 
 /// Horizons in tokens: each has a forest for "more than this are to come".
@@ -95,7 +95,7 @@ impl Forest {
 }
 
 impl Forecaster for Forest {
-    fn predict(&self, row: &FeatureRow, _memory: &mut Memory) -> LengthDistribution {
+    fn predict(&self, row: &FeatureRow, _memory: &mut Memory) -> [f32; BINS] {
         let survival: Vec<f64> = self
             .roots
             .iter()
@@ -112,6 +112,7 @@ impl Forecaster for Forest {
 mod tests {
     use super::*;
     use crate::features::FeatureState;
+    use crate::models::head::distribution;
     use eoscast_log::record::Arrival;
 
     fn forest() -> Forest {
@@ -123,7 +124,7 @@ mod tests {
 
     fn survival(prompt_length: u32) -> f64 {
         let arrival = Arrival { prompt_length, max_tokens: 9, temperature: 1.0, ignore_eos: false, prompt: None };
-        forest().predict(&FeatureState::new(arrival, 0).row(), &mut Memory::default()).survival(16.0)
+        distribution(&forest().predict(&FeatureState::new(arrival, 0).row(), &mut Memory::default())).survival(16.0)
     }
 
     #[test]

@@ -76,39 +76,80 @@ impl Target {
     }
 }
 
+/// Lanes in which maxima and sums are taken, so that they are vector code.
+const LANES: usize = 8;
+
 /// Turns scores into probabilities in place.
 pub fn softmax(scores: &mut [f32; BINS]) {
-    let largest = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    for score in scores.iter_mut() {
-        *score = (*score - largest).exp();
-    }
-    let sum: f32 = scores.iter().sum();
-    for score in scores.iter_mut() {
-        *score /= sum;
-    }
+    let largest = lanes(scores, f32::NEG_INFINITY, |a, b| if b > a { b } else { a });
+    scores.iter_mut().for_each(|score| *score = exp(*score - largest));
+    let scale = 1.0 / lanes(scores, 0.0, |a, b| a + b);
+    scores.iter_mut().for_each(|score| *score *= scale);
 }
 
-/// The distribution with these probabilities of bins, uniform within each.
-pub fn distribution(probabilities: &[f32; BINS]) -> LengthDistribution {
+/// Brings all values together by `join`, of which `start` is the neutral element.
+fn lanes(values: &[f32; BINS], start: f32, join: impl Fn(f32, f32) -> f32) -> f32 {
+    let (chunks, rest) = values.as_chunks::<LANES>();
+    let mut joined = [start; LANES];
+    for chunk in chunks {
+        for (a, b) in joined.iter_mut().zip(chunk) {
+            *a = join(*a, *b);
+        }
+    }
+    joined.iter().chain(rest).fold(start, |a, b| join(a, *b))
+}
+
+/// e^x for x of at most 0, to 2 units in the last place; 0 below -87. Without calls, so that loops over it are vector code, and
+/// the same on every machine: 2^n times a polynomial on |r| <= ln(2)/2 (that of Moshier's Cephes library, expf.c).
+fn exp(x: f32) -> f32 {
+    /// 1.5 * 2^23: adding it rounds to a whole number.
+    const ROUND: f32 = 12_582_912.0;
+    let n = x.max(-87.0) * std::f32::consts::LOG2_E + ROUND;
+    let whole = n - ROUND;
+    // ln(2) in two parts, of which the first has few bits.
+    let r = x.max(-87.0) - whole * 0.693_359_4 + whole * 2.121_944_4e-4;
+    let mut p = 1.987_569_1e-4;
+    for c in [1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 0.166_666_65, 0.5] {
+        p = p * r + c;
+    }
+    let scale = f32::from_bits(n.to_bits().wrapping_add(127) << 23);
+    if x < -87.0 { 0.0 } else { (p * r * r + r + 1.0) * scale }
+}
+
+/// P(length > tokens), asked in ascending order, with these probabilities of bins, uniform within each.
+pub fn survival(probabilities: &[f32; BINS]) -> impl FnMut(u32) -> f64 {
     let mut left = [0.0; EDGES + 1];
     for k in (0..BINS).rev() {
         left[k] = left[k + 1] + f64::from(probabilities[k]);
     }
-    let total = left[0].max(f64::MIN_POSITIVE);
+    let scale = 1.0 / left[0].max(f64::MIN_POSITIVE);
+    left.iter_mut().for_each(|left| *left *= scale);
     let mut k = 0;
-    LengthDistribution::from_survival(|tokens| {
+    move |tokens| {
         while k + 1 < EDGES && BIN_EDGES[k + 1] < tokens {
             k += 1;
         }
-        let survival = match BIN_EDGES.get(k + 1) {
-            Some(end) => {
-                let width = f64::from(end - BIN_EDGES[k]);
-                left[k + 1] + (left[k] - left[k + 1]) * f64::from(end - tokens) / width
-            }
+        match BIN_EDGES.get(k + 1) {
+            Some(end) => left[k + 1] + (left[k] - left[k + 1]) * f64::from(end - tokens) * PER_TOKEN[k],
             None => left[k] * tail(f64::from(tokens)),
-        };
-        survival / total
-    })
+        }
+    }
+}
+
+/// One over the width of each bin but the last.
+const PER_TOKEN: [f64; BINS - 1] = {
+    let mut shares = [0.0; BINS - 1];
+    let mut k = 0;
+    while k < BINS - 1 {
+        shares[k] = 1.0 / (BIN_EDGES[k + 1] - BIN_EDGES[k]) as f64;
+        k += 1;
+    }
+    shares
+};
+
+/// The distribution with these probabilities of bins, uniform within each.
+pub fn distribution(probabilities: &[f32; BINS]) -> LengthDistribution {
+    LengthDistribution::from_survival(survival(probabilities))
 }
 
 #[cfg(test)]
@@ -142,6 +183,12 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn the_exponential_is_that_of_the_standard_library(x in -90.0f32..=0.0) {
+            let (ours, exact) = (f64::from(exp(x)), f64::from(x).exp());
+            prop_assert!((ours - exact).abs() <= 2.5e-7 * exact || x < -87.0 && ours == 0.0, "{ours} and {exact}");
+        }
+
         #[test]
         fn the_likelihood_is_that_of_the_distribution(scores in proptest::collection::vec(-3.0f32..3.0, BINS), cut in 1u32..4000) {
             let mut probabilities: [f32; BINS] = scores.try_into().unwrap();

@@ -1,10 +1,9 @@
 //! `survival`, `mlp` and `length-only`: one network that looks at one row. What it may see makes the difference.
 
 use super::dense::Perceptron;
-use super::head::{distribution, softmax};
+use super::head::{BINS, softmax};
 use super::weights::Weights;
-use super::{Forecaster, Memory};
-use crate::distribution::LengthDistribution;
+use super::{Asked, Forecaster, Memory};
 use crate::features::FeatureRow;
 
 /// Name of the network among the tensors.
@@ -26,9 +25,16 @@ impl Mlp {
 }
 
 impl Forecaster for Mlp {
-    fn predict(&self, row: &FeatureRow, _memory: &mut Memory) -> LengthDistribution {
-        let mut probabilities = self.network.scores(&row.inputs());
-        softmax(&mut probabilities);
-        distribution(&probabilities)
+    fn predict(&self, row: &FeatureRow, _memory: &mut Memory) -> [f32; BINS] {
+        let mut probabilities = self.network.scores([&row.inputs()].into_iter());
+        probabilities.iter_mut().for_each(softmax);
+        probabilities[0]
+    }
+
+    fn predict_all(&self, asked: &mut [&mut Asked]) -> Vec<[f32; BINS]> {
+        let inputs: Vec<_> = asked.iter().map(|asked| asked.row.inputs()).collect();
+        let mut probabilities = self.network.scores(inputs.iter());
+        probabilities.iter_mut().for_each(softmax);
+        probabilities
     }
 }

@@ -9,6 +9,7 @@ pub mod logistic;
 pub mod lstm;
 pub mod mlp;
 mod prior;
+pub mod product;
 pub mod sequence;
 mod serving;
 mod shipped;
@@ -32,6 +33,7 @@ use eoscast_log::record::{Outcome, Pits};
 use crate::calibration::Kept;
 use crate::distribution::LengthDistribution;
 use crate::features::FeatureRow;
+use head::BINS;
 
 /// Most outcomes that any model looks back on.
 pub const LONGEST_WINDOW: usize = 10_000;
@@ -76,15 +78,28 @@ impl Memory {
     }
 }
 
+/// A request that a model is asked about.
+#[derive(Debug, Clone)]
+pub struct Asked {
+    /// Its present row.
+    pub row: FeatureRow,
+    /// What the model kept of the rows before.
+    pub memory: Memory,
+}
+
 /// What was trained of a model: a fixed function of the rows of a request, in order.
 pub trait Forecaster: Send + Sync {
     /// What it keeps of a request before the first row.
     fn memory(&self) -> Memory {
         Memory::default()
     }
-    /// Natural remaining length after `row`. Called for the arrival and then once per step, in order, with the same memory;
-    /// equal rows in equal order give equal answers, bit for bit.
-    fn predict(&self, row: &FeatureRow, memory: &mut Memory) -> LengthDistribution;
+    /// Probabilities of the bins of the [`head`] for natural remaining length. Called for the arrival of a request and then once
+    /// per step, in order, with the same memory; equal rows in equal order give equal answers, bit for bit.
+    fn predict(&self, row: &FeatureRow, memory: &mut Memory) -> [f32; BINS];
+    /// The same for several requests at once, with the same bits.
+    fn predict_all(&self, asked: &mut [&mut Asked]) -> Vec<[f32; BINS]> {
+        asked.iter_mut().map(|asked| self.predict(&asked.row, &mut asked.memory)).collect()
+    }
 }
 
 /// A forecaster of natural remaining length that follows the outcomes.
@@ -104,9 +119,13 @@ pub trait LengthModel: Send {
     fn memory(&self) -> Memory {
         Memory::default()
     }
-    /// Tokens the reply will still have if nothing cuts it. Called for the arrival and then once per step, in order, with the
-    /// same memory.
+    /// Tokens the reply will still have if nothing cuts it; lengths that `max_tokens` rules out need not be told apart. Called for
+    /// the arrival and then once per step, in order, with the same memory.
     fn predict(&self, row: &FeatureRow, memory: &mut Memory) -> LengthDistribution;
+    /// The same for several requests at once, with the same bits.
+    fn predict_all(&self, asked: &mut [&mut Asked]) -> Vec<LengthDistribution> {
+        asked.iter_mut().map(|asked| self.predict(&asked.row, &mut asked.memory)).collect()
+    }
     /// Where a reply of `length` tokens stood in the forecasts made with `memory`, if it wants to be told.
     fn pits(&self, _memory: &Memory, _length: u32) -> Option<Pits> {
         None

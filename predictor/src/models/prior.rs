@@ -92,7 +92,7 @@ impl Prior {
     pub fn length_prior(&self) -> LengthPrior {
         let total = self.total_length();
         LengthPrior {
-            quantiles: QUANTILE_LEVELS.map(|level| total.quantile(f64::from(level)) as f32),
+            quantiles: total.quantiles(QUANTILE_LEVELS.map(f64::from)).map(|tokens| tokens as f32),
             mean: total.mean() as f32,
             outcomes: self.seen,
         }

@@ -7,10 +7,9 @@ use candle_core::{DType, Device, Result, Tensor};
 use candle_nn::{Linear, Module, VarBuilder, linear};
 
 use super::dense::Standardiser;
-use super::head::{BINS, distribution, softmax};
+use super::head::{BINS, softmax};
 use super::weights::Weights;
 use super::{Forecaster, Memory, ModelKind, gru, lstm, transformer};
-use crate::distribution::LengthDistribution;
 use crate::features::{FEATURE_NAMES, FeatureRow};
 use eoscast_proto::domain::limits;
 
@@ -163,10 +162,10 @@ impl Forecaster for Sequence {
         Memory::of(&vec![0.0; size])
     }
 
-    fn predict(&self, row: &FeatureRow, memory: &mut Memory) -> LengthDistribution {
+    fn predict(&self, row: &FeatureRow, memory: &mut Memory) -> [f32; BINS] {
         // Reading has shown that all shapes fit, so the zeros are never used.
         let mut probabilities = self.scores(&row.inputs(), &mut memory.numbers).unwrap_or([0.0; BINS]);
         softmax(&mut probabilities);
-        distribution(&probabilities)
+        probabilities
     }
 }

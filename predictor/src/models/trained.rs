@@ -3,11 +3,16 @@
 use std::sync::Arc;
 
 use eoscast_log::record::{Outcome, Pits};
+use eoscast_proto::domain::END_WITHIN;
 
-use super::{Artifact, Forecaster, History, LengthModel, Memory, ModelKind, Prior};
+use super::head::{BINS, distribution, survival};
+use super::{Artifact, Asked, Forecaster, History, LengthModel, Memory, ModelKind, Prior};
 use crate::calibration::Calibration;
 use crate::distribution::LengthDistribution;
 use crate::features::FeatureRow;
+
+/// Up to here estimates speak of natural lengths, whatever `max_tokens` rules out.
+const LONGEST_HORIZON: u32 = END_WITHIN[END_WITHIN.len() - 1];
 
 /// A [`Forecaster`] that follows the outcomes by its [`Calibration`].
 pub struct Trained {
@@ -33,6 +38,15 @@ impl Trained {
     }
 }
 
+impl Trained {
+    fn calibrated(&self, row: &FeatureRow, memory: &mut Memory, probabilities: &[f32; BINS]) -> LengthDistribution {
+        // The signals of a step are chance enough, and a replay has them, too.
+        let chance = row.eos_logprob().to_bits() ^ row.arrival.prompt_length;
+        memory.kept.consider(row.step, chance, || distribution(probabilities));
+        self.calibration.apply(row.step, row.left().max(LONGEST_HORIZON + 1), survival(probabilities))
+    }
+}
+
 impl LengthModel for Trained {
     fn kind(&self) -> ModelKind {
         self.kind
@@ -51,11 +65,14 @@ impl LengthModel for Trained {
     }
 
     fn predict(&self, row: &FeatureRow, memory: &mut Memory) -> LengthDistribution {
-        let forecast = self.forecaster.predict(row, memory);
-        // The signals of a step are chance enough, and a replay has them, too.
-        let chance = row.eos_logprob().to_bits() ^ row.arrival.prompt_length;
-        memory.kept.consider(row.step, chance, &forecast);
-        self.calibration.apply(row.step, &forecast)
+        let probabilities = self.forecaster.predict(row, memory);
+        self.calibrated(row, memory, &probabilities)
+    }
+
+    fn predict_all(&self, asked: &mut [&mut Asked]) -> Vec<LengthDistribution> {
+        let all = self.forecaster.predict_all(asked);
+        let each = asked.iter_mut().zip(&all);
+        each.map(|(asked, probabilities)| self.calibrated(&asked.row, &mut asked.memory, probabilities)).collect()
     }
 
     fn pits(&self, memory: &Memory, length: u32) -> Option<Pits> {

@@ -8,7 +8,7 @@ use eoscast_proto::domain::{FinishReason, LengthEstimate, RequestStarted, StepEv
 use crate::accuracy::Watched;
 use crate::features::{FeatureRow, FeatureState};
 use crate::forecast::forecast;
-use crate::models::{History, LengthModel, Memory, Serving};
+use crate::models::{Asked, History, LengthModel, Memory, Serving};
 use crate::recovery::RecoveredRequest;
 
 /// What is kept of a live request.
@@ -17,6 +17,8 @@ pub(super) struct LiveRequest {
     first_estimate: Option<Forecast>,
     features: FeatureState,
     memory: Memory,
+    /// The memory is with a model.
+    is_asked: bool,
     forecast: Forecast,
     watched: Watched,
     /// Its outcome is counted and logged already; see [`recovery`](crate::recovery).
@@ -34,6 +36,7 @@ impl LiveRequest {
             first_estimate: Some(forecast.clone()),
             features,
             memory,
+            is_asked: false,
             forecast,
             watched: Watched::default(),
             concluded: false,
@@ -48,6 +51,7 @@ impl LiveRequest {
             // What is shown until the next step; it leaves no trace in the memory.
             forecast: forecast(model, &request.features.row(), &mut memory.clone()),
             memory,
+            is_asked: false,
             logged: request.logged,
             first_estimate: request.first_estimate,
             features: request.features,
@@ -108,22 +112,33 @@ impl LiveRequest {
         self.logged.start_line(sequence_number, Some(self.forecast.clone()))
     }
 
-    /// Folds in one event and forecasts anew, unless it is the last.
-    pub(super) fn step(
-        &mut self,
-        event: &StepEvent,
-        model: &dyn LengthModel,
-        at: f64,
-        sequence_number: u64,
-    ) -> StepLine {
+    /// Folds in one event and gives the features after it.
+    pub(super) fn observe(&mut self, event: &StepEvent, at: f64) -> FeatureRow {
         self.logged.observe(event, at);
-        let row = self.features.observe(event);
-        let goes_on = event.finish_reason.is_none();
-        if goes_on {
-            self.forecast = forecast(model, &row, &mut self.memory);
-            self.watch(&row, model);
-        }
-        self.logged.step_line(event, sequence_number, goes_on.then(|| self.forecast.clone()))
+        self.features.observe(event)
+    }
+
+    /// What a model is asked after `row`; until its [`answer`](Self::answer) the request must take no further step.
+    pub(super) fn ask(&mut self, row: FeatureRow) -> Asked {
+        self.is_asked = true;
+        Asked { row, memory: std::mem::take(&mut self.memory) }
+    }
+
+    /// Whether an answer is still due.
+    pub(super) fn is_asked(&self) -> bool {
+        self.is_asked
+    }
+
+    /// Takes in what `model` said.
+    pub(super) fn answer(&mut self, asked: Asked, forecast: Forecast, model: &dyn LengthModel) {
+        (self.memory, self.forecast, self.is_asked) = (asked.memory, forecast, false);
+        self.watch(&asked.row, model);
+    }
+
+    /// The line of the event folded in last; with the forecast, unless it ends the reply.
+    pub(super) fn step_line(&self, event: &StepEvent, sequence_number: u64) -> StepLine {
+        let forecast = event.finish_reason.is_none().then(|| self.forecast.clone());
+        self.logged.step_line(event, sequence_number, forecast)
     }
 
     /// The outcome, counted in `history`; nothing if it is counted already. Lengths and times never go back behind what was

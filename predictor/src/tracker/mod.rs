@@ -18,7 +18,8 @@ use eoscast_proto::domain::{
 use eoscast_proto::status::ServiceError;
 
 use crate::accuracy::{Accuracy, ModelAccuracy};
-use crate::models::{Artifact, History, ModelKind, ModelVersion, Serving};
+use crate::forecast::forecast_all;
+use crate::models::{Artifact, Asked, History, LengthModel, ModelKind, ModelVersion, Serving};
 use crate::recovery::Recovered;
 use eoscast_log::record::{Lines, seconds};
 use live::LiveRequest;
@@ -171,6 +172,9 @@ impl Tracker {
                 at,
                 applied: &mut applied,
                 batch,
+                model: self.models.model(),
+                asking: vec![],
+                asked: vec![],
             };
             for started in &batch.started {
                 if !(is_last_logged && finished_last.contains(&started.request_id)) {
@@ -180,6 +184,7 @@ impl Tracker {
             for event in &batch.events {
                 message.step(event);
             }
+            message.answer();
             for ended in &batch.ended {
                 message.end(ended);
             }
@@ -302,9 +307,16 @@ struct Message<'a> {
     at: f64,
     applied: &'a mut Applied,
     batch: &'a StepBatch,
+    /// The model that is being asked, together for several events.
+    model: &'a dyn LengthModel,
+    asking: Vec<&'a StepEvent>,
+    asked: Vec<Asked>,
 }
 
-impl Message<'_> {
+/// Events that a model is asked about together: enough to use its weights well, and few enough to stay in the cache.
+const TOGETHER: usize = 48;
+
+impl<'a> Message<'a> {
     fn start(&mut self, started: &RequestStarted) {
         let model = self.models.model_for(&started.model);
         let live = match self.worker.live.entry(started.request_id.clone()) {
@@ -318,21 +330,47 @@ impl Message<'_> {
         self.applied.estimates.push(live.estimate());
     }
 
-    fn step(&mut self, event: &StepEvent) {
-        let Some(live) = self.worker.live.get_mut(&event.request_id) else {
+    fn step(&mut self, event: &'a StepEvent) {
+        let models = self.models;
+        let Some(live) = self.worker.live.get(&event.request_id) else {
             self.applied.tally.unknown_requests += 1;
             return;
         };
+        let model = models.model_for(&live.started().model);
+        let is_full = self.asked.len() == TOGETHER || !std::ptr::addr_eq(model, self.model);
+        // Lines stand in the order of events, and a request is asked about one step at a time.
+        if is_full || live.is_asked() || event.finish_reason.is_some() {
+            self.answer();
+        }
+        self.model = model;
+        let Some(live) = self.worker.live.get_mut(&event.request_id) else { return };
         if event.step <= live.last_step() {
             self.applied.tally.duplicate_steps += 1;
             return;
         }
         self.applied.tally.step_gaps += u64::from(live.last_step() > 0 && event.step > live.last_step() + 1);
-        let line = live.step(event, self.models.model_for(&live.started().model), self.at, self.batch.sequence_number);
-        self.applied.lines.steps.push(line);
+        let row = live.observe(event, self.at);
         match event.finish_reason {
-            None => self.applied.estimates.push(live.estimate()),
-            Some(reason) => self.conclude(&event.request_id, reason, event.step),
+            None => {
+                self.asked.push(live.ask(row));
+                self.asking.push(event);
+            }
+            Some(reason) => {
+                self.applied.lines.steps.push(live.step_line(event, self.batch.sequence_number));
+                self.conclude(&event.request_id, reason, event.step);
+            }
+        }
+    }
+
+    /// Has the model answer what it was asked.
+    fn answer(&mut self) {
+        let forecasts = forecast_all(self.model, &mut self.asked);
+        for ((event, asked), forecast) in self.asking.drain(..).zip(self.asked.drain(..)).zip(forecasts) {
+            if let Some(live) = self.worker.live.get_mut(&event.request_id) {
+                live.answer(asked, forecast, self.model);
+                self.applied.lines.steps.push(live.step_line(event, self.batch.sequence_number));
+                self.applied.estimates.push(live.estimate());
+            }
         }
     }
 

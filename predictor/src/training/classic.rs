@@ -81,7 +81,7 @@ pub fn logistic(rows: &Rows, seed: u64, progress: &mut dyn FnMut(String)) -> any
             weights[j * outputs + k] = *fitted.coefficients().get((0, j)) as f32;
         }
     }
-    Ok(Logistic { inputs, log_odds: Dense { weights, bias } })
+    Ok(Logistic { inputs, log_odds: Dense::new(&weights, &bias) })
 }
 
 /// What smartcore writes of a forest.

@@ -270,7 +270,7 @@ fn evaluate(layers: &[Tensor], data: &Prepared, rows: &Rows) -> Result<f64> {
 fn layers_of(tensors: &[Tensor]) -> Result<Vec<Dense>> {
     tensors
         .chunks_exact(2)
-        .map(|layer| Ok(Dense { weights: layer[0].flatten_all()?.to_vec1()?, bias: layer[1].to_vec1()? }))
+        .map(|layer| Ok(Dense::new(&layer[0].flatten_all()?.to_vec1::<f32>()?, &layer[1].to_vec1::<f32>()?)))
         .collect()
 }
 
@@ -296,7 +296,7 @@ mod tests {
         let (network, loss) = (best.candidate, best.loss.unwrap());
         let plain: f64 = (0..rows.len())
             .map(|i| {
-                let mut p = network.scores(rows.input(i).try_into().unwrap());
+                let mut p = network.scores([rows.input(i).try_into().unwrap()].into_iter())[0];
                 softmax(&mut p);
                 rows.targets[i].loss(&p) * f64::from(rows.weights[i])
             })

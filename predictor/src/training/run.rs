@@ -13,6 +13,7 @@ use super::network::Epoch;
 use super::split::{Split, fold};
 use crate::calibration::{Pit, age, pit};
 use crate::models::artifact::{card, to_bytes};
+use crate::models::head::distribution;
 use crate::models::{Forecaster, LONGEST_WINDOW, ModelKind};
 
 /// What may be chosen for a training.
@@ -127,7 +128,7 @@ fn add_pits(pits: &mut [Vec<Pit>; Pits::AGES], samples: &[&Sample], forecaster: 
         let mut chosen = [None; Pits::AGES];
         let mut seen = [0; Pits::AGES];
         for row in sample.rows() {
-            let forecast = forecaster.predict(&row, &mut memory);
+            let forecast = distribution(&forecaster.predict(&row, &mut memory));
             let age = age(row.step);
             seen[age] += 1;
             if random.u32(..seen[age]) == 0 {
