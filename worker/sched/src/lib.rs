@@ -12,6 +12,7 @@
 //! - `forecast`: a distribution over remaining length; [`peak`]: the future peak of KV use
 //! - `blocks`: ids and counts of KV blocks; `prefix`: the hashes by which full ones are found again
 //! - `queue`: the waiting requests in rank order
+//! - [`sim`]: the scheduler in virtual time, over traces
 
 mod admit;
 mod blocks;
@@ -24,6 +25,7 @@ mod policy;
 mod prefix;
 mod queue;
 mod scheduler;
+pub mod sim;
 mod victim;
 mod view;
 
