@@ -1,7 +1,7 @@
 //! What a policy sees of remaining lengths.
 
-mod history;
 mod noise;
+mod prior;
 mod recorded;
 
 use std::fmt;
@@ -11,8 +11,9 @@ use std::sync::Arc;
 use super::trace::TraceRequest;
 use crate::forecast::Forecast;
 use crate::view::RequestView;
-use history::History;
+
 use noise::Noise;
+use prior::Prior;
 
 pub use recorded::{Estimate, RecordedEstimates};
 
@@ -90,7 +91,7 @@ impl std::error::Error for PredictorError {}
 #[derive(Debug)]
 pub(super) struct Foresight<'a> {
     source: Source<'a>,
-    history: History,
+    prior: Prior,
 }
 
 #[derive(Debug)]
@@ -98,7 +99,7 @@ enum Source<'a> {
     None,
     Truth,
     Noise(Noise),
-    History,
+    Prior,
     Recorded(&'a RecordedEstimates),
 }
 
@@ -108,10 +109,10 @@ impl<'a> Foresight<'a> {
             Predictor::None => Source::None,
             Predictor::Oracle => Source::Truth,
             Predictor::OracleNoise { cv, drifting } => Source::Noise(Noise::new(*cv, *drifting, seed)),
-            Predictor::Prior => Source::History,
+            Predictor::Prior => Source::Prior,
             Predictor::Recorded(estimates) => Source::Recorded(estimates),
         };
-        Self { source, history: History::default() }
+        Self { source, prior: Prior::default() }
     }
 
     /// What remains of `request` after `view.generated` tokens.
@@ -121,17 +122,17 @@ impl<'a> Foresight<'a> {
             Source::None => None,
             Source::Truth => Some(Forecast::certain(remaining)),
             Source::Noise(noise) => Some(noise.forecast(request.row, view.generated, remaining)),
-            Source::History => self.history.forecast(view),
+            Source::Prior => self.prior.forecast(view),
             Source::Recorded(estimates) => {
-                estimates.forecast(request.row, view.generated).or_else(|| self.history.forecast(view))
+                estimates.forecast(request.row, view.generated).or_else(|| self.prior.forecast(view))
             }
         }
     }
 
     /// Learns how a request ended.
     pub(super) fn observe(&mut self, request: &TraceRequest) {
-        if matches!(self.source, Source::History | Source::Recorded(_)) {
-            self.history.push(request.output_tokens, request.output_tokens == request.max_tokens);
+        if matches!(self.source, Source::Prior | Source::Recorded(_)) {
+            self.prior.push(request.output_tokens, request.output_tokens == request.max_tokens);
         }
     }
 }

@@ -11,7 +11,7 @@ const WINDOW: usize = 2_000;
 /// The product-limit estimator (Kaplan and Meier, 1958) over a sliding window: replies that were cut count as longer
 /// than they came.
 #[derive(Debug, Default)]
-pub(super) struct History {
+pub(super) struct Prior {
     /// Oldest first: length and whether it was cut.
     recent: VecDeque<(u32, bool)>,
     sorted: Vec<(u32, bool)>,
@@ -29,7 +29,7 @@ struct Knot {
     integral: f64,
 }
 
-impl History {
+impl Prior {
     pub(super) fn push(&mut self, length: u32, cut: bool) {
         let outcome = (length, cut);
         self.recent.push_back(outcome);
@@ -97,18 +97,18 @@ mod tests {
 
     #[test]
     fn without_longer_replies_nothing_is_said() {
-        let mut history = History::default();
-        assert_eq!(history.forecast(&at(0)), None);
-        history.push(30, false);
-        assert!(history.forecast(&at(29)).is_some());
-        assert_eq!(history.forecast(&at(30)), None);
+        let mut prior = Prior::default();
+        assert_eq!(prior.forecast(&at(0)), None);
+        prior.push(30, false);
+        assert!(prior.forecast(&at(29)).is_some());
+        assert_eq!(prior.forecast(&at(30)), None);
     }
 
     #[test]
     fn the_forecast_is_what_was_left_of_the_replies_that_came_so_far() {
-        let mut history = History::default();
-        (1..=10).for_each(|i| history.push(10 * i, false));
-        let forecast = history.forecast(&at(40)).unwrap();
+        let mut prior = Prior::default();
+        (1..=10).for_each(|i| prior.push(10 * i, false));
+        let forecast = prior.forecast(&at(40)).unwrap();
         // 50, 60, 70, 80, 90 and 100: 10 to 60 left.
         assert!((forecast.mean - 35.0).abs() < 1e-4, "{forecast:?}");
         assert_eq!((forecast.quantile(0.5), forecast.quantile(0.99)), (30.0, 60.0));
@@ -116,20 +116,20 @@ mod tests {
 
     #[test]
     fn a_reply_that_was_cut_counts_as_longer() {
-        let mut history = History::default();
-        history.push(20, false);
-        history.push(100, true);
+        let mut prior = Prior::default();
+        prior.push(20, false);
+        prior.push(100, true);
         // Half end at 20, the others at 100 or later, which `max_tokens` bounds.
-        let forecast = history.forecast(&at(0)).unwrap();
+        let forecast = prior.forecast(&at(0)).unwrap();
         assert!((forecast.mean - 60.0).abs() < 1e-4, "{forecast:?}");
         assert_eq!((forecast.quantile(0.4), forecast.quantile(0.6)), (20.0, 100.0));
     }
 
     #[test]
     fn old_replies_are_forgotten() {
-        let mut history = History::default();
-        (0..50).for_each(|_| history.push(5, false));
-        (0..WINDOW).for_each(|_| history.push(40, false));
-        assert_eq!(history.forecast(&at(0)).unwrap().quantiles, [40.0; 13]);
+        let mut prior = Prior::default();
+        (0..50).for_each(|_| prior.push(5, false));
+        (0..WINDOW).for_each(|_| prior.push(40, false));
+        assert_eq!(prior.forecast(&at(0)).unwrap().quantiles, [40.0; 13]);
     }
 }
