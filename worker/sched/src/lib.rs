@@ -6,10 +6,12 @@
 //!
 //! # Layout
 //! - `scheduler`: the live requests, and the three calls `schedule`, `apply`, `abort`
-//! - `config`: the limits of the engine
+//! - `config`: the limits of the engine; `stats`: counts; `sequence`: what is kept of a live request
 //! - `view`: what a rule sees of a request; `plan`: what the engine gets, and what it gives back
-//! - `policy`: a named policy = `order` + `admit` + `victim`, one file per rule
-//! - `forecast`: a distribution over remaining length; [`peak`]: the future peak of KV use
+//! - `policy`: a named policy = `order` + `admit` + `victim`, one file per rule; `deadline`: what presses before them
+//! - `forecast`: a distribution over remaining length; `history`: the one from those that ended; [`peak`]: the future
+//!   peak of KV use
+//! - `pace`: how long steps and waits take; `draw`: numbers that look random
 //! - `blocks`: ids and counts of KV blocks; `prefix`: the hashes by which full ones are found again
 //! - `queue`: the waiting requests in rank order
 //! - [`sim`]: the scheduler in virtual time, over traces
@@ -17,15 +19,21 @@
 mod admit;
 mod blocks;
 mod config;
+mod deadline;
+mod draw;
 mod forecast;
+mod history;
 mod order;
+mod pace;
 pub mod peak;
 mod plan;
 mod policy;
 mod prefix;
 mod queue;
 mod scheduler;
+mod sequence;
 pub mod sim;
+mod stats;
 mod victim;
 mod view;
 
@@ -36,6 +44,7 @@ pub use order::Order;
 pub use plan::{StepOutcome, StepPlan, Work, WorkDone};
 pub use policy::{Policy, PolicyError};
 pub use prefix::{BlockHash, PrefixHasher};
-pub use scheduler::{AddError, Scheduler, Stats};
+pub use scheduler::Scheduler;
+pub use stats::Stats;
 pub use victim::Victim;
-pub use view::{Request, RequestKey, RequestView};
+pub use view::{AddError, Request, RequestKey, RequestView};

@@ -10,7 +10,8 @@ use crate::victim::Victim;
 /// The three decisions of the scheduler.
 ///
 /// Parsed from `order`, `order+admission` or `order+admission+victim`, for example `srpt-pred+peak(0.9)+lifo`; what is
-/// left out is `aggressive` and `lifo`, so `fcfs` is vLLM's policy. `srpt` is short for the default.
+/// left out is `aggressive` and `lifo`, so `fcfs` is vLLM's policy, except that `fewest-generated` goes with
+/// `new-token-ratio`, as in SGLang. `srpt` is short for the default.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Policy {
     /// Who of the waiting is first.
@@ -27,6 +28,14 @@ impl Default for Policy {
     }
 }
 
+impl Policy {
+    /// Whether a rule is a bound that stands for true lengths: `srpt-oracle` or `oracle-peak`. The scheduler knows no
+    /// true length: who runs such a policy answers forecasts with [`Forecast::certain`](crate::Forecast::certain).
+    pub fn wants_truth(&self) -> bool {
+        self.order == Order::SrptOracle || self.admission == Admission::OraclePeak
+    }
+}
+
 impl FromStr for Policy {
     type Err = PolicyError;
 
@@ -37,7 +46,11 @@ impl FromStr for Policy {
         let mut rules = policy.split('+').map(str::trim);
         let order = Order::parse(rules.next().unwrap_or_default())?;
         let admission = rules.next().map_or(Ok(Admission::Aggressive), Admission::parse)?;
-        let victim = rules.next().map_or(Ok(Victim::Lifo), Victim::parse)?;
+        let usual_victim = match admission {
+            Admission::NewTokenRatio { .. } => Victim::FewestGenerated,
+            _ => Victim::Lifo,
+        };
+        let victim = rules.next().map_or(Ok(usual_victim), Victim::parse)?;
         match rules.next() {
             None => Ok(Self { order, admission, victim }),
             Some(rest) => Err(PolicyError::TooManyRules(rest.to_owned())),
@@ -117,6 +130,17 @@ pub(crate) fn number(
     }
 }
 
+/// The argument of `rule` as [`number`], or `default` if it has none.
+pub(crate) fn number_or(
+    default: f64,
+    rule: &str,
+    argument: Option<&str>,
+    expected: &'static str,
+    valid: impl FnOnce(f64) -> bool,
+) -> Result<f64, PolicyError> {
+    argument.map_or(Ok(default), |argument| number(rule, argument, expected, valid))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -144,6 +168,22 @@ mod tests {
             "fcfs+aggressive+lifo",
             "srpt-pred+peak(0.9)+longest-remaining",
             "srpt-pred(0.5)+conservative+lifo",
+            "sjf-prompt+lightllm-static+least-computed",
+            "sjf-prompt(0)+fixed-cap(7)+lifo",
+            "sjf-pred+past-future(0.03)+lifo",
+            "isrtf-50+past-future(0.1)+lifo",
+            "ltr+risk(0.05)+least-cost",
+            "ltr(50)+risk(0.2)+least-cost",
+            "tie+new-token-ratio(1)+fewest-generated",
+            "hrrn+new-token-ratio(0.5)+lifo",
+            "mlfq+aggressive+lifo",
+            "gittins+risk(0.05)+least-cost",
+            "gittins(5)+risk(0.05)+least-cost",
+            "boost+risk(0.05)+least-cost",
+            "boost(0.3)+risk(0.05)+least-cost",
+            "random+aggressive+lifo",
+            "random(9)+aggressive+lifo",
+            "srpt-oracle+oracle-peak+lifo",
             &Policy::default().to_string(),
         ] {
             let policy: Policy = name.parse().unwrap();
@@ -153,24 +193,48 @@ mod tests {
 
     #[test]
     fn an_unknown_rule_is_named_with_the_known_ones() {
-        assert_eq!(
-            error("fifo"),
-            "unknown order rule \"fifo\": use one of fcfs, srpt-pred, srpt-pred(TOKENS_PER_SECOND)"
-        );
-        assert!(error("fcfs+greedy").contains("use one of aggressive, conservative, peak, peak(LEVEL)"));
-        assert!(error("fcfs+peak+").contains("use one of lifo, longest-remaining"));
+        assert!(error("fifo").starts_with("unknown order rule \"fifo\": use one of fcfs, sjf-prompt, "));
+        assert!(error("fcfs+greedy").contains("use one of aggressive, conservative, new-token-ratio, "));
+        assert!(error("fcfs+peak+").contains("use one of lifo, longest-remaining, "));
+        assert!(error("fcfs+fixed-cap").contains("fixed-cap(N)"));
         assert!(error("").contains("unknown order rule \"\""));
         assert!(error("fcfs(3)").contains("unknown order rule"));
     }
 
     #[test]
     fn an_argument_out_of_range_is_refused() {
-        for rule in ["peak(1)", "peak(0)", "peak(nan)", "peak(much)", "peak()"] {
-            assert!(error(&format!("fcfs+{rule}")).contains("a level from 0.01 to 0.99"), "{rule}");
+        for (policy, expected) in [
+            ("fcfs+peak(1)", "a level from 0.01 to 0.99"),
+            ("fcfs+peak(0)", "a level from 0.01 to 0.99"),
+            ("fcfs+peak(nan)", "a level from 0.01 to 0.99"),
+            ("fcfs+peak(much)", "a level from 0.01 to 0.99"),
+            ("fcfs+peak()", "a level from 0.01 to 0.99"),
+            ("fcfs+risk(0)", "a probability between 0 and 1"),
+            ("fcfs+past-future(1)", "a part from 0 to less than 1"),
+            ("fcfs+fixed-cap(0)", "a whole number from 1 to 1000000"),
+            ("fcfs+fixed-cap(2.5)", "a whole number from 1 to 1000000"),
+            ("fcfs+new-token-ratio(0)", "a finite factor above 0"),
+            ("srpt-pred(-1)", "a finite rate of at least 0"),
+            ("srpt-pred(inf)", "a finite rate of at least 0"),
+            ("gittins(0)", "a whole number from 1 to 1000000"),
+            ("ltr(0.5)", "a whole number from 1 to 1000000"),
+            ("boost(0)", "a finite scale above 0"),
+            ("random(-1)", "a whole number from 0 to 1000000"),
+            ("fcfs+peak+lifo+lifo", "unexpected \"lifo\""),
+        ] {
+            assert!(error(policy).contains(expected), "{policy}");
         }
-        for rule in ["srpt-pred(0)", "srpt-pred(-1)", "srpt-pred(inf)"] {
-            assert!(error(rule).contains("a finite rate above 0"), "{rule}");
-        }
-        assert!(error("fcfs+peak+lifo+lifo").contains("unexpected \"lifo\""));
+    }
+
+    #[test]
+    fn sglangs_admission_brings_its_victim() {
+        assert_eq!("fcfs+new-token-ratio".parse::<Policy>().unwrap().victim, Victim::FewestGenerated);
+    }
+
+    #[test]
+    fn an_oracle_wants_the_truth() {
+        let wants_truth = |name: &str| name.parse::<Policy>().unwrap().wants_truth();
+        assert!(wants_truth("srpt-oracle") && wants_truth("fcfs+oracle-peak"));
+        assert!(!wants_truth("srpt-pred+peak"));
     }
 }

@@ -11,7 +11,10 @@ use crate::view::RequestKey;
 pub(crate) struct Rank {
     pub(crate) priority: i32,
     pub(crate) preempted: bool,
+    /// A deadline that presses, or infinity.
+    pub(crate) deadline: f64,
     pub(crate) score: f64,
+    pub(crate) arrival: f64,
     pub(crate) key: RequestKey,
 }
 
@@ -19,8 +22,9 @@ impl Ord for Rank {
     fn cmp(&self, other: &Self) -> Ordering {
         let urgency = self.priority.cmp(&other.priority);
         let preempted_first = other.preempted.cmp(&self.preempted);
+        let deadline = self.deadline.total_cmp(&other.deadline);
         let score = self.score.total_cmp(&other.score);
-        urgency.then(preempted_first).then(score).then(self.key.cmp(&other.key))
+        urgency.then(preempted_first).then(deadline).then(score).then(self.key.cmp(&other.key))
     }
 }
 
@@ -39,19 +43,44 @@ impl PartialEq for Rank {
 impl Eq for Rank {}
 
 /// Waiting requests. Each operation is O(log n).
+///
+/// With a turn of k, every k-th admission of a priority goes to its oldest request, whatever the ranks. So a request
+/// is admitted after at most k times the admissions that first come, first served would make before it, and k more:
+/// each k-th is of a request that is older, or its own.
 #[derive(Debug, Default)]
 pub(crate) struct WaitingQueue {
+    turn: Option<u32>,
     ranked: BTreeSet<Rank>,
     by_key: BTreeMap<RequestKey, Rank>,
+    by_age: BTreeSet<Age>,
+    /// For each priority, admissions since the last that went to its oldest.
+    overtaken: BTreeMap<i32, u32>,
     /// The request refreshed last.
     cursor: RequestKey,
 }
 
+/// Priority, arrival as bits in its order, and key.
+type Age = (i32, u64, RequestKey);
+
+fn age(rank: &Rank) -> Age {
+    // Of numbers that are not negative the bits are in order; of negative ones, which are before, in reverse.
+    let bits = rank.arrival.to_bits();
+    let in_order = if rank.arrival.is_sign_negative() { !bits } else { bits | 1 << 63 };
+    (rank.priority, in_order, rank.key)
+}
+
 impl WaitingQueue {
+    /// A queue in which the oldest has every `turn`-th admission, if given.
+    pub(crate) fn new(turn: Option<u32>) -> Self {
+        Self { turn, ..Self::default() }
+    }
+
     /// Adds a request, or moves it if it is there.
     pub(crate) fn insert(&mut self, rank: Rank) {
         if let Some(old) = self.by_key.insert(rank.key, rank) {
             self.ranked.remove(&old);
+        } else {
+            self.by_age.insert(age(&rank));
         }
         self.ranked.insert(rank);
     }
@@ -59,11 +88,34 @@ impl WaitingQueue {
     pub(crate) fn remove(&mut self, key: RequestKey) {
         if let Some(rank) = self.by_key.remove(&key) {
             self.ranked.remove(&rank);
+            self.by_age.remove(&age(&rank));
         }
     }
 
+    /// Who is admitted next.
     pub(crate) fn first(&self) -> Option<RequestKey> {
-        self.ranked.first().map(|rank| rank.key)
+        let first = self.ranked.first()?;
+        let overtaken = self.overtaken.get(&first.priority).copied().unwrap_or(0);
+        match self.turn {
+            Some(turn) if overtaken + 1 >= turn && !first.preempted => self.oldest(first.priority),
+            _ => Some(first.key),
+        }
+    }
+
+    /// Removes a request that is admitted.
+    pub(crate) fn admit(&mut self, key: RequestKey) {
+        if self.turn.is_some()
+            && let Some(&Rank { priority, .. }) = self.by_key.get(&key)
+        {
+            let oldest = self.oldest(priority);
+            let overtaken = self.overtaken.entry(priority).or_default();
+            *overtaken = if oldest == Some(key) { 0 } else { *overtaken + 1 };
+        }
+        self.remove(key);
+    }
+
+    fn oldest(&self, priority: i32) -> Option<RequestKey> {
+        self.by_age.range((priority, 0, 0)..).next().map(|oldest| oldest.2)
     }
 
     /// Ranks up to `limit` requests anew, those next whose turn is longest ago.
@@ -87,7 +139,7 @@ mod tests {
     use super::*;
 
     fn rank(key: RequestKey, score: f64) -> Rank {
-        Rank { priority: 0, preempted: false, score, key }
+        Rank { priority: 0, preempted: false, deadline: f64::INFINITY, score, arrival: key as f64 - 3.0, key }
     }
 
     fn drain(mut queue: WaitingQueue) -> Vec<RequestKey> {
@@ -95,14 +147,16 @@ mod tests {
     }
 
     #[test]
-    fn urgency_comes_first_then_preempted_then_score_then_the_older_key() {
+    fn urgency_comes_first_then_preempted_then_deadline_then_score_then_the_older_key() {
         let mut queue = WaitingQueue::default();
-        queue.insert(rank(5, 1.0));
-        queue.insert(rank(4, 1.0));
-        queue.insert(rank(3, 0.5));
+        queue.insert(rank(7, 1.0));
+        queue.insert(rank(6, 1.0));
+        queue.insert(rank(5, 0.5));
+        queue.insert(Rank { deadline: 8.0, ..rank(4, 9.0) });
+        queue.insert(Rank { deadline: 7.0, ..rank(3, 99.0) });
         queue.insert(Rank { preempted: true, ..rank(2, 9.0) });
         queue.insert(Rank { priority: -1, ..rank(1, 99.0) });
-        assert_eq!(drain(queue), [1, 2, 3, 4, 5]);
+        assert_eq!(drain(queue), [1, 2, 3, 4, 5, 6, 7]);
     }
 
     #[test]
@@ -122,5 +176,19 @@ mod tests {
         turns.dedup();
         assert_eq!(turns.len(), 10);
         assert_eq!(drain(queue), [9, 8, 7, 6, 5, 4, 3, 2, 1, 0]);
+    }
+    #[test]
+    fn every_third_admission_of_a_priority_goes_to_its_oldest() {
+        let mut queue = WaitingQueue::new(Some(3));
+        for key in 1..=7 {
+            queue.insert(rank(key, -(key as f64)));
+        }
+        queue.insert(Rank { priority: 1, ..rank(0, 0.0) });
+        let mut order = Vec::new();
+        while let Some(key) = queue.first() {
+            queue.admit(key);
+            order.push(key);
+        }
+        assert_eq!(order, [7, 6, 1, 5, 4, 2, 3, 0]);
     }
 }

@@ -1,18 +1,23 @@
 //! The live requests, and the three calls `schedule`, `apply` and `abort`.
 
 use std::collections::HashMap;
-use std::fmt;
 use std::hash::{BuildHasherDefault, DefaultHasher};
 
 use crate::admit::Gate;
-use crate::blocks::{BlockPool, BlockTable};
+use crate::blocks::BlockPool;
 use crate::config::{ConfigError, SchedulerConfig};
+use crate::deadline::pressing;
 use crate::forecast::Forecast;
+use crate::history::History;
+use crate::order::Moment;
+use crate::pace::Pace;
 use crate::plan::{StepOutcome, StepPlan, Work};
 use crate::policy::Policy;
 use crate::prefix::BlockHash;
 use crate::queue::{Rank, WaitingQueue};
-use crate::view::{Outlook, Request, RequestKey, RequestView};
+use crate::sequence::Sequence;
+use crate::stats::Stats;
+use crate::view::{AddError, Outlook, Request, RequestKey, RequestView};
 
 /// Waiting requests whose rank is brought up to date in a step, in turn, so that a step's cost does not grow with the
 /// queue. A queue up to this length is refreshed whole.
@@ -43,90 +48,17 @@ pub struct Scheduler {
     /// Added, not yet ranked into `waiting`; may hold keys aborted since.
     arrived: Vec<RequestKey>,
     waiting: WaitingQueue,
+    /// Lengths of those that ended, for those of which nothing is forecast.
+    history: History,
+    pace: Pace,
+    /// Live requests that have a deadline.
+    deadlines: usize,
     preemptions: u64,
     recomputed_tokens: u64,
     admissions: u64,
     prefix_queries: u64,
     prefix_hits: u64,
 }
-
-#[derive(Debug)]
-struct Sequence {
-    view: RequestView,
-    table: BlockTable,
-    /// Of its first full blocks of known tokens.
-    hashes: Vec<BlockHash>,
-    /// Tokens of the work planned and not yet applied.
-    planned: u32,
-    /// Most tokens that were ever computed: below it work is done again.
-    computed_before: u32,
-}
-
-impl Sequence {
-    /// The hashes of the blocks that it may find instead of computing: the last known token is never in them.
-    fn reusable(&self, block_size: u32) -> &[BlockHash] {
-        let blocks = ((self.view.known() - 1) / block_size) as usize;
-        &self.hashes[..blocks.min(self.hashes.len())]
-    }
-}
-
-/// Counts of the scheduler.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Stats {
-    /// Requests in the running batch.
-    pub running: usize,
-    /// Requests that wait, preempted ones among them.
-    pub waiting: usize,
-    /// KV blocks held by running requests; one that several share counts once.
-    pub blocks_used: u32,
-    /// KV blocks of the budget.
-    pub blocks_total: u32,
-    /// Preemptions since the start.
-    pub preemptions_total: u64,
-    /// Tokens planned again because preemption freed their KV entries, since the start.
-    pub recomputed_tokens_total: u64,
-    /// Admissions since the start; a preempted request counts again.
-    pub admitted_total: u64,
-    /// Tokens looked for in the prefix cache by admissions since the start, in full blocks.
-    pub prefix_queries_total: u64,
-    /// Those of them that were found, and so not computed.
-    pub prefix_hits_total: u64,
-}
-
-/// A request the scheduler cannot take.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AddError {
-    /// The key is that of a live request.
-    DuplicateKey(RequestKey),
-    /// The prompt has no tokens.
-    EmptyPrompt,
-    /// `max_tokens` is 0.
-    NoTokensToGenerate,
-    /// Even alone it could run out of KV blocks.
-    NeverFits {
-        /// Prompt tokens and `max_tokens`.
-        tokens: u64,
-        /// The KV budget, tokens.
-        kv_tokens: u64,
-    },
-}
-
-impl fmt::Display for AddError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::DuplicateKey(key) => write!(f, "request key {key} is in use: give each live request its own"),
-            Self::EmptyPrompt => f.write_str("the prompt has no tokens: give at least one"),
-            Self::NoTokensToGenerate => f.write_str("max_tokens is 0: set it to at least 1"),
-            Self::NeverFits { tokens, kv_tokens } => write!(
-                f,
-                "prompt and max_tokens are {tokens} tokens and the kv budget holds {kv_tokens}: \
-                 shorten the prompt, lower max_tokens or raise the budget"
-            ),
-        }
-    }
-}
-
-impl std::error::Error for AddError {}
 
 impl Scheduler {
     /// A scheduler without requests.
@@ -143,7 +75,10 @@ impl Scheduler {
             live: HashMap::default(),
             running: Vec::new(),
             arrived: Vec::new(),
-            waiting: WaitingQueue::default(),
+            waiting: WaitingQueue::new(policy.order.turn()),
+            history: History::default(),
+            pace: Pace::default(),
+            deadlines: 0,
             preemptions: 0,
             recomputed_tokens: 0,
             admissions: 0,
@@ -157,21 +92,12 @@ impl Scheduler {
     /// # Errors
     /// The key is in use, there is nothing to compute or to generate, or it does not fit even alone.
     pub fn add(&mut self, request: Request) -> Result<(), AddError> {
-        let tokens = u64::from(request.prompt_tokens) + u64::from(request.max_tokens);
-        let kv_tokens = self.config.kv_tokens();
         if self.live.contains_key(&request.key) {
             return Err(AddError::DuplicateKey(request.key));
-        } else if request.prompt_tokens == 0 {
-            return Err(AddError::EmptyPrompt);
-        } else if request.max_tokens == 0 {
-            return Err(AddError::NoTokensToGenerate);
-        } else if tokens > kv_tokens {
-            return Err(AddError::NeverFits { tokens, kv_tokens });
         }
-        let view = RequestView { request, generated: 0, computed: 0, preemptions: 0, first_admitted: None };
-        let (table, hashes) = (BlockTable::default(), Vec::new());
-        let sequence = Sequence { view, table, hashes, planned: 0, computed_before: 0 };
-        self.live.insert(request.key, sequence);
+        request.check(self.config.kv_tokens())?;
+        self.deadlines += usize::from(request.deadline.is_some());
+        self.live.insert(request.key, Sequence::new(request));
         self.arrived.push(request.key);
         Ok(())
     }
@@ -200,25 +126,46 @@ impl Scheduler {
 
     /// Plans the step that starts at `now`, seconds on the caller's clock. Calls alternate with [`apply`](Self::apply).
     ///
-    /// `forecast` answers what remains after the tokens generated so far; none stands for the worst case, a run to
-    /// `max_tokens`. It is asked only where the policy needs it, a few times at most for one request, and must answer
-    /// the same within a call.
+    /// `forecast` answers what remains after the tokens generated so far. Where it answers none, requests that ended
+    /// stand for it, those that were longer; where too few have ended, the worst case, a run to `max_tokens`. It is
+    /// asked only where the policy or a deadline needs it, a few times at most for one request, and must answer the
+    /// same within a call.
     pub fn schedule(&mut self, now: f64, forecast: &mut ForecastFn<'_>) -> StepPlan {
+        self.pace.step(now);
+        let moment = self.moment(now);
         let mut plan = StepPlan::default();
-        let budget = self.serve_running(&mut plan, forecast);
-        if plan.preempted.is_empty() {
-            self.admit(now, budget, &mut plan, forecast);
+        let budget = self.serve_running(&moment, &mut plan, forecast);
+        let preempted = !plan.preempted.is_empty();
+        self.gate.stepped(self.running.iter().map(|key| self.live[key].view), preempted);
+        if !preempted {
+            self.admit(&moment, budget, &mut plan, forecast);
+        }
+        if !plan.work.is_empty() {
+            self.pace.begin(now);
         }
         plan
+    }
+
+    fn moment(&self, now: f64) -> Moment {
+        Moment {
+            now,
+            step_seconds: self.pace.step_seconds(),
+            mean_wait: self.pace.mean_wait(),
+            waiting: self.live.len() - self.running.len(),
+            running: self.running.len(),
+            kv_tokens: self.config.kv_tokens() as f64,
+            max_running: f64::from(self.config.max_running),
+        }
     }
 
     /// Takes what became of the last plan. Requests that ended meanwhile or had no work are passed over.
     pub fn apply(&mut self, outcome: &StepOutcome) {
         let mut some_ended = false;
         for done in &outcome.work {
-            let Some(Sequence { view, table, hashes, planned, computed_before }) = self.live.get_mut(&done.key) else {
+            let Some(sequence) = self.live.get_mut(&done.key) else {
                 continue;
             };
+            let Sequence { view, table, hashes, planned, computed_before, .. } = sequence;
             if *planned == 0 {
                 continue;
             }
@@ -232,6 +179,9 @@ impl Scheduler {
                 self.pool.publish(table, index, hash);
             }
             if done.finished || view.generated == view.request.max_tokens {
+                let length = view.generated;
+                self.gate.ended(length);
+                self.history.push(length);
                 some_ended |= self.end(done.key);
             }
         }
@@ -266,9 +216,9 @@ impl Scheduler {
     }
 
     /// Plans the running batch; answers what is left of the step's tokens.
-    fn serve_running(&mut self, plan: &mut StepPlan, forecast: &mut ForecastFn<'_>) -> u32 {
+    fn serve_running(&mut self, moment: &Moment, plan: &mut StepPlan, forecast: &mut ForecastFn<'_>) -> u32 {
         let mut budget = self.config.max_batched_tokens;
-        self.make_room_for_decodes(plan, forecast);
+        self.make_room_for_decodes(moment, plan, forecast);
         for i in 0..self.running.len() {
             if self.sequence(self.running[i]).view.decodes() {
                 budget -= self.plan_work(self.running[i], budget, plan);
@@ -281,51 +231,57 @@ impl Scheduler {
                 }
             }
             // Prefills that wait for each other's blocks would do so for ever.
-            if !plan.work.is_empty() || !self.preempt_one(plan, forecast) {
+            if !plan.work.is_empty() || !self.preempt_one(moment, plan, forecast) {
                 return budget;
             }
         }
     }
 
-    /// Preempts until every running decode can have the block its token needs. The last one running always can.
-    fn make_room_for_decodes(&mut self, plan: &mut StepPlan, forecast: &mut ForecastFn<'_>) {
-        while self.running.iter().filter(|&&key| self.needs_block(key)).count() > self.pool.free() as usize {
-            if !self.preempt_one(plan, forecast) {
+    /// Preempts until every running decode can have the block its token needs, and then until those left have room for
+    /// the steps that the victim rule asks for. The last one running always has.
+    fn make_room_for_decodes(&mut self, moment: &Moment, plan: &mut StepPlan, forecast: &mut ForecastFn<'_>) {
+        let mut steps = 1;
+        while self.blocks_needed(steps) > self.pool.free() {
+            if !self.preempt_one(moment, plan, forecast) {
                 break;
             }
+            steps = self.policy.victim.steps_of_room();
         }
     }
 
-    fn needs_block(&self, key: RequestKey) -> bool {
-        let Sequence { view, table, .. } = self.sequence(key);
-        view.decodes() && self.config.blocks_for(view.known()) > table.len()
+    /// Blocks the running decodes lack for so many steps.
+    fn blocks_needed(&self, steps: u32) -> u32 {
+        let needed = self.running.iter().map(|&key| {
+            let Sequence { view, table, .. } = self.sequence(key);
+            let end = view.known() + steps.min(view.max_remaining()) - 1;
+            if view.decodes() { self.config.blocks_for(end).saturating_sub(table.len()) } else { 0 }
+        });
+        needed.sum()
     }
 
     /// Preempts whom the victim rule picks; answers whether there was one.
-    fn preempt_one(&mut self, plan: &mut StepPlan, forecast: &mut ForecastFn<'_>) -> bool {
+    fn preempt_one(&mut self, moment: &Moment, plan: &mut StepPlan, forecast: &mut ForecastFn<'_>) -> bool {
         let running = self.running_outlooks(self.policy.victim.uses_forecast(), forecast);
-        let Some(victim) = self.policy.victim.choose(&running) else {
+        let Some(victim) = self.policy.victim.choose(&running, moment) else {
             return false;
         };
         let key = self.running.remove(victim);
-        if let Some(Sequence { view, table, .. }) = self.live.get_mut(&key) {
-            view.computed = 0;
-            view.preemptions += 1;
-            self.pool.release(std::mem::take(table));
+        if let Some(sequence) = self.live.get_mut(&key) {
+            self.pool.release(sequence.preempt(moment.now));
         }
         self.preemptions += 1;
         plan.preempted.push(key);
-        let rank = self.rank(key, forecast);
+        let rank = self.rank(key, moment, forecast);
         self.waiting.insert(rank);
         true
     }
 
-    fn admit(&mut self, now: f64, mut budget: u32, plan: &mut StepPlan, forecast: &mut ForecastFn<'_>) {
+    fn admit(&mut self, moment: &Moment, mut budget: u32, plan: &mut StepPlan, forecast: &mut ForecastFn<'_>) {
         let max_running = self.config.max_running as usize;
         if self.running.len() >= max_running || self.running.len() == self.live.len() || budget == 0 {
             return;
         }
-        self.rank_waiting(forecast);
+        self.rank_waiting(moment, forecast);
         let running = self.running_outlooks(self.gate.uses_forecast(), forecast);
         let tables: Vec<&[u32]> = self.running.iter().map(|key| self.live[key].table.ids()).collect();
         self.gate.reset(&running, &tables);
@@ -343,8 +299,8 @@ impl Scheduler {
                 break;
             }
             self.gate.add(&outlook);
-            self.waiting.remove(key);
-            self.start(key, now);
+            self.waiting.admit(key);
+            self.start(key, moment.now);
             plan.admitted.push(key);
             budget -= self.plan_work(key, budget, plan);
         }
@@ -362,31 +318,50 @@ impl Scheduler {
         self.prefix_hits += u64::from(found.len()) * u64::from(block_size);
         self.admissions += 1;
         self.running.push(key);
-        sequence.view.first_admitted.get_or_insert(now);
+        if sequence.view.first_admitted.is_none() {
+            sequence.view.first_admitted = Some(now);
+            self.pace.waited(now - sequence.view.request.arrival);
+        }
+        sequence.admitted_at = now;
         sequence.view.computed = found.len() * block_size;
         sequence.table = found;
     }
 
     /// Ranks what arrived, and brings up to date the ranks whose turn it is.
-    fn rank_waiting(&mut self, forecast: &mut ForecastFn<'_>) {
+    fn rank_waiting(&mut self, moment: &Moment, forecast: &mut ForecastFn<'_>) {
         for key in std::mem::take(&mut self.arrived) {
             if self.live.contains_key(&key) {
-                let rank = self.rank(key, forecast);
+                let rank = self.rank(key, moment, forecast);
                 self.waiting.insert(rank);
             }
         }
-        if self.policy.order.uses_forecast() {
+        if self.policy.order.moves() || self.deadlines > 0 {
             let mut waiting = std::mem::take(&mut self.waiting);
-            waiting.refresh(REFRESHED_PER_STEP, |key| self.rank(key, forecast));
+            waiting.refresh(REFRESHED_PER_STEP, |key| self.rank(key, moment, forecast));
             self.waiting = waiting;
         }
     }
 
-    fn rank(&self, key: RequestKey, forecast: &mut ForecastFn<'_>) -> Rank {
-        let outlook = self.outlook(key, self.policy.order.uses_forecast(), forecast);
+    fn rank(&mut self, key: RequestKey, moment: &Moment, forecast: &mut ForecastFn<'_>) -> Rank {
+        let order = self.policy.order;
+        let keeps = order.keeps_forecast();
+        let kept = self.sequence(key).kept_outlook(keeps);
+        let outlook = kept.unwrap_or_else(|| self.outlook(key, order.uses_forecast(), forecast));
+        if kept.is_none()
+            && keeps > 0
+            && let Some(sequence) = self.live.get_mut(&key)
+        {
+            sequence.kept = forecast(&sequence.view).map(|forecast| (sequence.view.generated, forecast));
+        }
         let RequestView { request, preemptions, .. } = outlook.view;
-        let score = self.policy.order.score(&outlook);
-        Rank { priority: request.priority, preempted: preemptions > 0, score, key }
+        Rank {
+            priority: request.priority,
+            preempted: preemptions > 0,
+            deadline: pressing(&outlook, moment).unwrap_or(f64::INFINITY),
+            score: order.score(&outlook, moment),
+            arrival: request.arrival,
+            key,
+        }
     }
 
     fn running_outlooks(&self, uses_forecast: bool, forecast: &mut ForecastFn<'_>) -> Vec<Outlook> {
@@ -395,7 +370,10 @@ impl Scheduler {
 
     fn outlook(&self, key: RequestKey, uses_forecast: bool, forecast: &mut ForecastFn<'_>) -> Outlook {
         let view = self.sequence(key).view;
-        Outlook::new(view, if uses_forecast { forecast(&view) } else { None })
+        if !uses_forecast && view.request.deadline.is_none() {
+            return Outlook::new(view, None);
+        }
+        Outlook::new(view, forecast(&view).or_else(|| self.history.forecast(&view)))
     }
 
     /// Plans as many pending tokens of a request as `budget` and the free blocks allow; answers how many.
@@ -420,6 +398,7 @@ impl Scheduler {
         let Some(sequence) = self.live.remove(&key) else {
             return false;
         };
+        self.deadlines -= usize::from(sequence.view.request.deadline.is_some());
         self.waiting.remove(key);
         self.pool.release(sequence.table);
         true

@@ -1,5 +1,7 @@
 //! What a rule sees: plain data about one request, and what is forecast of it.
 
+use std::fmt;
+
 use crate::forecast::Forecast;
 
 /// The caller's ordinal of a request, unique among live requests; ties in rank go to the smaller one.
@@ -23,6 +25,56 @@ pub struct Request {
     pub deadline: Option<f64>,
 }
 
+impl Request {
+    /// Whether it can end, with `kv_tokens` to itself.
+    pub(crate) fn check(&self, kv_tokens: u64) -> Result<(), AddError> {
+        let tokens = u64::from(self.prompt_tokens) + u64::from(self.max_tokens);
+        if self.prompt_tokens == 0 {
+            return Err(AddError::EmptyPrompt);
+        } else if self.max_tokens == 0 {
+            return Err(AddError::NoTokensToGenerate);
+        } else if tokens > kv_tokens {
+            return Err(AddError::NeverFits { tokens, kv_tokens });
+        }
+        Ok(())
+    }
+}
+
+/// A request the scheduler cannot take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AddError {
+    /// The key is that of a live request.
+    DuplicateKey(RequestKey),
+    /// The prompt has no tokens.
+    EmptyPrompt,
+    /// `max_tokens` is 0.
+    NoTokensToGenerate,
+    /// Even alone it could run out of KV blocks.
+    NeverFits {
+        /// Prompt tokens and `max_tokens`.
+        tokens: u64,
+        /// The KV budget, tokens.
+        kv_tokens: u64,
+    },
+}
+
+impl fmt::Display for AddError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::DuplicateKey(key) => write!(f, "request key {key} is in use: give each live request its own"),
+            Self::EmptyPrompt => f.write_str("the prompt has no tokens: give at least one"),
+            Self::NoTokensToGenerate => f.write_str("max_tokens is 0: set it to at least 1"),
+            Self::NeverFits { tokens, kv_tokens } => write!(
+                f,
+                "prompt and max_tokens are {tokens} tokens and the kv budget holds {kv_tokens}: \
+                 shorten the prompt, lower max_tokens or raise the budget"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for AddError {}
+
 /// A live request at the start of a step.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct RequestView {
@@ -36,6 +88,10 @@ pub struct RequestView {
     pub preemptions: u32,
     /// When it first joined the running batch, seconds; queue time is this minus the arrival.
     pub first_admitted: Option<f64>,
+    /// When it last joined the queue, seconds: its arrival, or when it was preempted.
+    pub queued_at: f64,
+    /// Seconds in the running batch until it was last preempted.
+    pub served: f64,
 }
 
 impl RequestView {
@@ -70,7 +126,8 @@ pub(crate) struct Outlook {
 }
 
 impl Outlook {
-    /// Without a forecast the worst case stands in: the request runs to `max_tokens`.
+    /// Without a forecast the worst case stands in: the request runs to `max_tokens`. The scheduler comes to that only
+    /// while too few requests have ended to tell from them.
     pub(crate) fn new(view: RequestView, forecast: Option<Forecast>) -> Self {
         let forecast = forecast.unwrap_or_else(|| Forecast::certain(view.max_remaining()));
         Self { view, forecast }
@@ -85,6 +142,15 @@ impl Outlook {
     pub(crate) fn remaining_at(&self, level: f32) -> u32 {
         // The cast saturates and the value is at least 1.
         (self.within_limits(self.forecast.quantile(level)).ceil() as u32).min(self.view.max_remaining())
+    }
+
+    /// Quantiles of the remaining length at [`LEVELS`](crate::LEVELS), tokens, not decreasing.
+    pub(crate) fn quantiles(&self) -> [f32; 13] {
+        let mut least = 1.0;
+        self.forecast.quantiles.map(|quantile| {
+            least = self.within_limits(quantile).max(least);
+            least
+        })
     }
 
     fn within_limits(&self, tokens: f32) -> f32 {
@@ -111,6 +177,8 @@ pub(crate) mod tests {
             computed: 0,
             preemptions: 0,
             first_admitted: None,
+            queued_at: key as f64,
+            served: 0.0,
         }
     }
 
@@ -127,6 +195,7 @@ pub(crate) mod tests {
             let outlook = Outlook::new(view(1), Some(Forecast { mean: tokens, quantiles: [tokens; 13] }));
             assert_eq!(outlook.remaining_at(0.5), expected, "{tokens}");
             assert!((1.0..=100.0).contains(&outlook.mean_remaining()), "{tokens}");
+            assert!(outlook.quantiles().iter().all(|quantile| (1.0..=100.0).contains(quantile)), "{tokens}");
         }
     }
 

@@ -9,11 +9,49 @@ use std::collections::BTreeMap;
 use harness::{Forecaster, STEP_SECONDS, any_forecaster, scenario};
 use proptest::prelude::*;
 
+const ORDERS: [&str; 18] = [
+    "fcfs",
+    "sjf-prompt",
+    "sjf-prompt(0)",
+    "sjf-pred",
+    "srpt-pred",
+    "srpt-pred(50)",
+    "isrtf-50",
+    "ltr",
+    "ltr(5)",
+    "tie",
+    "hrrn",
+    "mlfq",
+    "gittins",
+    "gittins(4)",
+    "boost",
+    "boost(5)",
+    "random",
+    "srpt-oracle",
+];
+
+const ADMISSIONS: [&str; 14] = [
+    "aggressive",
+    "conservative",
+    "new-token-ratio",
+    "new-token-ratio(0.2)",
+    "lightllm-static",
+    "past-future",
+    "past-future(0.3)",
+    "fixed-cap(2)",
+    "peak(0.1)",
+    "peak",
+    "peak(0.99)",
+    "risk",
+    "risk(0.9)",
+    "oracle-peak",
+];
+
+const VICTIMS: [&str; 5] = ["lifo", "longest-remaining", "least-computed", "fewest-generated", "least-cost"];
+
 fn any_policy() -> impl Strategy<Value = String> {
-    let order = prop::sample::select(vec!["fcfs", "srpt-pred", "srpt-pred(50)"]);
-    let admission = prop::sample::select(vec!["aggressive", "conservative", "peak(0.1)", "peak", "peak(0.99)"]);
-    let victim = prop::sample::select(vec!["lifo", "longest-remaining"]);
-    (order, admission, victim).prop_map(|(order, admission, victim)| format!("{order}+{admission}+{victim}"))
+    let rules = (prop::sample::select(&ORDERS), prop::sample::select(&ADMISSIONS), prop::sample::select(&VICTIMS));
+    rules.prop_map(|(order, admission, victim)| format!("{order}+{admission}+{victim}"))
 }
 
 proptest! {
@@ -30,7 +68,7 @@ proptest! {
     #[test]
     fn conservative_admission_never_preempts(
         scenario in scenario(any_forecaster()),
-        order in prop::sample::select(vec!["fcfs", "srpt-pred"]),
+        order in prop::sample::select(&ORDERS),
     ) {
         let report = scenario.run(&format!("{order}+conservative+longest-remaining"));
         prop_assert_eq!(report.stats.preemptions_total, 0);
@@ -39,7 +77,7 @@ proptest! {
     #[test]
     fn peak_admission_with_true_lengths_never_preempts(
         scenario in scenario(Just(Forecaster::Truth)),
-        order in prop::sample::select(vec!["fcfs", "srpt-pred"]),
+        order in prop::sample::select(&ORDERS),
         level in prop::sample::select(vec![0.01, 0.5, 0.8, 0.99]),
     ) {
         let report = scenario.run(&format!("{order}+peak({level})+lifo"));

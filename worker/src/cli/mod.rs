@@ -4,6 +4,7 @@ mod bench;
 mod collect;
 mod device;
 mod engine_args;
+mod fit_cost;
 mod generate;
 mod interrupt;
 mod local_engine;

@@ -9,14 +9,20 @@
 
 mod aggressive;
 mod conservative;
+mod fixed_cap;
+mod future;
+mod lightllm_static;
+mod new_token_ratio;
+mod past_future;
 mod peak;
+mod risk;
 mod sharing;
 
 use std::fmt;
 
 use crate::config::SchedulerConfig;
-use crate::policy::{PolicyError, number, split_argument};
-use crate::view::Outlook;
+use crate::policy::{PolicyError, number, number_or, split_argument};
+use crate::view::{Outlook, RequestView};
 
 /// An admission rule.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -25,28 +31,95 @@ pub enum Admission {
     Aggressive,
     /// `conservative`: prompt and `max_tokens` of the whole batch are reserved; never preempts (TGI).
     Conservative,
+    /// `new-token-ratio`, `new-token-ratio(CONSERVATIVENESS)`: a part of what may be generated is reserved, and adapts
+    /// (SGLang).
+    NewTokenRatio {
+        /// Factor on the part reserved at first, above 0.
+        conservativeness: f64,
+    },
+    /// `lightllm-static`: the future peak with lengths guessed from what was generated (LightLLM).
+    LightllmStatic,
+    /// `past-future`, `past-future(RESERVE)`: the future peak with lengths drawn from those that ended lately (LightLLM).
+    PastFuture {
+        /// The part of the budget kept free, from 0, less than 1.
+        reserve: f64,
+    },
+    /// `fixed-cap(N)`: at most N run.
+    FixedCap {
+        /// Most running requests, at least 1.
+        cap: u32,
+    },
     /// `peak`, `peak(LEVEL)`: the future peak of KV use stays within the budget.
     Peak {
         /// Quantile taken for each remaining length, 0.01 to 0.99.
         level: f32,
     },
+    /// `risk`, `risk(EPS)`: the probability that KV use exceeds the budget stays within EPS.
+    Risk {
+        /// The probability, above 0 and less than 1.
+        eps: f64,
+    },
+    /// `oracle-peak`: `peak` with true lengths for forecasts; a bound.
+    OraclePeak,
 }
 
 impl Admission {
-    pub(crate) const NAMES: &[&str] = &["aggressive", "conservative", "peak", "peak(LEVEL)"];
+    pub(crate) const NAMES: &[&str] = &[
+        "aggressive",
+        "conservative",
+        "new-token-ratio",
+        "new-token-ratio(CONSERVATIVENESS)",
+        "lightllm-static",
+        "past-future",
+        "past-future(RESERVE)",
+        "fixed-cap(N)",
+        "peak",
+        "peak(LEVEL)",
+        "risk",
+        "risk(EPS)",
+        "oracle-peak",
+    ];
 
     /// `peak` with the default quantile.
     pub const PEAK: Self = Self::Peak { level: peak::LEVEL };
 
     pub(crate) fn parse(rule: &str) -> Result<Self, PolicyError> {
-        match split_argument(rule) {
+        let (name, argument) = split_argument(rule);
+        let number_or = |default, expected, valid: fn(f64) -> bool| number_or(default, rule, argument, expected, valid);
+        match (name, argument) {
             ("aggressive", None) => Ok(Self::Aggressive),
             ("conservative", None) => Ok(Self::Conservative),
-            ("peak", None) => Ok(Self::PEAK),
-            ("peak", Some(level)) => {
-                let level = number(rule, level, "a level from 0.01 to 0.99", |level| (0.01..=0.99).contains(&level))?;
-                Ok(Self::Peak { level: level as f32 })
+            ("new-token-ratio", _) => {
+                let valid = |factor: f64| factor > 0.0 && factor.is_finite();
+                let conservativeness = number_or(new_token_ratio::CONSERVATIVENESS, "a finite factor above 0", valid)?;
+                Ok(Self::NewTokenRatio { conservativeness })
             }
+            ("lightllm-static", None) => Ok(Self::LightllmStatic),
+            ("past-future", _) => {
+                let valid = |reserve| (0.0..1.0).contains(&reserve);
+                let reserve = number_or(past_future::RESERVE, "a part from 0 to less than 1", valid)?;
+                Ok(Self::PastFuture { reserve })
+            }
+            ("fixed-cap", Some(cap)) => {
+                let valid = |cap: f64| (1.0..=1e6).contains(&cap) && cap.fract() == 0.0;
+                // A whole number in range.
+                let cap = number(rule, cap, "a whole number from 1 to 1000000", valid)? as u32;
+                Ok(Self::FixedCap { cap })
+            }
+            ("peak", _) => {
+                let valid = |level| (0.01..=0.99).contains(&level);
+                // To the precision of a level.
+                let level = match argument {
+                    None => peak::LEVEL,
+                    Some(_) => number_or(0.0, "a level from 0.01 to 0.99", valid)? as f32,
+                };
+                Ok(Self::Peak { level })
+            }
+            ("risk", _) => {
+                let valid = |eps| eps > 0.0 && eps < 1.0;
+                Ok(Self::Risk { eps: number_or(risk::EPS, "a probability between 0 and 1", valid)? })
+            }
+            ("oracle-peak", None) => Ok(Self::OraclePeak),
             _ => Err(PolicyError::unknown("admission", rule, Self::NAMES)),
         }
     }
@@ -57,7 +130,13 @@ impl fmt::Display for Admission {
         match self {
             Self::Aggressive => f.write_str("aggressive"),
             Self::Conservative => f.write_str("conservative"),
+            Self::NewTokenRatio { conservativeness } => write!(f, "new-token-ratio({conservativeness})"),
+            Self::LightllmStatic => f.write_str("lightllm-static"),
+            Self::PastFuture { reserve } => write!(f, "past-future({reserve})"),
+            Self::FixedCap { cap } => write!(f, "fixed-cap({cap})"),
             Self::Peak { level } => write!(f, "peak({level})"),
+            Self::Risk { eps } => write!(f, "risk({eps})"),
+            Self::OraclePeak => f.write_str("oracle-peak"),
         }
     }
 }
@@ -67,7 +146,12 @@ impl fmt::Display for Admission {
 pub(crate) enum Gate {
     Aggressive,
     Conservative(conservative::Reservation),
-    Peak(peak::FuturePeak),
+    NewTokenRatio(new_token_ratio::NewTokenRatio),
+    LightllmStatic(lightllm_static::GuessedPeak),
+    PastFuture(past_future::PastFuture),
+    FixedCap { cap: u32, running: usize },
+    Peak(peak::QuantilePeak),
+    Risk(risk::PooledRisk),
 }
 
 impl Gate {
@@ -75,14 +159,33 @@ impl Gate {
         match admission {
             Admission::Aggressive => Self::Aggressive,
             Admission::Conservative => Self::Conservative(conservative::Reservation::new(config)),
-            Admission::Peak { level } => Self::Peak(peak::FuturePeak::new(level, config)),
+            Admission::NewTokenRatio { conservativeness } => {
+                Self::NewTokenRatio(new_token_ratio::NewTokenRatio::new(conservativeness, config))
+            }
+            Admission::LightllmStatic => Self::LightllmStatic(lightllm_static::GuessedPeak::new(config)),
+            Admission::PastFuture { reserve } => Self::PastFuture(past_future::PastFuture::new(reserve, config)),
+            Admission::FixedCap { cap } => Self::FixedCap { cap, running: 0 },
+            Admission::Peak { level } => Self::Peak(peak::QuantilePeak::new(level, config)),
+            Admission::Risk { eps } => Self::Risk(risk::PooledRisk::new(eps, config)),
+            Admission::OraclePeak => Self::Peak(peak::QuantilePeak::new(peak::ORACLE_LEVEL, config)),
         }
     }
 
     pub(crate) fn uses_forecast(&self) -> bool {
-        match self {
-            Self::Aggressive | Self::Conservative(_) => false,
-            Self::Peak(_) => true,
+        matches!(self, Self::Peak(_) | Self::Risk(_))
+    }
+
+    /// A step was planned for the running requests, and some were preempted for it or not.
+    pub(crate) fn stepped(&mut self, running: impl Iterator<Item = RequestView>, preempted: bool) {
+        if let Self::NewTokenRatio(ratio) = self {
+            ratio.stepped(running, preempted);
+        }
+    }
+
+    /// A request ended after generating `length` tokens.
+    pub(crate) fn ended(&mut self, length: u32) {
+        if let Self::PastFuture(past) = self {
+            past.ended(length);
         }
     }
 
@@ -91,7 +194,12 @@ impl Gate {
         match self {
             Self::Aggressive => {}
             Self::Conservative(reservation) => reservation.reset(running, tables),
+            Self::NewTokenRatio(ratio) => ratio.reset(running, tables),
+            Self::LightllmStatic(peak) => peak.reset(running, tables),
+            Self::PastFuture(past) => past.reset(running, tables),
+            Self::FixedCap { running: count, .. } => *count = running.len(),
             Self::Peak(peak) => peak.reset(running, tables),
+            Self::Risk(risk) => risk.reset(running, tables),
         }
     }
 
@@ -101,7 +209,12 @@ impl Gate {
             && match self {
                 Self::Aggressive => true,
                 Self::Conservative(reservation) => reservation.fits(candidate),
+                Self::NewTokenRatio(ratio) => ratio.fits(candidate),
+                Self::LightllmStatic(peak) => peak.fits(candidate),
+                Self::PastFuture(past) => past.fits(candidate),
+                Self::FixedCap { cap, running } => fixed_cap::fits(*running, *cap),
                 Self::Peak(peak) => peak.fits(candidate),
+                Self::Risk(risk) => risk.fits(candidate),
             }
     }
 
@@ -110,7 +223,12 @@ impl Gate {
         match self {
             Self::Aggressive => {}
             Self::Conservative(reservation) => reservation.add(admitted),
+            Self::NewTokenRatio(ratio) => ratio.add(admitted),
+            Self::LightllmStatic(peak) => peak.add(admitted),
+            Self::PastFuture(past) => past.add(admitted),
+            Self::FixedCap { running, .. } => *running += 1,
             Self::Peak(peak) => peak.add(admitted),
+            Self::Risk(risk) => risk.add(admitted),
         }
     }
 }

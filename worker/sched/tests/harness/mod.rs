@@ -20,6 +20,7 @@ pub(crate) struct Job {
     /// Tokens it generates if it stops by itself.
     pub(crate) length: u32,
     pub(crate) priority: i32,
+    pub(crate) deadline_step: Option<u32>,
     pub(crate) abort_step: Option<u32>,
     /// Its first tokens, prompt or not, are those of every job with `family`, as far as both go.
     pub(crate) common_tokens: u32,
@@ -255,7 +256,7 @@ impl Job {
             max_tokens: self.max_tokens,
             priority: self.priority,
             arrival: f64::from(self.arrival_step) * STEP_SECONDS,
-            deadline: None,
+            deadline: self.deadline_step.map(|step| f64::from(step) * STEP_SECONDS),
         }
     }
 }
@@ -274,13 +275,16 @@ fn config() -> impl Strategy<Value = SchedulerConfig> {
 
 fn job() -> impl Strategy<Value = Job> {
     let abort_step = prop::option::weighted(0.15, 0u32..120);
-    (0u32..60, 1u32..=40, 1u32..=40, 1u32..=40, -1i32..=1, abort_step, 0u32..=60, 0u32..3).prop_map(
-        |(arrival_step, prompt_tokens, max_tokens, length, priority, abort_step, common_tokens, family)| Job {
+    let deadline_step = prop::option::weighted(0.2, 0u32..200);
+    let tokens = (1u32..=40, 1u32..=40, 1u32..=40);
+    (0u32..60, tokens, -1i32..=1, deadline_step, abort_step, 0u32..=60, 0u32..3).prop_map(
+        |(arrival_step, tokens, priority, deadline_step, abort_step, common_tokens, family)| Job {
             arrival_step,
-            prompt_tokens,
-            max_tokens,
-            length: length.min(max_tokens),
+            prompt_tokens: tokens.0,
+            max_tokens: tokens.1,
+            length: tokens.2.min(tokens.1),
             priority,
+            deadline_step,
             abort_step,
             common_tokens,
             family,

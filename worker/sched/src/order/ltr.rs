@@ -1,0 +1,37 @@
+//! Predicted rank, with promotion of who starves (Fu et al., "Efficient LLM Scheduling by Learning to Rank", 2024).
+//!
+//! The rank is by the length predicted at arrival; only its order matters. A request that waited for so many steps goes
+//! before those that did not, and keeps that place until it runs.
+
+use super::Moment;
+use crate::view::Outlook;
+
+/// Steps of waiting after which a request is promoted: `starv200` in the authors' runs of fairness.
+pub(super) const STARVATION_STEPS: u32 = 200;
+
+pub(super) fn score(at_arrival: &Outlook, starvation_steps: u32, moment: &Moment) -> f64 {
+    let starves_after = f64::from(starvation_steps) * moment.step_seconds;
+    let starves = starves_after > 0.0 && moment.now - at_arrival.view.queued_at >= starves_after;
+    let rank = f64::from(at_arrival.mean_remaining());
+    // Below the length of any request, and in rank order among themselves.
+    if starves { rank - f64::from(u32::MAX) } else { rank }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::forecast::Forecast;
+    use crate::view::{RequestView, tests::view};
+
+    #[test]
+    fn who_waited_for_two_hundred_steps_goes_before_the_shortest() {
+        let moment = Moment { now: 10.0, step_seconds: 0.02, ..Moment::START };
+        let queued = |queued_at, length| {
+            let view = RequestView { queued_at, ..view(1) };
+            score(&Outlook::new(view, Some(Forecast::certain(length))), STARVATION_STEPS, &moment)
+        };
+        assert!(queued(6.1, 90) > queued(6.1, 10));
+        assert!(queued(5.9, 90) < queued(6.1, 10));
+        assert!(queued(5.9, 90) > queued(5.9, 10));
+    }
+}
