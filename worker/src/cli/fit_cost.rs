@@ -54,9 +54,8 @@ pub(super) async fn run(args: &BenchArgs, file: &Path) -> anyhow::Result<()> {
     let endpoint = (args.predictor != "none").then(|| args.predictor.clone());
     let link = PredictorLink::new(endpoint, worker_run("bench")?);
     let recorded = Arc::clone(&steps);
-    let wrap = |runner| -> Box<dyn ModelRunner> {
-        Box::new(RecordingRunner { inner: Box::new(runner), steps: recorded })
-    };
+    let wrap =
+        |runner| -> Box<dyn ModelRunner> { Box::new(RecordingRunner { inner: Box::new(runner), steps: recorded }) };
     let local = LocalEngine::with_runner(&args.engine, link, wrap).await?;
     let spec = local.engine.model().clone();
     let mut runs = Vec::new();

@@ -9,8 +9,8 @@ use super::trace::Workload;
 use crate::config::{ConfigError, SchedulerConfig};
 use crate::plan::{StepOutcome, WorkDone};
 use crate::policy::Policy;
-use crate::scheduler::{AddError, Scheduler};
-use crate::view::Request;
+use crate::scheduler::Scheduler;
+use crate::view::{AddError, Request};
 
 /// The engine that is simulated.
 #[derive(Clone, Copy, Debug)]
