@@ -44,9 +44,9 @@ impl Eq for Rank {}
 
 /// Waiting requests. Each operation is O(log n).
 ///
-/// With a turn of k, every k-th admission of a priority goes to its oldest request, whatever the ranks. So a request
-/// is admitted after at most k times the admissions that first come, first served would make before it, and k more:
-/// each k-th is of a request that is older, or its own.
+/// With a turn of k, among requests of one priority at most k - 1 are admitted between two admissions of the then
+/// oldest, preempted ones that come back apart. So who has n older ones before it is admitted after n of them and at
+/// most (k - 1)(n + 1) younger ones: at most k times as many as first come, first served.
 #[derive(Debug, Default)]
 pub(crate) struct WaitingQueue {
     turn: Option<u32>,

@@ -86,6 +86,7 @@ proptest! {
 
     #[test]
     fn nobody_overtakes_a_request_that_waited_long_enough(scenario in scenario(any_forecaster()), rate in 1u32..20) {
+        let scenario = scenario.without_deadlines();
         let report = scenario.run(&format!("srpt-pred({rate})+peak(0.9)+longest-remaining"));
         let place: BTreeMap<_, _> = report.first_admissions.iter().copied().zip(0..).collect();
         for (&early, early_place) in &place {
@@ -97,5 +98,42 @@ proptest! {
                 }
             }
         }
+    }
+
+    /// While a request waits, the k-th admission after that of the oldest goes to the oldest again, which is older, or
+    /// itself. So for each older one, and itself, at most k - 1 younger ones start before it.
+    #[test]
+    fn a_turn_of_k_bounds_the_wait_to_k_times_the_place_by_arrival(
+        scenario in scenario(any_forecaster()),
+        turn in 1u32..6,
+        admission in prop::sample::select(&ADMISSIONS),
+    ) {
+        let report = scenario.run(&format!("gittins({turn})+{admission}+least-cost"));
+        let job = |key: u64| scenario.jobs[key as usize];
+        let admissions: Vec<_> = (0..)
+            .zip(&report.plans)
+            .flat_map(|(step, plan)| plan.admitted.iter().map(move |&key| (step, key)))
+            .filter(|&(_, key)| job(key).priority == 0)
+            .collect();
+        let first = |key| admissions.iter().position(|&(_, admitted)| admitted == key);
+        for &waiting in report.first_admissions.iter().filter(|&&key| job(key).priority == 0) {
+            let age = |key: u64| (job(key).arrival_step, key);
+            let until = first(waiting).unwrap();
+            let since = admissions.iter().take_while(|&&(step, _)| step < job(waiting).arrival_step).count();
+            let before = || (since..until).map(|place| (place, admissions[place].1));
+            let older = before().filter(|&(_, key)| age(key) < age(waiting)).count();
+            let overtook = before().filter(|&(place, key)| age(key) > age(waiting) && first(key) == Some(place)).count();
+            prop_assert!(overtook <= (turn as usize - 1) * (older + 1), "{} overtook {}", overtook, waiting);
+        }
+    }
+
+    #[test]
+    fn certain_forecasts_make_risk_an_oracle(
+        scenario in scenario(Just(Forecaster::Truth)),
+        order in prop::sample::select(&ORDERS),
+        eps in prop::sample::select(vec![0.01, 0.5, 0.9]),
+    ) {
+        let plans = |admission: &str| scenario.run(&format!("{order}+{admission}+lifo")).plans;
+        prop_assert_eq!(plans(&format!("risk({eps})")), plans("oracle-peak"));
     }
 }

@@ -112,6 +112,91 @@ fn a_forecast_that_changes_while_requests_wait_changes_their_order() {
 }
 
 #[test]
+fn a_length_predicted_at_arrival_stays_what_it_was() {
+    let admitted = |order: &str| {
+        let mut scheduler = scheduler(SchedulerConfig { max_running: 1, ..CONFIG }, order);
+        for key in 1..=3 {
+            scheduler.add(Request { arrival: 0.0, ..request(key, 16, 12) }).unwrap();
+        }
+        let mut admitted = |remaining: [u32; 4]| {
+            let forecast = |key: RequestKey| Some(Forecast::certain(remaining[key as usize]));
+            scheduler.schedule(0.0, &mut |view| forecast(view.request.key)).admitted
+        };
+        assert_eq!(admitted([0, 2, 4, 8]), [1]);
+        scheduler.abort(1);
+        scheduler.schedule(0.0, &mut |view| Some(Forecast::certain([0, 2, 9, 8][view.request.key as usize]))).admitted
+    };
+    for (order, second) in [("sjf-pred", 2), ("ltr", 2), ("tie", 2), ("isrtf-50", 2), ("srpt-pred", 3), ("hrrn", 2)] {
+        assert_eq!(admitted(order), [second], "{order}");
+    }
+}
+
+/// Runs request 1 for ten steps of a second, in which requests 2 and 3 come; answers who of them is admitted then.
+fn admitted_after_one(order: &str, deadline: f64) -> Vec<RequestKey> {
+    let mut scheduler = scheduler(SchedulerConfig { max_running: 1, ..CONFIG }, order);
+    scheduler.add(Request { arrival: 0.0, ..request(1, 4, 10) }).unwrap();
+    for step in 0..10 {
+        if step == 1 {
+            scheduler.add(Request { arrival: 0.5, ..request(2, 4, 5) }).unwrap();
+            scheduler.add(Request { arrival: 0.5, deadline: Some(deadline), ..request(3, 4, 6) }).unwrap();
+        }
+        let plan = scheduler.schedule(f64::from(step), &mut |view| Some(Forecast::certain(view.max_remaining())));
+        let done = plan.work.iter().map(|work| WorkDone { key: work.key, appended: 1, finished: false });
+        scheduler.apply(&StepOutcome { work: done.collect() });
+    }
+    scheduler.schedule(10.0, &mut |view| Some(Forecast::certain(view.max_remaining()))).admitted
+}
+
+#[test]
+fn a_deadline_goes_first_when_waiting_would_miss_it_and_not_when_it_is_lost() {
+    // Request 3 needs 6 s from second 10 on.
+    for order in ["fcfs", "boost", "gittins(9)"] {
+        for (deadline, first) in [(15.0, 2), (16.5, 3), (21.0, 3), (40.0, 2)] {
+            assert_eq!(admitted_after_one(order, deadline), [first], "{order} {deadline}");
+        }
+    }
+}
+
+#[test]
+fn what_is_not_forecast_is_taken_from_those_that_ended() {
+    // 32 replies of 4 tokens; then two that could have 40 fit beside each other, as they are taken to have 4.
+    let mut scheduler = scheduler(SchedulerConfig { max_running: 8, ..CONFIG }, "fcfs+peak(0.6)");
+    let mut admitted_beside = |key: RequestKey| {
+        scheduler.add(request(key, 4, 40)).unwrap();
+        scheduler.add(request(key + 1, 4, 40)).unwrap();
+        let admitted = scheduler.schedule(0.0, &mut |_| None).admitted.len();
+        scheduler.abort(key);
+        scheduler.abort(key + 1);
+        for key in key + 2..key + 18 {
+            scheduler.add(request(key, 4, 40)).unwrap();
+            for appended in [1, 1, 1, 1] {
+                let plan = scheduler.schedule(0.0, &mut |_| None);
+                let ends = scheduler.view(key).unwrap().generated == 3;
+                let done = plan.work.iter().map(|work| WorkDone { key: work.key, appended, finished: ends });
+                scheduler.apply(&StepOutcome { work: done.collect() });
+            }
+        }
+        admitted
+    };
+    assert_eq!([1, 101, 201].map(&mut admitted_beside), [1, 1, 2]);
+}
+
+#[test]
+fn sglangs_retraction_leaves_room_for_twenty_steps() {
+    let limits = SchedulerConfig { block_size: 1, num_blocks: 60, max_running: 8, max_batched_tokens: 64 };
+    let preempted = |policy: &str| {
+        let mut scheduler = scheduler(limits, policy);
+        for key in 1..=4 {
+            scheduler.add(request(key, 10, 40)).unwrap();
+        }
+        (0..20).map(|_| step(&mut scheduler).preempted).find(|preempted| !preempted.is_empty()).unwrap()
+    };
+    // 4 * 15 tokens fill the budget. Two that stay can have 20 more each, three cannot.
+    assert_eq!(preempted("fcfs+aggressive+lifo"), [4]);
+    assert_eq!(preempted("fcfs+aggressive+fewest-generated").len(), 3);
+}
+
+#[test]
 fn forecasts_are_asked_only_where_the_policy_needs_them() {
     let mut scheduler = scheduler(CONFIG, "fcfs+conservative+lifo");
     scheduler.add(request(1, 6, 10)).unwrap();

@@ -87,6 +87,11 @@ impl Scenario {
         last_arrival + generated * (known + 1)
     }
 
+    pub(crate) fn without_deadlines(mut self) -> Self {
+        self.jobs.iter_mut().for_each(|job| job.deadline_step = None);
+        self
+    }
+
     /// Runs to the end and checks each step.
     pub(crate) fn run(&self, policy: &str) -> Report {
         let policy: Policy = policy.parse().unwrap();
