@@ -35,7 +35,7 @@ pub(super) struct BenchArgs {
     pub(super) output_tokens: u32,
     /// Times each run is repeated; the median is reported.
     #[arg(long, env = "EOSCAST_REPEATS", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
-    repeats: u32,
+    pub(super) repeats: u32,
     /// URL of a predictor that gets the step events, or none.
     #[arg(long, env = "EOSCAST_PREDICTOR", default_value = "none", value_name = "URL|none")]
     pub(super) predictor: String,

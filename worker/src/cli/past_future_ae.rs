@@ -77,18 +77,19 @@ pub(super) fn run(seeds: u32, json: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// A figure, the width of its column, and its decimals.
+type Column = (fn(&Entry) -> f64, usize, usize);
+
+const COLUMNS: [Column; 3] =
+    [(|entry| entry.utilisation, 26, 1), (|entry| entry.evictions_per_100, 26, 1), (|entry| entry.steps, 32, 0)];
+
 /// Means over the seeds with their 95 % confidence intervals, and in brackets what was published.
 fn table(entries: &[Entry]) -> String {
     let mut text = format!("{:8} {:13} {:>26} {:>26} {:>32}\n", "lengths", "policy", "KV %", "evicted/100", "steps");
     for runs in entries.chunk_by(|a, b| (a.lengths, a.policy) == (b.lengths, b.policy)) {
         let Entry { lengths, policy, .. } = runs[0];
         text += &format!("{lengths:8} {policy:13}");
-        let columns: [(fn(&Entry) -> f64, usize, usize); 3] = [
-            (|entry| entry.utilisation, 26, 1),
-            (|entry| entry.evictions_per_100, 26, 1),
-            (|entry| entry.steps, 32, 0),
-        ];
-        for (of, width, decimals) in columns {
+        for (of, width, decimals) in COLUMNS {
             let (published, ours): (Vec<&Entry>, Vec<&Entry>) = runs.iter().partition(|run| run.seed.is_none());
             let Interval { mean, half_width } = Interval::of(&ours.into_iter().map(of).collect::<Vec<_>>());
             let spread = if half_width.is_finite() { format!(" \u{b1}{half_width:.decimals$}") } else { String::new() };

@@ -67,8 +67,8 @@ pub struct CostModel {
 }
 
 impl CostModel {
-    /// Fitted to steps of the worker itself: SmolLM2-135M-Instruct Q4_1 on two cores of a Xeon with AVX-512 VNNI; by
-    /// `eoscast-worker bench --fit-cost`.
+    /// SmolLM2-135M-Instruct on two CPU cores, roughly: 8 ms a step, 1.1 ms a sequence and a token of prefill. For a
+    /// machine of one's own `eoscast-worker bench --fit-cost` measures better.
     pub const WORKER: Self =
         Self { step: 8e-3, decode: 1.1e-3, decode_context: 0.0, prefill_token: 1.1e-3, prefill_pair: 0.0 };
 
