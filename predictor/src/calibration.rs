@@ -1,12 +1,16 @@
-//! [`Calibration`]: makes forecasts hold what they promise, by how forecasts of the same age turned out.
+//! [`Calibration`]: makes central intervals hold what they promise, by how forecasts of the same age turned out.
 //!
-//! The probability integral transform (PIT) of a reply is u = F(remaining), with F the forecast at one of its steps. Were
-//! forecasts calibrated, PITs would be uniform; their own distribution function G says by how much they are not, and G(F(x)) is
-//! calibrated (Kuleshov, Fenner and Ermon, ICML 2018; with the window below, the split-conformal predictive distribution of Vovk
-//! et al., Machine Learning 108, 2019). G is kept for each age, as tokens generated are known while the progress is not.
+//! The probability integral transform (PIT) of a reply is u = F(remaining), with F the forecast at one of its steps. How far it
+//! lies from the median, |u - 1/2|, is the conformity score of distributional conformal prediction (Chernozhukov, Wüthrich and
+//! Zhu, PNAS 118, 2021). With C its distribution function, G(u) = 1/2 ± C(|u - 1/2|) / 2 makes G(F(x)) a forecast whose central
+//! intervals cover what they say, whatever F was; its median is that of F. G is kept for each age, as tokens generated are known
+//! while the progress is not.
 //!
-//! G starts from the calibration split of the training data and then follows the newest outcomes, so that coverage returns when
-//! traffic shifts (as in Gibbs and Candes, NeurIPS 2021, though by a window and not by a step size).
+//! Why not the whole distribution function of u (Kuleshov, Fenner and Ermon, ICML 2018): within an age, long replies have more
+//! steps and count no more than short ones, which moves every median up and costs a fifth of the error.
+//!
+//! G starts from the scores that training left and then follows the newest outcomes, so that coverage returns when traffic shifts
+//! (as in Gibbs and Candes, NeurIPS 2021, though by a window and not by a step size).
 
 use std::collections::VecDeque;
 
@@ -20,9 +24,10 @@ use crate::models::{History, LONGEST_WINDOW};
 pub const AGES: [u32; Pits::AGES] = [0, 16, 64, 128, 256];
 
 /// PITs of one age that G rests on.
-pub const WINDOW: usize = 1_000;
+pub const WINDOW: usize = 2_000;
 /// G is linear within each of these parts of 0..1.
 const CELLS: usize = 64;
+const HALF: usize = CELLS / 2;
 /// Their borders, s^2 (3 - 2 s) of equal steps of s: close together near 0 and 1, where a poor forecast has most of its PITs.
 const BORDERS: [f64; CELLS + 1] = {
     let mut borders = [0.0; CELLS + 1];
@@ -34,7 +39,7 @@ const BORDERS: [f64; CELLS + 1] = {
     }
     borders
 };
-/// As many uniform PITs stand in for what is not known yet.
+/// As many uniform scores stand in for what is not known yet.
 const UNIFORM_WEIGHT: f64 = 4.0;
 
 /// The age, as an index of [`AGES`], of a reply with `step` tokens.
@@ -47,8 +52,8 @@ pub fn age(step: u32) -> usize {
 pub struct Pit {
     /// F(remaining), 0 to 1.
     pub value: f32,
-    /// The reply was cut, so that its PIT is only known to be larger.
-    pub censored: bool,
+    /// The reply was cut at `max_tokens`, which is where service ends, so that the PIT is that of `max_tokens`.
+    pub cut: bool,
 }
 
 /// The distribution function of PITs at the borders of the cells.
@@ -56,26 +61,26 @@ pub struct Pit {
 struct Curve([f64; CELLS + 1]);
 
 impl Curve {
-    /// Kaplan and Meier's estimate over cells, with uniform PITs of weight [`UNIFORM_WEIGHT`] mixed in as Susarla and Van Ryzin
-    /// do (JASA 71, 1976); with them, no PIT beyond those seen is ruled out, which is conformal prediction's n + 1.
+    /// Of scores |PIT - 1/2|, with uniform ones of weight [`UNIFORM_WEIGHT`] mixed in: with them, no score beyond those seen is
+    /// ruled out, which is conformal prediction's n + 1.
     fn new(pits: impl Iterator<Item = Pit>) -> Self {
-        let mut ended: [f64; CELLS] = std::array::from_fn(|cell| UNIFORM_WEIGHT * (BORDERS[cell + 1] - BORDERS[cell]));
-        let mut censored = [0.0; CELLS];
-        let mut at_risk = UNIFORM_WEIGHT;
+        let upper: [f64; HALF + 1] = std::array::from_fn(|i| BORDERS[HALF + i]);
+        let mut scores: [f64; HALF] = std::array::from_fn(|i| UNIFORM_WEIGHT * 2.0 * (upper[i + 1] - upper[i]));
         for pit in pits {
-            let cell = BORDERS[1..CELLS].partition_point(|border| *border <= f64::from(pit.value));
-            *(if pit.censored { &mut censored[cell] } else { &mut ended[cell] }) += 1.0;
-            at_risk += 1.0;
+            let value = f64::from(pit.value);
+            // However far below the median `max_tokens` was, an interval cut there held it.
+            let above = if pit.cut { value.max(0.5) } else { value.max(1.0 - value) };
+            scores[upper[1..HALF].partition_point(|border| *border <= above)] += 1.0;
         }
-        let mut curve = [0.0; CELLS + 1];
-        let mut survival = 1.0;
-        for cell in 0..CELLS {
-            // On average, a reply cut within a cell is at risk in half of it.
-            survival *= 1.0 - ended[cell] / (at_risk - censored[cell] / 2.0).max(ended[cell]);
-            at_risk -= ended[cell] + censored[cell];
-            curve[cell + 1] = 1.0 - survival;
+        let total: f64 = scores.iter().sum();
+        let mut curve = [0.5; CELLS + 1];
+        let mut sum = 0.0;
+        for (i, score) in scores.into_iter().enumerate() {
+            sum += score;
+            curve[HALF + i + 1] = 0.5 + sum / total / 2.0;
+            curve[HALF - i - 1] = 0.5 - sum / total / 2.0;
         }
-        curve[CELLS] = 1.0;
+        (curve[0], curve[CELLS]) = (0.0, 1.0);
         Self(curve)
     }
 
@@ -95,7 +100,7 @@ impl Curve {
 /// What G of one age rests on.
 #[derive(Debug, Clone)]
 struct Window {
-    /// From the calibration split.
+    /// From training.
     first: Vec<Pit>,
     /// Since then, with the number of the outcome.
     later: VecDeque<(u64, Pit)>,
@@ -133,7 +138,7 @@ pub struct Calibration {
 }
 
 impl Calibration {
-    /// From the PITs of the calibration split, by age, and those that the model of `artifact` had since.
+    /// From the PITs that training left, by age, and those that the model of `artifact` had since.
     pub fn new(first: [Vec<Pit>; Pits::AGES], artifact: u32, history: &History) -> Self {
         let mut calibration = Self { artifact, windows: first.map(Window::new) };
         let numbers = (1..=history.seen).rev().take(history.recent.len()).collect::<Vec<_>>();
@@ -154,7 +159,7 @@ impl Calibration {
         let Some(pits) = outcome.pits.filter(|pits| pits.artifact == self.artifact) else { return };
         for (window, value) in self.windows.iter_mut().zip(pits.values) {
             if let Some(value) = value.filter(|value| (0.0..=1.0).contains(value)) {
-                window.push(number, Pit { value, censored: outcome.censored });
+                window.push(number, Pit { value, cut: outcome.censored });
             }
         }
     }
@@ -252,7 +257,7 @@ mod tests {
     }
 
     fn pits_of(forecast: &LengthDistribution, replies: &[(u32, bool)]) -> Vec<Pit> {
-        replies.iter().map(|(length, censored)| Pit { value: pit(forecast, *length), censored: *censored }).collect()
+        replies.iter().map(|(length, censored)| Pit { value: pit(forecast, *length), cut: *censored }).collect()
     }
 
     fn coverage(forecast: &LengthDistribution, replies: &[(u32, bool)]) -> f64 {
@@ -268,28 +273,33 @@ mod tests {
     }
 
     #[test]
-    fn forecasts_that_were_far_too_short_cover_what_they_promise_after_calibration() {
-        let short = geometric(30.0);
-        let first = std::array::from_fn(|_| pits_of(&short, &replies(1_000, 150, 1)));
-        let calibration = Calibration::new(first, 7, &History::default());
+    fn forecasts_that_were_too_sure_cover_what_they_promise_after_calibration_and_keep_their_median() {
+        let sure = LengthDistribution::from_survival(|tokens| 1.0 / (1.0 + (f64::from(tokens) / 69.0).powi(3)));
+        let first = std::array::from_fn(|_| pits_of(&sure, &replies(2_000, u32::MAX, 1)));
+        let calibrated = Calibration::new(first, 7, &History::default()).apply(20, &sure);
         let fresh = replies(20_000, u32::MAX, 2);
-        assert!(coverage(&short, &fresh) < 0.7);
-        // Up to where replies were cut, which is beyond the upper end of the 70 % interval only.
-        let median = calibration.apply(20, &short).quantile(0.5);
-        assert!((median - 69.0).abs() < 8.0, "{median}");
-        let whole = std::array::from_fn(|_| pits_of(&short, &replies(1_000, u32::MAX, 3)));
-        let covered = coverage(&Calibration::new(whole, 7, &History::default()).apply(20, &short), &fresh);
-        // Nearly all of the truth lies in the last few percent of these forecasts, where the curve is coarse.
-        assert!((0.86..0.92).contains(&covered), "{covered}");
+        assert!(coverage(&sure, &fresh) < 0.75);
+        let covered = coverage(&calibrated, &fresh);
+        assert!((0.87..0.93).contains(&covered), "{covered}");
+        assert!((calibrated.quantile(0.5) - sure.quantile(0.5)).abs() < 1.0);
     }
 
     #[test]
-    fn cut_replies_count_as_longer_and_not_as_ended() {
+    fn what_max_tokens_cut_counts_where_service_ended() {
         let exact = geometric(100.0);
-        let first = std::array::from_fn(|_| pits_of(&exact, &replies(1_000, 80, 4)));
-        let after = Calibration::new(first, 7, &History::default()).apply(300, &exact);
-        let ended = 1.0 - after.survival(79.0);
-        assert!((ended - 0.546).abs() < 0.04, "{ended}");
+        let of = |pits: &[Pit]| Calibration::new(std::array::from_fn(|_| pits.to_vec()), 7, &History::default());
+        let interval = |calibration: Calibration| {
+            let forecast = calibration.apply(300, &exact).clip(80);
+            forecast.quantile(0.05)..=forecast.quantile(0.95)
+        };
+        let held = interval(of(&pits_of(&exact, &replies(2_000, 80, 4))));
+        let service = replies(20_000, 80, 5);
+        let covered = service.iter().filter(|(length, _)| held.contains(&f64::from(*length))).count();
+        assert!((0.88..0.92).contains(&(covered as f64 / 20_000.0)), "{covered}: {held:?}");
+        // Half of them, cut before the median: any interval holds them.
+        let cut = [vec![Pit { value: 0.2, cut: true }; 500], vec![Pit { value: 0.9, cut: false }; 500]].concat();
+        let narrow = interval(of(&cut));
+        assert!(narrow.end() - narrow.start() < 80.0, "{narrow:?}");
     }
 
     #[test]

@@ -7,12 +7,14 @@ mod state;
 
 pub use state::FeatureState;
 
+use std::ops::Range;
+
 use eoscast_log::prompt::PROMPT_FEATURE_NAMES;
 use eoscast_log::record::Arrival;
 use eoscast_proto::domain::limits;
 
 /// Changes whenever the meaning, number or order of the features does.
-pub const FEATURE_VERSION: u32 = 2;
+pub const FEATURE_VERSION: u32 = 3;
 
 /// Features of steps and of the arrival, before those of the prompt's text.
 const OF_STEPS: usize = 61;
@@ -103,6 +105,20 @@ const fn all_names() -> [&'static str; OF_STEPS + PROMPT_FEATURE_NAMES.len()] {
     names
 }
 
+/// The features that steps alone give.
+const OF_SIGNALS: [Range<usize>; 3] = [0..32, 39..48, 56..58];
+/// Numbers that are known where the feature before them says so.
+const KNOWN: [(usize, Range<usize>); 5] = {
+    let (sketches, width) = (FEATURE_NAMES.len(), limits::SKETCH);
+    [
+        (48, 49..52),
+        (52, 53..56),
+        (58, sketches..sketches + 2 * width),
+        (59, sketches + 2 * width..sketches + 3 * width),
+        (60, OF_STEPS..sketches),
+    ]
+};
+
 /// Position of the feature called `name`.
 pub fn feature_index(name: &str) -> Option<usize> {
     FEATURE_NAMES.iter().position(|known| *known == name)
@@ -127,11 +143,19 @@ impl FeatureRow {
     /// Numbers of a row, those of the sketches included.
     pub const INPUTS: usize = FEATURE_NAMES.len() + SKETCH_NAMES.len() * limits::SKETCH;
 
-    /// All numbers: the features, then the sketches.
+    /// All numbers: the features, then the sketches. What is not known is NaN, so that a model cannot take it for a number.
     pub fn inputs(&self) -> [f32; Self::INPUTS] {
         let mut inputs = [0.0; Self::INPUTS];
         inputs[..FEATURE_NAMES.len()].copy_from_slice(&self.values);
         inputs[FEATURE_NAMES.len()..].copy_from_slice(self.sketches.as_flattened());
+        if self.observed == 0 {
+            OF_SIGNALS.into_iter().for_each(|signals| inputs[signals].fill(f32::NAN));
+        }
+        for (known, numbers) in KNOWN {
+            if self.values[known] == 0.0 {
+                inputs[numbers].fill(f32::NAN);
+            }
+        }
         inputs
     }
 

@@ -321,6 +321,12 @@ impl RequestLine {
         Outcome { length, censored: self.censored, pits: self.pits }
     }
 
+    /// Whether its service length is known: it ended by itself or at `max_tokens`.
+    pub fn is_served_out(&self) -> bool {
+        let Outcome { length, censored, .. } = self.outcome();
+        !censored || self.finish_reason == FinishReason::Length && length == self.max_tokens
+    }
+
     /// What was known of the request on arrival.
     pub fn arrival(&self) -> Arrival {
         Arrival {

@@ -40,7 +40,7 @@ pub(super) struct EvaluateArgs {
     #[arg(long, value_name = "NAME", env = "EOSCAST_MODEL_NAME")]
     model_name: Option<String>,
 
-    /// Seed of the division in requests for training, calibration and test: that of train.
+    /// Seed of the division in requests for training and test: that of train.
     #[arg(long, value_name = "N", env = "EOSCAST_SPLIT_SEED", default_value_t = 0)]
     split_seed: u64,
 
@@ -72,13 +72,11 @@ impl EvaluateArgs {
         let split = Split::new(&dataset.samples, self.split_seed);
         let groups = groups(&dataset.samples);
         let replies = |part: &[usize]| -> (Vec<&Sample>, Vec<Reply>) {
-            let judged = part.iter().filter(|i| trained::is_judged(&dataset.samples[**i]));
+            let judged = part.iter().filter(|i| dataset.samples[**i].is_served_out());
             judged.map(|i| (&dataset.samples[*i], trained::reply(&dataset.samples[*i], groups[*i].clone()))).unzip()
         };
         let (samples, test) = replies(&split.test);
-        let mut known: Vec<usize> = split.train.iter().chain(&split.calibration).copied().collect();
-        known.sort_unstable();
-        let (past_samples, past) = replies(&known);
+        let (past_samples, past) = replies(&split.train);
         ensure!(
             test.len() >= LEAST_TEST,
             "there are {} requests to judge on, at least {LEAST_TEST} are needed; collect about {} requests",
@@ -149,7 +147,7 @@ impl EvaluateArgs {
     fn several(&self) -> anyhow::Result<Vec<Reply>> {
         let Some(path) = &self.noise_floor else { return Ok(vec![]) };
         let dataset = load(path, self.model_name.as_deref())?;
-        let samples = dataset.samples.iter().filter(|sample| trained::is_judged(sample));
+        let samples = dataset.samples.iter().filter(|sample| sample.is_served_out());
         Ok(samples.map(|sample| trained::reply(sample, sample.prompt_name().to_owned())).collect())
     }
 }

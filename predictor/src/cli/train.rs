@@ -36,7 +36,7 @@ pub(super) struct TrainArgs {
     #[arg(long, value_name = "N", env = "EOSCAST_SEED", default_value_t = 0)]
     seed: u64,
 
-    /// Seed of the division in requests for training, calibration and test; evaluate takes the same.
+    /// Seed of the division in requests for training and test; evaluate takes the same.
     #[arg(long, value_name = "N", env = "EOSCAST_SPLIT_SEED", default_value_t = 0)]
     split_seed: u64,
 
@@ -121,14 +121,17 @@ impl TrainArgs {
             Progress::Note(note) => tell(note),
             Progress::Epoch(epoch) => {
                 bar.set_position(u64::from(epoch.number));
+                let validation = epoch.validation_loss.map(|loss| {
+                    let best = if epoch.best { ", best so far" } else { "" };
+                    format!(", validation {loss:.4}{best}")
+                });
                 tell(format!(
-                    "{}: epoch {}/{}, loss {:.4}, validation {:.4}{}",
+                    "{}: epoch {}/{}, loss {:.4}{}",
                     epoch.name,
                     epoch.number,
                     epoch.epochs,
                     epoch.train_loss,
-                    epoch.validation_loss,
-                    if epoch.best { ", best so far" } else { "" }
+                    validation.unwrap_or_default()
                 ));
             }
         })?;

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use eoscast_proto::domain::{FinishReason, StepEvent};
+use eoscast_proto::domain::StepEvent;
 
 use super::answer::Answer;
 use super::{Judged, Reply};
@@ -10,11 +10,6 @@ use crate::features::FeatureState;
 use crate::forecast::forecast;
 use crate::models::LengthModel;
 use crate::training::dataset::Sample;
-
-/// The samples that can be judged: not those that were aborted or failed, nor those under length control.
-pub fn is_judged(sample: &Sample) -> bool {
-    sample.ended || sample.finish_reason == FinishReason::Length && sample.length == sample.arrival.max_tokens
-}
 
 /// The reply of `sample`; replies to the prompts of one `group` belong together.
 pub fn reply(sample: &Sample, group: String) -> Reply {

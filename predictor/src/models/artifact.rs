@@ -68,7 +68,7 @@ pub struct Artifact {
     pub window: usize,
     /// Oldest first.
     pub outcomes: Vec<Outcome>,
-    /// Of the calibration split, by age.
+    /// Where training requests stood in forecasts by models that had not seen them, by age.
     pub pits: [Vec<Pit>; Pits::AGES],
     /// What was trained.
     pub forecaster: Option<Arc<dyn Forecaster>>,
@@ -146,9 +146,9 @@ impl Artifact {
         let mut pits = [const { vec![] }; Pits::AGES];
         for (age, pits) in pits.iter_mut().enumerate() {
             let name = format!("pits.{age}");
-            for (value, censored) in pairs(&weights, &name)? {
+            for (value, cut) in pairs(&weights, &name)? {
                 ensure!((0.0..=1.0).contains(&value), "tensor {name}: must hold values of 0 to 1, has {value}");
-                pits.push(Pit { value, censored });
+                pits.push(Pit { value, cut });
             }
         }
         Ok(Self {
@@ -193,7 +193,7 @@ impl Artifact {
     }
 }
 
-/// The bytes of a file with this card, these parameters, outcomes (oldest first) and PITs of the calibration split by age.
+/// The bytes of a file with this card, these parameters, outcomes (oldest first) and PITs by age.
 ///
 /// # Errors
 /// When they are more than an artifact may have.
@@ -204,10 +204,10 @@ pub fn to_bytes(
     pits: &[Vec<Pit>; Pits::AGES],
 ) -> anyhow::Result<Vec<u8>> {
     let mut put = |name: String, pairs: Vec<[f32; 2]>| weights.put(name, &[pairs.len(), 2], pairs.as_flattened());
-    let flag = |censored: bool| f32::from(u8::from(censored));
+    let flag = |set: bool| f32::from(u8::from(set));
     put("outcomes".to_owned(), outcomes.iter().map(|o| [o.length as f32, flag(o.censored)]).collect());
     for (age, pits) in pits.iter().enumerate() {
-        put(format!("pits.{age}"), pits.iter().map(|pit| [pit.value, flag(pit.censored)]).collect());
+        put(format!("pits.{age}"), pits.iter().map(|pit| [pit.value, flag(pit.cut)]).collect());
     }
     let metadata = HashMap::from([(CARD.to_owned(), serde_json::to_string(card)?)]);
     let bytes = safetensors::serialize(weights.views()?, Some(metadata))?;

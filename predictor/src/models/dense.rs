@@ -9,7 +9,7 @@ use crate::features::FeatureRow;
 /// Standardised inputs are cut here, in standard deviations: a forecast must not hang on one outlandish number.
 const FARTHEST: f32 = 5.0;
 
-/// Picks columns of a row and brings them to mean 0 and standard deviation 1.
+/// Picks columns of a row and brings them to mean 0 and standard deviation 1; what is not known (NaN) to 0.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Standardiser {
     /// Which inputs, in order.
@@ -22,20 +22,18 @@ pub struct Standardiser {
 
 impl Standardiser {
     /// Over weighted rows of [`FeatureRow::INPUTS`] numbers each.
-    pub fn fit<'a>(columns: Vec<u32>, rows: impl Iterator<Item = (&'a [f32], f32)> + Clone) -> Self {
-        let weight: f64 = rows.clone().map(|(_, weight)| f64::from(weight)).sum();
-        let mut mean = vec![0.0f64; columns.len()];
-        let mut variance = vec![0.0f64; columns.len()];
-        for (row, w) in rows.clone() {
-            for (mean, column) in mean.iter_mut().zip(&columns) {
-                *mean += f64::from(row[*column as usize]) * f64::from(w) / weight;
-            }
-        }
-        for (row, w) in rows {
-            for ((variance, mean), column) in variance.iter_mut().zip(&mean).zip(&columns) {
-                *variance += (f64::from(row[*column as usize]) - mean).powi(2) * f64::from(w) / weight;
-            }
-        }
+    pub fn fit<'a>(columns: Vec<u32>, rows: &(impl Iterator<Item = (&'a [f32], f32)> + Clone)) -> Self {
+        let moments = columns.iter().map(|column| {
+            let known = || {
+                rows.clone()
+                    .map(|(row, w)| (f64::from(row[*column as usize]), f64::from(w)))
+                    .filter(|(x, _)| !x.is_nan())
+            };
+            let weight = known().map(|(_, w)| w).sum::<f64>().max(f64::MIN_POSITIVE);
+            let mean = known().map(|(x, w)| x * w / weight).sum::<f64>();
+            (mean, known().map(|(x, w)| (x - mean).powi(2) * w / weight).sum::<f64>())
+        });
+        let (mean, variance): (Vec<f64>, Vec<f64>) = moments.unzip();
         let scale = mean.iter().zip(&variance).map(|(mean, variance)| {
             let spread = variance.sqrt();
             // Below single precision it is rounding.
@@ -79,7 +77,8 @@ impl Standardiser {
                 .iter()
                 .zip(&self.mean)
                 .zip(&self.scale)
-                .map(|((column, mean), scale)| ((inputs[*column as usize] - mean) * scale).clamp(-FARTHEST, FARTHEST)),
+                .map(|((column, mean), scale)| ((inputs[*column as usize] - mean) * scale).clamp(-FARTHEST, FARTHEST))
+                .map(|x| if x.is_nan() { 0.0 } else { x }),
         );
     }
 }
@@ -197,7 +196,7 @@ mod tests {
     #[test]
     fn a_column_that_never_varied_in_training_says_nothing_later() {
         let rows = [[3.0f32, 1.0], [3.0, 2.0], [3.0, 4.0]];
-        let standardiser = Standardiser::fit(vec![0, 1], rows.iter().map(|row| (&row[..], 1.0)));
+        let standardiser = Standardiser::fit(vec![0, 1], &rows.iter().map(|row| (&row[..], 1.0)));
         let mut out = vec![];
         standardiser.apply(&[99.0, 2.0], &mut out);
         assert_eq!(out[0], 0.0);

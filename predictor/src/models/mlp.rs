@@ -1,4 +1,4 @@
-//! `mlp` and `length-only`: one network that looks at one row. What it may see makes the difference.
+//! `survival`, `mlp` and `length-only`: one network that looks at one row. What it may see makes the difference.
 
 use super::dense::Perceptron;
 use super::head::{distribution, softmax};

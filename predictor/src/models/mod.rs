@@ -2,7 +2,6 @@
 
 pub mod artifact;
 pub mod dense;
-pub mod filter;
 pub mod forest;
 pub mod gru;
 pub mod head;
@@ -12,7 +11,6 @@ pub mod mlp;
 mod prior;
 pub mod sequence;
 mod serving;
-pub mod survival;
 mod threshold;
 mod trained;
 pub mod transformer;
@@ -138,7 +136,7 @@ pub enum ModelKind {
     Lstm,
     /// A causal transformer over the last steps.
     Transformer,
-    /// Averaged networks on all that is known, and a Bayes filter over steps.
+    /// Averaged networks on all that is known.
     Survival,
 }
 
@@ -214,9 +212,8 @@ impl ModelKind {
             Self::Prior | Self::Threshold => return Ok(None),
             Self::Logistic => Arc::new(logistic::Logistic::read(weights)?),
             Self::Forest => Arc::new(forest::Forest::read(weights)?),
-            Self::LengthOnly | Self::Mlp => Arc::new(mlp::Mlp::read(weights)?),
+            Self::LengthOnly | Self::Mlp | Self::Survival => Arc::new(mlp::Mlp::read(weights)?),
             Self::Gru | Self::Lstm | Self::Transformer => Arc::new(sequence::Sequence::read(self, weights)?),
-            Self::Survival => Arc::new(survival::Survival::read(weights)?),
         }))
     }
 

@@ -112,7 +112,9 @@ impl LiveRequest {
             return None;
         }
         let mut line = self.logged.request_line(finish_reason, output_length, at, self.first_estimate);
-        line.pits = models.model_for(&line.model).pits(&self.memory, line.outcome().length);
+        if line.is_served_out() {
+            line.pits = models.model_for(&line.model).pits(&self.memory, line.outcome().length);
+        }
         history.push(line.outcome());
         (line.outcome_number, line.censored_outcomes) = (history.seen, history.censored);
         Some(line)

@@ -53,7 +53,7 @@ const CERTAIN: f32 = 10.0;
 /// When the fit fails.
 pub fn logistic(rows: &Rows, seed: u64, progress: &mut dyn FnMut(String)) -> anyhow::Result<Logistic> {
     let mut random = fastrand::Rng::with_seed(seed);
-    let inputs = Standardiser::fit((0..FEATURE_NAMES.len() as u32).collect(), rows.weighted());
+    let inputs = Standardiser::fit((0..FEATURE_NAMES.len() as u32).collect(), &rows.weighted());
     let outputs = logistic::HORIZONS.len();
     let mut weights = vec![0.0; inputs.columns.len() * outputs];
     let mut bias = vec![0.0; outputs];
@@ -119,8 +119,10 @@ pub fn forest(rows: &Rows, seed: u64, progress: &mut dyn FnMut(String)) -> anyho
     for horizon in forest::HORIZONS {
         let drawn = labelled(rows, horizon, &mut random);
         progress(format!("forest: horizon {horizon}, {} rows", drawn.len()));
+        // As rows have what is not known, which smartcore cannot take as such.
+        let known = |value: &f32| if value.is_nan() { 0.0 } else { *value };
         let x: Vec<f32> =
-            drawn.iter().flat_map(|(i, _)| rows.input(*i)[..FEATURE_NAMES.len()].iter().copied()).collect();
+            drawn.iter().flat_map(|(i, _)| rows.input(*i)[..FEATURE_NAMES.len()].iter().map(known)).collect();
         let x = DenseMatrix::new(drawn.len(), FEATURE_NAMES.len(), x, false)?;
         let y: Vec<f32> = drawn.iter().map(|(_, longer)| f32::from(u8::from(*longer))).collect();
         let parameters = RandomForestRegressorParameters::default()

@@ -73,6 +73,11 @@ impl Sample {
         Some(FeatureState::new(self.arrival, 0).prefilled(&first.sketch))
     }
 
+    /// Whether its service length is known: it ended by itself or at `max_tokens`.
+    pub fn is_served_out(&self) -> bool {
+        self.ended || self.finish_reason == FinishReason::Length && self.length == self.arrival.max_tokens
+    }
+
     /// Name of its prompt: samples of one prompt are called `name#number`.
     pub fn prompt_name(&self) -> &str {
         let id = self.request_id.as_str();

@@ -8,6 +8,7 @@
 
 pub mod classic;
 pub mod dataset;
+pub mod fitting;
 pub mod network;
 pub mod rows;
 pub mod run;

@@ -44,48 +44,59 @@ pub struct Epoch {
     pub epochs: u32,
     /// On the training rows, with dropout.
     pub train_loss: f64,
-    /// On the validation rows.
-    pub validation_loss: f64,
+    /// On the validation rows, if there are any.
+    pub validation_loss: Option<f64>,
     /// Better than all before.
     pub best: bool,
 }
 
-/// A fitted network with its loss on the validation rows.
-pub type Fitted = (Perceptron, f64);
+/// What was best of a training.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Best<T> {
+    /// What was fitted.
+    pub candidate: T,
+    /// After so many epochs.
+    pub epoch: u32,
+    /// On the validation rows, if there are any.
+    pub loss: Option<f64>,
+}
 
 /// Keeps the best of what it is shown, and tells when there is no hope of better.
 pub struct EarlyStopping<T> {
-    best: Option<(T, f64)>,
-    since: u32,
+    best: Option<Best<T>>,
+    epoch: u32,
 }
 
 impl<T> Default for EarlyStopping<T> {
     fn default() -> Self {
-        Self { best: None, since: 0 }
+        Self { best: None, epoch: 0 }
     }
 }
 
 impl<T> EarlyStopping<T> {
-    /// Whether `loss` is the best so far; then `candidate` is kept.
-    pub fn show(&mut self, loss: f64, candidate: impl FnOnce() -> Result<T>) -> Result<bool> {
+    /// Whether what came of the next epoch is the best so far; then `candidate` is kept. Without a loss the last is the best.
+    pub fn show(&mut self, loss: Option<f64>, candidate: impl FnOnce() -> Result<T>) -> Result<bool> {
+        self.epoch += 1;
+        let known = self.best.as_ref().and_then(|best| best.loss);
         // NaN is no better than anything.
-        let best = self.best.as_ref().is_none_or(|(_, known)| loss < *known);
-        if best {
-            (self.best, self.since) = (Some((candidate()?, loss)), 0);
-        } else {
-            self.since += 1;
+        let better = loss.zip(known).is_none_or(|(loss, known)| loss < known);
+        if better {
+            self.best = Some(Best { candidate: candidate()?, epoch: self.epoch, loss });
         }
-        Ok(best)
+        Ok(better)
     }
 
     /// Whether to stop.
     pub fn is_over(&self) -> bool {
-        self.since >= PATIENCE
+        self.best.as_ref().is_some_and(|best| self.epoch - best.epoch >= PATIENCE)
     }
 
-    /// What was best, with its loss.
-    pub fn into_best(self) -> Option<(T, f64)> {
-        self.best
+    /// What was best.
+    ///
+    /// # Errors
+    /// When nothing was shown.
+    pub fn into_best(self) -> Result<Best<T>> {
+        self.best.ok_or_else(|| candle_core::Error::msg("no epoch was run"))
     }
 }
 
@@ -194,20 +205,22 @@ fn forward(layers: &[Tensor], x: &Tensor, mut dropout: Option<([f32; 2], &mut fa
     Ok(x)
 }
 
-/// Fits a network that sees `columns`.
+/// Fits a network that sees `columns`: until nothing gets better on the `validation` rows, or without them for all epochs.
 ///
 /// # Errors
 /// When the tensor library fails, which it has no reason to.
 pub fn fit(
     name: &str,
     columns: Vec<u32>,
-    [train, validation]: [&Rows; 2],
+    train: &Rows,
+    validation: Option<&Rows>,
     settings: &Settings,
     progress: &mut dyn FnMut(Epoch),
-) -> Result<Fitted> {
+) -> Result<Best<Perceptron>> {
     let mut random = fastrand::Rng::with_seed(settings.seed);
-    let standardiser = Standardiser::fit(columns, train.weighted());
-    let [data, held_out] = [train, validation].map(|rows| Prepared::new(rows, &standardiser));
+    let standardiser = Standardiser::fit(columns, &train.weighted());
+    let data = Prepared::new(train, &standardiser);
+    let held_out = validation.map(|rows| (rows, Prepared::new(rows, &standardiser)));
     let widths: Vec<usize> = [data.width].into_iter().chain(settings.hidden.iter().copied()).chain([BINS]).collect();
     let mut vars = vec![];
     for pair in widths.windows(2) {
@@ -231,7 +244,8 @@ pub fn fit(
             averaging.step(&(&loss / (mean_weight * batch.len() as f64))?)?;
             sum += f64::from(loss.to_scalar::<f32>()?);
         }
-        let validation_loss = evaluate(averaging.mean(), &held_out, validation)?;
+        let evaluate = |(rows, data): &(&Rows, Prepared)| evaluate(averaging.mean(), data, rows);
+        let validation_loss = held_out.as_ref().map(evaluate).transpose()?;
         let best = stopping.show(validation_loss, || layers_of(averaging.mean()))?;
         let train_loss = sum / total;
         progress(Epoch { name: name.to_owned(), number, epochs: settings.epochs, train_loss, validation_loss, best });
@@ -239,8 +253,8 @@ pub fn fit(
             break;
         }
     }
-    let (layers, loss) = stopping.into_best().ok_or_else(|| candle_core::Error::msg("no epoch was run"))?;
-    Ok((Perceptron { inputs: standardiser, layers }, loss))
+    let Best { candidate, epoch, loss } = stopping.into_best()?;
+    Ok(Best { candidate: Perceptron { inputs: standardiser, layers: candidate }, epoch, loss })
 }
 
 fn evaluate(layers: &[Tensor], data: &Prepared, rows: &Rows) -> Result<f64> {
@@ -276,9 +290,10 @@ mod tests {
         let all = samples(60, 3);
         let rows = Rows::sample(&all.iter().collect::<Vec<_>>(), 1);
         let columns: Vec<u32> = (0..FeatureRow::INPUTS as u32).collect();
-        let run = || fit("net", columns.clone(), [&rows, &rows], &settings(2), &mut |_| {}).unwrap();
-        let (network, loss) = run();
-        assert_eq!(run(), (network.clone(), loss));
+        let run = || fit("net", columns.clone(), &rows, Some(&rows), &settings(2), &mut |_| {}).unwrap();
+        let best = run();
+        assert_eq!(run(), best);
+        let (network, loss) = (best.candidate, best.loss.unwrap());
         let plain: f64 = (0..rows.len())
             .map(|i| {
                 let mut p = network.scores(rows.input(i).try_into().unwrap());
@@ -292,12 +307,21 @@ mod tests {
     #[test]
     fn training_ends_early_when_nothing_gets_better() {
         let mut stopping = EarlyStopping::default();
-        assert!(stopping.show(1.0, || Ok(1)).unwrap());
+        assert!(stopping.show(Some(1.0), || Ok(1)).unwrap());
         for _ in 0..PATIENCE {
             assert!(!stopping.is_over());
-            assert!(!stopping.show(f64::NAN, || Ok(2)).unwrap());
+            assert!(!stopping.show(Some(f64::NAN), || Ok(2)).unwrap());
         }
         assert!(stopping.is_over());
-        assert_eq!(stopping.into_best(), Some((1, 1.0)));
+        assert_eq!(stopping.into_best().unwrap(), Best { candidate: 1, epoch: 1, loss: Some(1.0) });
+    }
+
+    #[test]
+    fn without_validation_the_last_epoch_is_kept() {
+        let mut stopping = EarlyStopping::default();
+        for number in 1..=9 {
+            assert!(stopping.show(None, || Ok(number)).unwrap() && !stopping.is_over());
+        }
+        assert_eq!(stopping.into_best().unwrap(), Best { candidate: 9, epoch: 9, loss: None });
     }
 }

@@ -1,22 +1,18 @@
 //! [`train`]: one model from data to artifact.
+//!
+//! Calibration is cross-fitted: each part of the training requests stands in forecasts of a model that was fitted without it,
+//! so that all of them calibrate and all of them teach the model that is kept (as in the cross-conformal predictors of Vovk,
+//! Annals of Mathematics and Artificial Intelligence 74, 2015).
 
-use anyhow::{Context, ensure};
+use anyhow::ensure;
 use eoscast_log::record::{Outcome, Pits};
 
 use super::dataset::{Dataset, Sample};
-use super::network::{Epoch, Settings};
-use super::rows::Rows;
+use super::fitting::{Fitting, Stop};
+use super::network::Epoch;
 use super::split::{Split, fold};
-use super::{classic, network, sequence_network};
 use crate::calibration::{Pit, age, pit};
-use crate::features::{FEATURE_NAMES, FeatureRow, feature_index};
 use crate::models::artifact::{card, to_bytes};
-use crate::models::filter::Filter;
-use crate::models::head::{BINS, Target};
-use crate::models::mlp;
-use crate::models::sequence;
-use crate::models::survival::Survival;
-use crate::models::weights::Weights;
 use crate::models::{Forecaster, LONGEST_WINDOW, ModelKind};
 
 /// What may be chosen for a training.
@@ -41,26 +37,10 @@ pub enum Progress {
     Note(String),
 }
 
-/// Fewest requests to train and to calibrate with.
+/// Fewest requests to train with.
 const LEAST_TRAIN: usize = 100;
-const LEAST_CALIBRATION: usize = 20;
-/// Networks of `survival`, each with another part of the training requests for validation.
-const MEMBERS: u32 = 3;
-/// The training requests are divided in so many parts, of which one is for validation.
-const FOLDS: u32 = 8;
-/// Weights of a new step that the filter may give.
-const GAINS: [f32; 8] = [1.0, 0.7, 0.5, 0.35, 0.25, 0.18, 0.12, 0.08];
-/// Forecasts of a request at each age that calibration starts from.
-const PITS_PER_AGE: usize = 2;
-
-struct Training<'a> {
-    kind: ModelKind,
-    options: &'a Options,
-    train: Vec<&'a Sample>,
-    calibration: Vec<&'a Sample>,
-    progress: &'a mut dyn FnMut(Progress),
-    metrics: Vec<(String, f64)>,
-}
+/// Parts of the training requests, each in turn kept aside.
+const FOLDS: u32 = 4;
 
 /// Trains the model of `kind` and gives the bytes of its artifact.
 ///
@@ -73,197 +53,71 @@ pub fn train(
     progress: &mut dyn FnMut(Progress),
 ) -> anyhow::Result<Vec<u8>> {
     let split = Split::new(&dataset.samples, options.split_seed);
-    let of = |part: &[usize]| -> Vec<&Sample> { part.iter().map(|i| &dataset.samples[*i]).collect() };
-    let mut training = Training {
-        kind,
-        options,
-        train: of(&split.train),
-        calibration: of(&split.calibration),
-        progress,
-        metrics: vec![],
-    };
-    training.enough(dataset.samples.len())?;
-    let weights = training.fit()?;
-    let pits = match kind.read(&weights)? {
-        Some(forecaster) => training.pits(forecaster.as_ref()),
-        None => [const { vec![] }; Pits::AGES],
-    };
-    let mut known: Vec<usize> = split.train.iter().chain(&split.calibration).copied().collect();
-    known.sort_unstable();
-    let known = of(&known[known.len().saturating_sub(LONGEST_WINDOW)..]);
+    let train: Vec<&Sample> = split.train.iter().map(|i| &dataset.samples[*i]).collect();
+    enough(dataset.samples.len(), &train)?;
+    let mut fitting = Fitting { kind, seed: options.seed, progress };
+    let mut pits = [const { vec![] }; Pits::AGES];
+    let (mut epochs, mut loss) = (0, 0.0);
+    if kind.is_trained() {
+        for part in 0..FOLDS {
+            let (others, aside) = fold(&train, options.seed, FOLDS, part);
+            let of = |part: &[usize]| -> Vec<&Sample> { part.iter().map(|i| train[*i]).collect() };
+            let (others, aside) = (of(&others), of(&aside));
+            fitting.note(format!("{}: fold {} of {FOLDS}", kind.as_str(), part + 1));
+            let fitted = fitting.fit(&others, &Stop::Early { validation: &aside, most: options.epochs })?;
+            if let Some(forecaster) = kind.read(&fitted.weights)? {
+                add_pits(&mut pits, &aside, forecaster.as_ref(), options.seed.wrapping_add(u64::from(part)));
+            }
+            epochs += fitted.epochs;
+            loss += fitted.loss.unwrap_or(f64::NAN) / f64::from(FOLDS);
+        }
+        let counts = pits.each_ref().map(Vec::len);
+        fitting.note(format!("{}: calibrated with {counts:?} forecasts by age; now on all", kind.as_str()));
+    }
+    // As long as was best for its parts.
+    let fitted = fitting.fit(&train, &Stop::After(epochs.div_ceil(FOLDS)))?;
+    let known = &train[train.len().saturating_sub(LONGEST_WINDOW)..];
     let outcomes: Vec<Outcome> = known.iter().map(|sample| Outcome::new(sample.length, !sample.ended)).collect();
     let mut card = card(kind, &dataset.model);
     card.data_hash = dataset.hash.clone();
     card.command = options.command.clone();
-    card.requests = (training.train.len() + training.calibration.len()) as u64;
-    card.tokens = known.iter().map(|sample| u64::from(sample.length)).sum();
-    card.metrics = training.metrics.into_iter().collect();
-    to_bytes(&card, weights, &outcomes, &pits)
+    card.requests = train.len() as u64;
+    card.tokens = train.iter().map(|sample| u64::from(sample.length)).sum();
+    if loss.is_finite() && kind.is_trained() {
+        card.metrics.insert("validation_loss".to_owned(), loss);
+    }
+    to_bytes(&card, fitted.weights, &outcomes, &pits)
 }
 
-impl Training<'_> {
-    fn enough(&self, all: usize) -> anyhow::Result<()> {
-        let ended = self.train.iter().filter(|sample| sample.ended).count();
-        ensure!(
-            self.train.len() >= LEAST_TRAIN && self.calibration.len() >= LEAST_CALIBRATION && 2 * ended >= LEAST_TRAIN,
-            "there are {all} usable requests: {} to train on, of which {ended} ended by themselves, and {} to calibrate with; \
-             needed are {LEAST_TRAIN}, {} and {LEAST_CALIBRATION}; collect about {} requests",
-            self.train.len(),
-            self.calibration.len(),
-            LEAST_TRAIN / 2,
-            2 * LEAST_TRAIN
-        );
-        Ok(())
-    }
+fn enough(all: usize, train: &[&Sample]) -> anyhow::Result<()> {
+    let ended = train.iter().filter(|sample| sample.ended).count();
+    ensure!(
+        train.len() >= LEAST_TRAIN && 2 * ended >= LEAST_TRAIN,
+        "there are {all} usable requests: {} to train on, of which {ended} ended by themselves; needed are {LEAST_TRAIN} and {}; \
+         collect about {} requests",
+        train.len(),
+        LEAST_TRAIN / 2,
+        2 * LEAST_TRAIN
+    );
+    Ok(())
+}
 
-    fn note(&mut self, note: String) {
-        (self.progress)(Progress::Note(note));
-    }
-
-    /// Rows to train on and rows for validation.
-    fn rows(&mut self, part: u32) -> [Rows; 2] {
-        let (train, validation) = fold(&self.train, self.options.seed, FOLDS, part % FOLDS);
-        let rows = |part: &[usize], seed| {
-            let samples: Vec<&Sample> = part.iter().map(|i| self.train[*i]).collect();
-            Rows::sample(&samples, seed)
-        };
-        let seed = self.options.seed.wrapping_add(u64::from(part));
-        let rows = [rows(&train, seed), rows(&validation, seed)];
-        self.note(format!("{}: {} rows, {} for validation", self.kind.as_str(), rows[0].len(), rows[1].len()));
-        rows
-    }
-
-    fn fit(&mut self) -> anyhow::Result<Weights> {
-        let mut weights = Weights::default();
-        match self.kind {
-            ModelKind::Prior | ModelKind::Threshold => {}
-            ModelKind::Logistic => {
-                let rows = Rows::sample(&self.train, self.options.seed);
-                let mut note = |text| (self.progress)(Progress::Note(text));
-                classic::logistic(&rows, self.options.seed, &mut note)?.write(&mut weights);
-            }
-            ModelKind::Forest => {
-                let rows = Rows::sample(&self.train, self.options.seed);
-                let mut note = |text| (self.progress)(Progress::Note(text));
-                classic::forest(&rows, self.options.seed, &mut note)?.write(&mut weights);
-            }
-            ModelKind::LengthOnly => {
-                let names = ["step", "prompt_length", "max_tokens", "step_ln", "prompt_length_ln", "max_tokens_ln"];
-                let columns = names.iter().filter_map(|name| feature_index(name)).map(|i| i as u32).collect();
-                self.network(columns, &[24], 0)?.write(mlp::NETWORK, &mut weights);
-            }
-            ModelKind::Mlp => {
-                let columns = (0..FEATURE_NAMES.len() as u32).collect();
-                self.network(columns, &[64, 48], 0)?.write(mlp::NETWORK, &mut weights);
-            }
-            ModelKind::Gru | ModelKind::Lstm | ModelKind::Transformer => self.sequence(&mut weights)?,
-            ModelKind::Survival => self.survival(&mut weights)?,
-        }
-        Ok(weights)
-    }
-
-    fn network(
-        &mut self,
-        columns: Vec<u32>,
-        hidden: &[usize],
-        part: u32,
-    ) -> anyhow::Result<crate::models::dense::Perceptron> {
-        let rows = self.rows(part);
-        let dropout = if columns.len() < 10 { [0.0, 0.0] } else { [0.1, 0.3] };
-        let settings = Settings {
-            hidden: hidden.to_vec(),
-            dropout,
-            weight_decay: 0.05,
-            epochs: self.options.epochs,
-            seed: self.options.seed.wrapping_add(u64::from(part)),
-        };
-        let mut epoch = |epoch| (self.progress)(Progress::Epoch(epoch));
-        let name = format!("{} {}", self.kind.as_str(), part + 1);
-        let (network, loss) = network::fit(&name, columns, [&rows[0], &rows[1]], &settings, &mut epoch)?;
-        self.metrics.push((format!("validation_loss_{}", part + 1), loss));
-        Ok(network)
-    }
-
-    fn sequence(&mut self, weights: &mut Weights) -> anyhow::Result<()> {
-        let standardiser = sequence_network::standardiser(&self.rows(0)[0]);
-        let (train, validation) = fold(&self.train, self.options.seed, FOLDS, 0);
-        let of = |part: &[usize]| -> Vec<&Sample> { part.iter().map(|i| self.train[*i]).collect() };
-        let parts = [of(&train), of(&validation)];
-        let mut epoch = |epoch| (self.progress)(Progress::Epoch(epoch));
-        let (inputs, parameters, loss) = sequence_network::fit(
-            self.kind,
-            [&parts[0], &parts[1]],
-            standardiser,
-            self.options.epochs,
-            self.options.seed,
-            &mut epoch,
-        )?;
-        self.metrics.push(("validation_loss_1".to_owned(), loss));
-        sequence::write(&inputs, &parameters, weights).context("the fitted network cannot be read")
-    }
-
-    fn survival(&mut self, weights: &mut Weights) -> anyhow::Result<()> {
-        let columns: Vec<u32> = (0..FeatureRow::INPUTS as u32).collect();
-        let mut members = vec![];
-        for part in 0..MEMBERS {
-            members.push(self.network(columns.clone(), &[64, 48], part)?);
-        }
-        let mut survival = Survival { members, filter: Filter { gain: 1.0 } };
-        // As it will be read back, in half precision.
-        survival.write(weights);
-        survival = Survival::read(weights)?;
-        let losses = self.filter_losses(&survival);
-        let best = losses.iter().copied().min_by(|a, b| a.1.total_cmp(&b.1)).unwrap_or((1.0, f64::NAN));
-        self.note(format!("survival: loss by gain of the filter {losses:.4?}"));
-        self.metrics.push(("filter_gain".to_owned(), f64::from(best.0)));
-        self.metrics.push(("calibration_loss".to_owned(), best.1));
-        survival.filter.gain = best.0;
-        survival.write(weights);
-        Ok(())
-    }
-
-    /// Mean loss on the calibration requests, each weighted once, for each gain of the filter.
-    fn filter_losses(&self, survival: &Survival) -> Vec<(f32, f64)> {
-        let said: Vec<Vec<(u32, [f32; BINS])>> = self
-            .calibration
-            .iter()
-            .map(|sample| sample.rows().map(|row| (row.step, survival.probabilities(&row.inputs()))).collect())
-            .collect();
-        let loss = |gain| {
-            let filter = Filter { gain };
-            let of_request = |(sample, said): (&&Sample, &Vec<(u32, [f32; BINS])>)| {
-                let mut memory = Filter::unknown();
-                let mut sum = 0.0;
-                for (step, probabilities) in said {
-                    let mut probabilities = *probabilities;
-                    filter.update(&mut memory, *step, &mut probabilities);
-                    sum += Target { remaining: sample.length - step, ended: sample.ended }.loss(&probabilities);
-                }
-                sum / said.len() as f64
-            };
-            self.calibration.iter().zip(&said).map(of_request).sum::<f64>() / said.len() as f64
-        };
-        GAINS.map(|gain| (gain, loss(gain))).to_vec()
-    }
-
-    /// Where the calibration requests stand in forecasts of them: at each age they came to, at steps chosen at random.
-    fn pits(&mut self, forecaster: &dyn Forecaster) -> [Vec<Pit>; Pits::AGES] {
-        let mut random = fastrand::Rng::with_seed(self.options.seed);
-        let mut pits = [const { vec![] }; Pits::AGES];
-        for sample in &self.calibration {
-            let mut memory = forecaster.memory();
-            let mut of_request = [const { vec![] }; Pits::AGES];
-            for row in sample.rows() {
-                let value = pit(&forecaster.predict(&row, &mut memory), sample.length - row.step);
-                of_request[age(row.step)].push(Pit { value, censored: !sample.ended });
-            }
-            for (pits, of_request) in pits.iter_mut().zip(of_request).filter(|(_, found)| !found.is_empty()) {
-                pits.extend((0..PITS_PER_AGE).map(|_| of_request[random.usize(..of_request.len())]));
+/// Where `samples` stand in forecasts of them: at each age they came to, at a step chosen at random.
+fn add_pits(pits: &mut [Vec<Pit>; Pits::AGES], samples: &[&Sample], forecaster: &dyn Forecaster, seed: u64) {
+    let mut random = fastrand::Rng::with_seed(seed);
+    for sample in samples.iter().filter(|sample| sample.is_served_out()) {
+        let mut memory = forecaster.memory();
+        let mut chosen = [None; Pits::AGES];
+        let mut seen = [0; Pits::AGES];
+        for row in sample.rows() {
+            let forecast = forecaster.predict(&row, &mut memory);
+            let age = age(row.step);
+            seen[age] += 1;
+            if random.u32(..seen[age]) == 0 {
+                chosen[age] = Some(Pit { value: pit(&forecast, sample.length - row.step), cut: !sample.ended });
             }
         }
-        let counts = pits.each_ref().map(Vec::len);
-        self.note(format!("{}: calibrated with {counts:?} forecasts by age", self.kind.as_str()));
-        pits
+        pits.iter_mut().zip(chosen).for_each(|(pits, chosen)| pits.extend(chosen));
     }
 }
 

@@ -5,7 +5,8 @@ use std::collections::HashMap;
 use candle_core::{Device, Result, Tensor, Var};
 
 use super::dataset::Sample;
-use super::network::{Averaging, EarlyStopping, Epoch, loss, shares, uniform};
+use super::fitting::Stop;
+use super::network::{Averaging, Best, EarlyStopping, Epoch, loss, shares, uniform};
 use crate::models::ModelKind;
 use crate::models::dense::Standardiser;
 use crate::models::head::{BINS, Target};
@@ -16,9 +17,6 @@ const BATCH: usize = 24;
 /// Steps after which gradients are taken; the state goes on (Williams and Peng, Neural Computation 2, 1990).
 const STEPS: usize = 48;
 const WEIGHT_DECAY: f64 = 0.02;
-
-/// A fitted network: what it sees, its parameters, and its loss on the validation requests.
-pub type Fitted = (Standardiser, Vec<(String, Tensor)>, f64);
 
 /// One request, ready to be run through.
 struct Prepared {
@@ -93,18 +91,18 @@ fn batches(requests: &[Prepared]) -> Vec<Vec<&Prepared>> {
     by_length.chunks(BATCH).map(<[_]>::to_vec).collect()
 }
 
-/// Fits the network of `kind` over at most `epochs` passes.
+/// Fits the parameters of the network of `kind`.
 ///
 /// # Errors
 /// When the tensor library fails, which it has no reason to.
 pub fn fit(
     kind: ModelKind,
-    [train, validation]: [&[&Sample]; 2],
-    standardiser: Standardiser,
-    epochs: u32,
+    train: &[&Sample],
+    stop: &Stop<'_>,
+    standardiser: &Standardiser,
     seed: u64,
     progress: &mut dyn FnMut(Epoch),
-) -> Result<Fitted> {
+) -> Result<Best<Vec<(String, Tensor)>>> {
     let mut random = fastrand::Rng::with_seed(seed);
     let width = standardiser.columns.len();
     let mut vars: Vec<(String, Var)> = vec![];
@@ -124,8 +122,10 @@ pub fn fit(
     let current: HashMap<_, _> = vars.iter().map(|(name, var)| (name.clone(), var.as_tensor().clone())).collect();
     let network = Network::new(kind, width, current)?;
     let mut averaging = Averaging::new(vars.iter().map(|(_, var)| var.clone()).collect(), WEIGHT_DECAY)?;
-    let [data, held_out] = [train, validation].map(|samples| prepare(samples, &standardiser));
-    let (mut order, checks) = (batches(&data), batches(&held_out));
+    let data = prepare(train, standardiser);
+    let held_out = stop.validation().map(|samples| prepare(samples, standardiser));
+    let mut order = batches(&data);
+    let epochs = stop.most();
     let mut stopping = EarlyStopping::default();
     for number in 1..=epochs {
         random.shuffle(&mut order);
@@ -135,10 +135,11 @@ pub fn fit(
             sum += run(&network, batch, width, |loss| averaging.step(&(loss * share)?))?;
         }
         let mean = Network::new(kind, width, named(averaging.mean()).into_iter().collect())?;
-        let mut validation_loss = 0.0;
-        for batch in &checks {
-            validation_loss += run(&mean, batch, width, |_| Ok(()))? / held_out.len() as f64;
-        }
+        let evaluate = |requests: &Vec<Prepared>| -> Result<f64> {
+            let losses = batches(requests).into_iter().map(|batch| run(&mean, &batch, width, |_| Ok(())));
+            Ok(losses.sum::<Result<f64>>()? / requests.len() as f64)
+        };
+        let validation_loss = held_out.as_ref().map(evaluate).transpose()?;
         let best = stopping.show(validation_loss, || Ok(named(averaging.mean())))?;
         let (name, train_loss) = (kind.as_str().to_owned(), sum / data.len() as f64);
         progress(Epoch { name, number, epochs, train_loss, validation_loss, best });
@@ -146,11 +147,10 @@ pub fn fit(
             break;
         }
     }
-    let (parameters, loss) = stopping.into_best().ok_or_else(|| candle_core::Error::msg("no epoch was run"))?;
-    Ok((standardiser, parameters, loss))
+    stopping.into_best()
 }
 
 /// What such networks see, brought to one scale over training rows.
 pub fn standardiser(rows: &super::rows::Rows) -> Standardiser {
-    Standardiser::fit(columns(), rows.weighted())
+    Standardiser::fit(columns(), &rows.weighted())
 }

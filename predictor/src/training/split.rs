@@ -1,4 +1,4 @@
-//! [`Split`]: which requests are for training, for calibration and for testing; never two sides of one prompt.
+//! [`Split`]: which requests are for training and which for testing; never two sides of one prompt.
 
 use std::collections::HashMap;
 
@@ -6,18 +6,15 @@ use sha2::{Digest, Sha256};
 
 use super::dataset::Sample;
 
-/// Shares of the prompts.
-const TRAIN: f64 = 0.68;
-const CALIBRATION: f64 = 0.12;
+/// Share of the prompts.
+const TRAIN: f64 = 0.8;
 
 /// Positions of samples, by use.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Split {
-    /// For fitting models; early stopping takes its validation rows from here.
+    /// For fitting and calibrating models.
     pub train: Vec<usize>,
-    /// For calibrating fitted models.
-    pub calibration: Vec<usize>,
-    /// For judging calibrated models.
+    /// For judging them.
     pub test: Vec<usize>,
 }
 
@@ -26,14 +23,8 @@ impl Split {
     pub fn new(samples: &[Sample], seed: u64) -> Self {
         let mut split = Self::default();
         for (i, group) in groups(samples).iter().enumerate() {
-            let place = share(seed, "split", group);
-            if place < TRAIN {
-                split.train.push(i);
-            } else if place < TRAIN + CALIBRATION {
-                split.calibration.push(i);
-            } else {
-                split.test.push(i);
-            }
+            let part = if share(seed, "split", group) < TRAIN { &mut split.train } else { &mut split.test };
+            part.push(i);
         }
         split
     }
@@ -111,7 +102,7 @@ mod tests {
         assert_eq!(groups[36..40], [const { "prompt-50" }; 4].map(str::to_owned));
         assert_eq!(groups[280], "prompt-50");
         let split = Split::new(&all, 3);
-        for part in [&split.train, &split.calibration, &split.test] {
+        for part in [&split.train, &split.test] {
             assert!(part.iter().all(|i| (0..400).filter(|j| groups[*j] == groups[*i]).all(|j| part.contains(&j))));
         }
     }
@@ -122,7 +113,7 @@ mod tests {
         assert_eq!(Split::new(&all, 3), Split::new(&all, 3));
         assert_ne!(Split::new(&all, 3), Split::new(&all, 4));
         let split = Split::new(&all, 3);
-        assert_eq!(split.train.len() + split.calibration.len() + split.test.len(), 300);
-        assert!((170..240).contains(&split.train.len()) && (35..90).contains(&split.test.len()), "{split:?}");
+        assert_eq!(split.train.len() + split.test.len(), 300);
+        assert!((210..270).contains(&split.train.len()) && (35..90).contains(&split.test.len()), "{split:?}");
     }
 }

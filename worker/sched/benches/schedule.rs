@@ -94,7 +94,7 @@ fn schedule(criterion: &mut Criterion) {
     let orders = ["fcfs", "sjf-prompt", "sjf-pred", "srpt-pred", "isrtf-50", "ltr", "tie", "hrrn", "mlfq", "gittins"];
     let orders =
         orders.into_iter().chain(["boost", "random", "srpt-oracle"]).map(|order| format!("{order}+past-future"));
-    let admissions = ["aggressive", "conservative", "new-token-ratio", "lightllm-static", "past-future"];
+    let admissions = ["aggressive", "conservative", "new-token-ratio", "lightllm-static"];
     let admissions = admissions.into_iter().chain(["fixed-cap(256)", "peak", "risk", "oracle-peak"]);
     let policies = orders.chain(admissions.map(|admission| format!("boost+{admission}")));
     let mut group = criterion.benchmark_group("schedule");

@@ -11,7 +11,7 @@
 //! - `policy`: a named policy = `order` + `admit` + `victim`, one file per rule; `deadline`: what presses before them
 //! - `forecast`: a distribution over remaining length; `history`: the one from those that ended; [`peak`]: the future
 //!   peak of KV use
-//! - `pace`: how long steps and waits take; `draw`: numbers that look random
+//! - `pace`: how long steps and waits take; `draw`: numbers that look random; `ordinal`: maps by key
 //! - `blocks`: ids and counts of KV blocks; `prefix`: the hashes by which full ones are found again
 //! - `queue`: the waiting requests in rank order
 //! - [`sim`]: the scheduler in virtual time, over traces
@@ -24,6 +24,7 @@ mod draw;
 mod forecast;
 mod history;
 mod order;
+mod ordinal;
 mod pace;
 pub mod peak;
 mod plan;

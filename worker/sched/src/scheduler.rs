@@ -1,8 +1,5 @@
 //! The live requests, and the three calls `schedule`, `apply` and `abort`.
 
-use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, DefaultHasher};
-
 use crate::admit::Gate;
 use crate::blocks::BlockPool;
 use crate::config::{ConfigError, SchedulerConfig};
@@ -10,6 +7,7 @@ use crate::deadline::pressing;
 use crate::forecast::Forecast;
 use crate::history::History;
 use crate::order::Moment;
+use crate::ordinal::OrdinalMap;
 use crate::pace::Pace;
 use crate::plan::{StepOutcome, StepPlan, Work};
 use crate::policy::Policy;
@@ -21,7 +19,7 @@ use crate::view::{AddError, Outlook, Request, RequestKey, RequestView};
 
 /// Waiting requests whose rank is brought up to date in a step, in turn, so that a step's cost does not grow with the
 /// queue. A queue up to this length is refreshed whole.
-const REFRESHED_PER_STEP: usize = 128;
+const REFRESHED_PER_STEP: usize = 64;
 
 type ForecastFn<'a> = dyn FnMut(&RequestView) -> Option<Forecast> + 'a;
 
@@ -41,8 +39,7 @@ pub struct Scheduler {
     policy: Policy,
     gate: Gate,
     pool: BlockPool,
-    // Hashed without random keys, and never iterated: plans depend on the calls alone.
-    live: HashMap<RequestKey, Sequence, BuildHasherDefault<DefaultHasher>>,
+    live: OrdinalMap<Sequence>,
     /// In order of admission.
     running: Vec<RequestKey>,
     /// Added, not yet ranked into `waiting`; may hold keys aborted since.
@@ -72,7 +69,7 @@ impl Scheduler {
             policy,
             gate: Gate::new(policy.admission, config),
             pool: BlockPool::new(config.num_blocks),
-            live: HashMap::default(),
+            live: OrdinalMap::default(),
             running: Vec::new(),
             arrived: Vec::new(),
             waiting: WaitingQueue::new(policy.order.turn()),
@@ -283,7 +280,11 @@ impl Scheduler {
         }
         self.rank_waiting(moment, forecast);
         let running = self.running_outlooks(self.gate.uses_forecast(), forecast);
-        let tables: Vec<&[u32]> = self.running.iter().map(|key| self.live[key].table.ids()).collect();
+        let tables = self.running.iter().map(|key| self.live[key].table.ids());
+        let blocks_held = self.pool.total() - self.pool.free();
+        // Where no block is shared no table need be looked at.
+        let shares = tables.clone().map(<[u32]>::len).sum::<usize>() > blocks_held as usize;
+        let tables: Vec<&[u32]> = tables.map(|table| if shares { table } else { &[] }).collect();
         self.gate.reset(&running, &tables);
         while self.running.len() < max_running && budget > 0 {
             let Some(key) = self.waiting.first() else {

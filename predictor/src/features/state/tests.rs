@@ -122,8 +122,20 @@ fn extreme_signals_give_finite_features() {
         event.signals.eos_rank = if step % 2 == 0 { 0 } else { u32::MAX };
         event.signals.token_logprob = logprob;
         let row = state.observe(&event);
-        assert!(row.inputs().iter().all(|v| v.is_finite()), "step {step}: {row:?}");
+        let numbers = row.values.iter().chain(row.sketches.as_flattened());
+        assert!(numbers.copied().all(f32::is_finite), "step {step}: {row:?}");
     }
+}
+
+#[test]
+fn what_is_not_known_is_no_number_among_the_inputs() {
+    let unknown = |row: &FeatureRow| row.inputs().iter().filter(|input| input.is_nan()).count();
+    let mut state = FeatureState::new(ARRIVAL, 0);
+    assert_eq!(unknown(&state.row()), 32 + 9 + 2 + 3 + 3 + 40 + 3 * limits::SKETCH);
+    assert_eq!(unknown(&state.prefilled(&[1.0])), 32 + 9 + 2 + 3 + 3 + 40 + 2 * limits::SKETCH);
+    let mut whole = StepEvent { sketch: [1.0].into(), ..event(1, -1.0, 1.0) };
+    (whole.signals.sentence_end_logprob, whole.signals.newline_logprob) = (Some(-1.0), Some(-1.0));
+    assert_eq!(unknown(&state.observe(&whole)), 40);
 }
 
 #[test]

@@ -189,7 +189,8 @@ impl Gate {
         }
     }
 
-    /// Starts a step with the running batch and the block tables of its requests, in running order.
+    /// Starts a step with the running batch and the block tables of its requests, in running order; empty tables if no
+    /// block is shared.
     pub(crate) fn reset(&mut self, running: &[Outlook], tables: &[&[u32]]) {
         match self {
             Self::Aggressive => {}

@@ -12,9 +12,9 @@
 //! request grow with the batch, and either reserve for the case that all run long at once or for none. With certain
 //! forecasts the variance is 0 and the rule is `peak`.
 //!
-//! Steps looked at: the next, the median of each of up to 24 requests evenly spread over the batch by length (between
+//! Steps looked at: the next, the median of each of up to 16 requests evenly spread over the batch by length (between
 //! endings use grows, so the maximum lies in an ending), and two further quantiles of every fourth of them. A request
-//! that is admitted adds its own.
+//! that is admitted adds its median.
 
 use std::cmp::Reverse;
 
@@ -27,7 +27,7 @@ use crate::view::Outlook;
 pub(super) const EPS: f64 = 0.05;
 
 /// Requests whose median is looked at.
-const MEDIANS: usize = 24;
+const MEDIANS: usize = 16;
 /// Those of them whose other quantiles are, too.
 const OTHERS_EVERY: usize = 4;
 /// Where the quantiles 0.2, 0.5 and 0.9 are among the knots.
@@ -83,18 +83,32 @@ impl Member {
         (self.knots[knot].ceil() as u32).saturating_add(self.delay)
     }
 
-    /// Probability that it runs in a step: that more than `step - 1` tokens remain.
-    fn runs_in(&self, step: u32) -> f64 {
+    /// Probability that it runs in a step: that more than `step - 1` tokens remain. `passed` counts knots that are
+    /// known to be no more than that, and is brought up to date.
+    fn runs_in(&self, step: u32, passed: &mut usize) -> f64 {
         if step <= self.delay {
             return 1.0;
         }
         let tokens = (step - 1 - self.delay) as f32;
-        let next = self.knots.partition_point(|&knot| knot <= tokens);
-        if next == 0 || next == self.knots.len() {
-            return if next == 0 { 1.0 } else { 0.0 };
+        while self.knots.get(*passed).is_some_and(|&knot| knot <= tokens) {
+            *passed += 1;
         }
-        let part = (tokens - self.knots[next - 1]) / (self.knots[next] - self.knots[next - 1]);
-        f64::from(SURVIVAL[next - 1] + part * (SURVIVAL[next] - SURVIVAL[next - 1]))
+        match *passed {
+            0 => 1.0,
+            15 => 0.0,
+            next => {
+                let part = (tokens - self.knots[next - 1]) / (self.knots[next] - self.knots[next - 1]);
+                f64::from(SURVIVAL[next - 1] + part * (SURVIVAL[next] - SURVIVAL[next - 1]))
+            }
+        }
+    }
+
+    /// Adds itself to what is held in steps that ascend.
+    fn add_to(&self, uses: &mut [Use], block_size: u32) {
+        let mut passed = 0;
+        for in_step in uses {
+            *in_step = in_step.and(self, self.runs_in(in_step.step, &mut passed), block_size);
+        }
     }
 }
 
@@ -103,13 +117,10 @@ impl Use {
         Self { step, mean: 0.0, variance: 0.0 }
     }
 
-    fn and(self, member: &Member, block_size: u32) -> Self {
-        let runs = member.runs_in(self.step);
-        if runs == 0.0 {
-            return self;
-        }
-        let held = u64::from(member.held) + u64::from(self.step) - 1;
-        let blocks = held.div_ceil(u64::from(block_size)) as f64;
+    /// With a member that runs in this step with a probability of `runs`.
+    fn and(self, member: &Member, runs: f64, block_size: u32) -> Self {
+        let held = member.held.saturating_add(self.step - 1);
+        let blocks = f64::from(held.div_ceil(block_size));
         let variance = self.variance + blocks * blocks * runs * (1.0 - runs);
         Self { mean: self.mean + blocks * runs, variance, ..self }
     }
@@ -143,30 +154,35 @@ impl PooledRisk {
         }
         steps.sort_unstable();
         steps.dedup();
-        self.uses = steps.into_iter().map(|step| self.in_step(step)).collect();
+        self.uses = steps.into_iter().map(Use::none).collect();
+        self.batch.iter().for_each(|member| member.add_to(&mut self.uses, block_size));
     }
 
     pub(super) fn fits(&self, candidate: &Outlook) -> bool {
         let new = Member::new(candidate, &mut self.prefill.clone());
-        let own = [EARLY, MEDIAN, LATE].map(|knot| self.in_step(new.end(knot)));
-        self.uses.iter().chain(&own).all(|in_step| {
-            let with_new = in_step.and(&new, self.config.block_size);
-            with_new.mean + self.z * with_new.variance.sqrt() <= f64::from(self.config.num_blocks)
-        })
+        let mut uses = self.uses_with_end_of(&new);
+        new.add_to(&mut uses, self.config.block_size);
+        let budget = f64::from(self.config.num_blocks);
+        uses.iter().all(|in_step| in_step.mean + self.z * in_step.variance.sqrt() <= budget)
     }
 
     pub(super) fn add(&mut self, admitted: &Outlook) {
         let new = Member::new(admitted, &mut self.prefill);
-        for in_step in &mut self.uses {
-            *in_step = in_step.and(&new, self.config.block_size);
-        }
+        self.uses = self.uses_with_end_of(&new);
+        new.add_to(&mut self.uses, self.config.block_size);
         self.batch.push(new);
-        let own = [EARLY, MEDIAN, LATE].map(|knot| self.in_step(new.end(knot)));
-        self.uses.extend(own);
     }
 
-    fn in_step(&self, step: u32) -> Use {
-        self.batch.iter().fold(Use::none(step), |sum, member| sum.and(member, self.config.block_size))
+    /// What the batch holds in the steps looked at, and in the one in which `new` ends at its median.
+    fn uses_with_end_of(&self, new: &Member) -> Vec<Use> {
+        let mut uses = self.uses.clone();
+        let end = new.end(MEDIAN);
+        if let Err(at) = uses.binary_search_by_key(&end, |in_step| in_step.step) {
+            let mut own = [Use::none(end)];
+            self.batch.iter().for_each(|member| member.add_to(&mut own, self.config.block_size));
+            uses.insert(at, own[0]);
+        }
+        uses
     }
 }
 
@@ -217,7 +233,9 @@ mod tests {
     fn the_margin_is_that_many_standard_deviations_of_the_sum() {
         // In step 101 each of 100 requests holds 101 tokens, or with probability 0.5 none.
         let member = Member::new(&outlook(1, 0, uniform(0.0, 200.0)), &mut PrefillQueue::new(1000));
-        let sum = (0..100).fold(Use::none(101), |sum, _| sum.and(&member, 1));
+        let mut uses = [Use::none(101)];
+        (0..100).for_each(|_| member.add_to(&mut uses, 1));
+        let [sum] = uses;
         assert!((sum.mean - 5050.0).abs() < 0.1);
         assert!((sum.variance.sqrt() - 505.0).abs() < 0.1);
     }
