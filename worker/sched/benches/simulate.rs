@@ -1,6 +1,5 @@
 //! How many requests in a step are simulated in a second: the throughput is that of request-steps.
 
-#![expect(missing_docs, reason = "criterion's macro makes a public function")]
 #![expect(clippy::expect_used, reason = "a benchmark of a known workload")]
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};

@@ -1,4 +1,5 @@
 //! What holds of every simulated run.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use eoscast_sched::SchedulerConfig;
 use eoscast_sched::sim::{
