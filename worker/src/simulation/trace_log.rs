@@ -183,7 +183,7 @@ mod tests {
         let good = REQUEST.to_owned();
         let twice = error(&[good.clone(), good.clone()], &[]);
         assert!(twice.contains("requests-0000000000000000.jsonl:2") && twice.contains("request_id a"), "{twice}");
-        let damaged = error(&[good.clone()], &[step("a", 1, 2), "{".to_owned()]);
+        let damaged = error(std::slice::from_ref(&good), &[step("a", 1, 2), "{".to_owned()]);
         assert!(damaged.contains("steps-0000000000000000.jsonl:2: EOF"), "{damaged}");
         assert!(error(&[good], &[]).contains("has no estimates"));
         assert!(error(&[], &[]).contains("holds no finished requests"));
