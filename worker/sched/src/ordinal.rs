@@ -19,9 +19,9 @@ impl Hasher for OrdinalHasher {
     }
 
     fn write_u64(&mut self, ordinal: u64) {
-        // The map takes its place from the low bits and its tag from the high ones: both must depend on all.
-        let product = (self.0 ^ ordinal).wrapping_mul(SPREAD);
-        self.0 = product ^ (product >> 32);
+        // The map takes a place from the low bits and a tag from the high ones: both must depend on all.
+        let product = u128::from(self.0 ^ ordinal) * u128::from(SPREAD);
+        self.0 = product as u64 ^ (product >> 64) as u64;
     }
 
     fn finish(&self) -> u64 {

@@ -19,7 +19,7 @@ use crate::view::Outlook;
 
 /// `1 / gamma` in mean waits. A larger one lowers the mean and lets the tail grow, up to shortest first. In virtual time
 /// (a load of all that true lengths allow, KV budget 4,000 tokens, weak lognormal forecasts, `risk`) 1, 3 and 10 gave
-/// 63, 55 and 48 ms a token at a P99 of 34, 40 and 50 s; `fcfs+past-future` 104 ms and 37 s.
+/// 65, 55 and 50 ms a token at a P99 of 35, 41 and 53 s; `fcfs+past-future` 104 ms and 37 s.
 pub(super) const SCALE: f64 = 3.0;
 
 pub(super) fn score(outlook: &Outlook, scale: f64, moment: &Moment) -> f64 {
