@@ -10,6 +10,7 @@
 //! - [`kernels`]: CPU kernels as candle custom ops, each beside its plain-ops twin
 //! - [`text`]: tokenizer and chat template, both from the model file
 //! - [`collection`]: replies to many prompts, as an event log
+//! - [`simulation`]: policies compared in virtual time, over traces
 //! - [`scoring`]: log-probabilities of given replies
 //! - [`metrics`]: what is counted; [`tensor_error`]: what the tensor library says when it fails
 
@@ -25,5 +26,6 @@ pub mod rpc;
 pub mod runner;
 pub mod scoring;
 pub mod server;
+pub mod simulation;
 pub mod tensor_error;
 pub mod text;

@@ -14,6 +14,7 @@
 //! - `pace`: how long steps and waits take; `draw`: numbers that look random; `ordinal`: maps by key
 //! - `blocks`: ids and counts of KV blocks; `prefix`: the hashes by which full ones are found again
 //! - `queue`: the waiting requests in rank order
+//! - [`sim`]: the scheduler in virtual time, over traces
 
 mod admit;
 mod blocks;
@@ -32,6 +33,7 @@ mod prefix;
 mod queue;
 mod scheduler;
 mod sequence;
+pub mod sim;
 mod stats;
 mod victim;
 mod view;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::Write;
+use std::path::PathBuf;
 use std::time::Instant;
 
 use anyhow::ensure;
@@ -12,6 +13,7 @@ use tokio::task::JoinSet;
 use tokio_stream::StreamExt;
 
 use super::engine_args::EngineArgs;
+use super::fit_cost;
 use super::local_engine::LocalEngine;
 use super::model_args::progress_bar;
 use super::predictor_cost::{self, PredictorCost};
@@ -24,22 +26,26 @@ use crate::kernels::{Limits, Pool};
 pub(super) struct BenchArgs {
     /// Numbers of streams at once, one run each.
     #[arg(long, env = "EOSCAST_CONCURRENCY", value_delimiter = ',', default_value = "1,8,16,32")]
-    concurrency: Vec<usize>,
+    pub(super) concurrency: Vec<usize>,
     /// Tokens of each prompt; random ones, so that nothing can be reused.
     #[arg(long, env = "EOSCAST_PROMPT_TOKENS", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..))]
     prompt_tokens: u32,
     /// Tokens of each reply; none ends early.
     #[arg(long, env = "EOSCAST_OUTPUT_TOKENS", default_value_t = 64, value_parser = clap::value_parser!(u32).range(2..))]
-    output_tokens: u32,
+    pub(super) output_tokens: u32,
     /// Times each run is repeated; the median is reported.
     #[arg(long, env = "EOSCAST_REPEATS", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
-    repeats: u32,
+    pub(super) repeats: u32,
     /// URL of a predictor that gets the step events, or none.
     #[arg(long, env = "EOSCAST_PREDICTOR", default_value = "none", value_name = "URL|none")]
     pub(super) predictor: String,
     /// Measure each run without the predictor too, in turn with it, and report what it costs. Loads the model twice.
     #[arg(long, env = "EOSCAST_COMPARE_PREDICTOR")]
     pub(super) compare_predictor: bool,
+    /// Time single steps at these concurrencies, with prompts of many lengths, instead; fit what a step costs to them, and write
+    /// the prices to this JSON file, which `simulate --cost` takes.
+    #[arg(long, env = "EOSCAST_FIT_COST", value_name = "FILE", conflicts_with = "compare_predictor")]
+    fit_cost: Option<PathBuf>,
     /// Print one JSON object instead of a table.
     #[arg(long, env = "EOSCAST_JSON")]
     json: bool,
@@ -75,7 +81,12 @@ struct Run {
 
 /// Runs the benchmark.
 pub(super) fn run(args: &BenchArgs) -> anyhow::Result<()> {
-    tokio::runtime::Runtime::new()?.block_on(bench(args))
+    tokio::runtime::Runtime::new()?.block_on(async {
+        match &args.fit_cost {
+            Some(file) => fit_cost::run(args, file).await,
+            None => bench(args).await,
+        }
+    })
 }
 
 async fn bench(args: &BenchArgs) -> anyhow::Result<()> {
@@ -140,7 +151,7 @@ async fn measure(
     let begin = Instant::now();
     let mut replies = JoinSet::new();
     for i in 0..concurrency {
-        let reply = engine.submit(request(args, seed + i as u64, vocab_size)?)?;
+        let reply = engine.submit(request([args.prompt_tokens, args.output_tokens], seed + i as u64, vocab_size)?)?;
         replies.spawn(arrivals(reply));
     }
     let mut arrived = Vec::new();
@@ -164,16 +175,21 @@ async fn measure(
     })
 }
 
-fn request(args: &BenchArgs, seed: u64, vocab_size: u64) -> anyhow::Result<PreparedRequest> {
+/// A request of so many random tokens, and a reply of so many.
+pub(super) fn request(
+    [prompt_tokens, output_tokens]: [u32; 2],
+    seed: u64,
+    vocab_size: u64,
+) -> anyhow::Result<PreparedRequest> {
     // A multiplicative congruential step spreads consecutive seeds over the vocabulary.
     let token = |i: u64| ((seed * 1_000_003 + i).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 16) % vocab_size;
     Ok(PreparedRequest {
-        request_id: RequestId::try_from(format!("bench-{seed}-{}", args.prompt_tokens))?,
+        request_id: RequestId::try_from(format!("bench-{seed}-{prompt_tokens}"))?,
         // Below the vocabulary's size, which is a u32's.
-        prompt: (0..u64::from(args.prompt_tokens)).map(|i| token(i) as u32).collect(),
+        prompt: (0..u64::from(prompt_tokens)).map(|i| token(i) as u32).collect(),
         prompt_text: None,
         sampling: SamplingParams { ignore_eos: true, ..Default::default() },
-        max_tokens: args.output_tokens,
+        max_tokens: output_tokens,
         seed,
         priority: 0,
         task: None,
@@ -184,7 +200,7 @@ fn request(args: &BenchArgs, seed: u64, vocab_size: u64) -> anyhow::Result<Prepa
 }
 
 /// When each token of a reply arrived.
-async fn arrivals(mut reply: Reply) -> anyhow::Result<Vec<Instant>> {
+pub(super) async fn arrivals(mut reply: Reply) -> anyhow::Result<Vec<Instant>> {
     let mut times = Vec::new();
     while let Some(event) = reply.next().await {
         match event? {

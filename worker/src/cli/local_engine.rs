@@ -12,7 +12,7 @@ use super::engine_args::EngineArgs;
 use crate::engine::{self, EngineHandle, EngineThread, RequestPreparer};
 use crate::link::PredictorLink;
 use crate::metrics::Metrics;
-use crate::runner::ModelRunner;
+use crate::runner::{CandleRunner, ModelRunner};
 
 /// How long the start waits for a predictor.
 const CONNECT_DEADLINE: Duration = Duration::from_millis(500);
@@ -46,6 +46,15 @@ impl LocalEngine {
 
     /// The same with a link of its own.
     pub(super) async fn with_link(args: &EngineArgs, link: PredictorLink) -> anyhow::Result<Self> {
+        Self::with_runner(args, link, |runner| Box::new(runner)).await
+    }
+
+    /// The same with the model's runner in another one.
+    pub(super) async fn with_runner(
+        args: &EngineArgs,
+        link: PredictorLink,
+        wrap: impl FnOnce(CandleRunner) -> Box<dyn ModelRunner>,
+    ) -> anyhow::Result<Self> {
         let model = args.load()?;
         let stop_link = CancellationToken::new();
         let link_task = link.spawn(stop_link.clone()).context("--predictor is not a URL")?;
@@ -54,7 +63,7 @@ impl LocalEngine {
         let tokenizer = Arc::new(model.tokenizer);
         let preparer = RequestPreparer::new(Arc::clone(&tokenizer), model.chat_template, model.runner.spec());
         let metrics = Arc::new(Metrics::new());
-        let (engine, thread) = engine::handle::spawn(Box::new(model.runner), tokenizer, config, link, metrics)?;
+        let (engine, thread) = engine::handle::spawn(wrap(model.runner), tokenizer, config, link, metrics)?;
         Ok(Self { engine, preparer, has_predictor, thread, link_task, stop_link })
     }
 

@@ -1,0 +1,251 @@
+//! Figures of an experiment as SVG.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use eoscast_sched::sim::{Interval, Summary};
+use plotters::prelude::*;
+
+use super::experiment::{Experiment, Load, Outcome};
+
+const INK: RGBColor = RGBColor(0x24, 0x29, 0x2f);
+const GRID: RGBColor = RGBColor(0xd8, 0xde, 0xe4);
+/// Colours that can be told apart, also by most colour-blind readers (Okabe and Ito, Color Universal Design, 2008; then
+/// darker and lighter relatives).
+const PALETTE: [RGBColor; 10] = [
+    RGBColor(0x1f, 0x77, 0xb4),
+    RGBColor(0xe6, 0x9f, 0x00),
+    RGBColor(0x00, 0x9e, 0x73),
+    RGBColor(0xcc, 0x79, 0xa7),
+    RGBColor(0xd5, 0x5e, 0x00),
+    RGBColor(0x56, 0xb4, 0xe9),
+    RGBColor(0x8c, 0x6d, 0x31),
+    RGBColor(0x94, 0x67, 0xbd),
+    RGBColor(0x7f, 0x7f, 0x7f),
+    RGBColor(0xbc, 0xbd, 0x22),
+];
+/// Of a figure, without the legend.
+const SIZE: (u32, u32) = (1200, 640);
+const LEGEND_ROW: u32 = 32;
+const TEXT: f64 = 22.0;
+
+type Line = Vec<(f64, f64)>;
+
+/// One picture: a line for each policy.
+struct Chart<'a> {
+    title: String,
+    x: &'static str,
+    y: &'static str,
+    logarithmic_x: bool,
+    /// From 0 to this, or as far as the lines go.
+    y_high: Option<f64>,
+    lines: Vec<(&'a str, Line)>,
+    /// Vertical strokes at the points of the lines.
+    bars: Vec<Vec<(f64, f64, f64)>>,
+}
+
+/// Writes the figures of an experiment into the folder `out`, which is made if it is not there; gives their paths.
+///
+/// # Errors
+/// The folder or a file cannot be written, or the drawing library refuses.
+pub fn draw(experiment: &Experiment, outcomes: &[Outcome], out: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    std::fs::create_dir_all(out).with_context(|| format!("--out: {} cannot be made", out.display()))?;
+    let mut charts = Vec::new();
+    for (load, name) in experiment.loads.iter().enumerate() {
+        let suffix = if experiment.loads.len() > 1 {
+            format!("-{}", name.to_string().replace('/', "-per-"))
+        } else {
+            String::new()
+        };
+        let at_load: Vec<&Outcome> = outcomes.iter().filter(|outcome| outcome.load == load).collect();
+        charts.push((format!("latency-cdf{suffix}.svg"), latency_cdf(experiment, &at_load, name)));
+        charts.push((format!("kv-use{suffix}.svg"), kv_use(experiment, &at_load, name)));
+    }
+    if experiment.loads.len() > 1 {
+        let mean = against_load(experiment, outcomes, "mean latency, s", |summary| summary.mean_latency);
+        let p99 = against_load(experiment, outcomes, "P99 latency, s", |summary| summary.p99_latency);
+        charts.push(("latency-load.svg".to_owned(), mean));
+        charts.push(("p99-load.svg".to_owned(), p99));
+    }
+    let mut paths = Vec::new();
+    for (name, chart) in charts {
+        let path = out.join(name);
+        std::fs::write(&path, chart.svg()?).with_context(|| format!("cannot write {}", path.display()))?;
+        paths.push(path);
+    }
+    Ok(paths)
+}
+
+/// Share of the requests, over all seeds, that took at most so long.
+fn latency_cdf<'a>(experiment: &'a Experiment, outcomes: &[&Outcome], load: &Load) -> Chart<'a> {
+    let of = |policy: usize| {
+        let runs = outcomes.iter().filter(|outcome| outcome.policy == policy);
+        let mut latencies: Vec<f64> = runs.flat_map(|outcome| outcome.latencies.iter().copied()).collect();
+        latencies.sort_unstable_by(f64::total_cmp);
+        // As many points as can be seen.
+        let count = latencies.len();
+        let ranks = (0..=400).map(|i| (i * count.saturating_sub(1)) / 400);
+        ranks.filter_map(|rank| Some((*latencies.get(rank)?, (rank + 1) as f64 / count as f64))).collect()
+    };
+    Chart {
+        title: format!("Latency, load {load}"),
+        x: "latency, s",
+        y: "share of requests",
+        logarithmic_x: true,
+        y_high: Some(1.0),
+        lines: lines(experiment, of),
+        bars: Vec::new(),
+    }
+}
+
+/// Of the first seed.
+fn kv_use<'a>(experiment: &'a Experiment, outcomes: &[&Outcome], load: &Load) -> Chart<'a> {
+    let of = |policy: usize| {
+        let first = outcomes.iter().find(|outcome| outcome.policy == policy);
+        let moments = first.map(|outcome| outcome.kv_use.as_slice()).unwrap_or_default();
+        // Means over stretches: single steps would cover each other.
+        let stretch = moments.len().div_ceil(150).max(1);
+        let mean = |moments: &[(f64, f64)]| {
+            (moments[0].0, moments.iter().map(|(_, share)| share).sum::<f64>() / moments.len() as f64)
+        };
+        moments.chunks(stretch).map(mean).collect()
+    };
+    Chart {
+        title: format!("KV use over time, load {load}, seed 0"),
+        x: "time, s",
+        y: "share of the KV budget",
+        logarithmic_x: false,
+        y_high: Some(1.0),
+        lines: lines(experiment, of),
+        bars: Vec::new(),
+    }
+}
+
+fn against_load<'a>(
+    experiment: &'a Experiment,
+    outcomes: &[Outcome],
+    y: &'static str,
+    of: fn(&Summary) -> f64,
+) -> Chart<'a> {
+    let points = |policy: usize| -> Vec<(f64, Interval)> {
+        let at = |load: usize| {
+            let runs = outcomes.iter().filter(move |outcome| (outcome.load, outcome.policy) == (load, policy));
+            let values = |of: fn(&Summary) -> f64| runs.clone().map(|run| of(&run.summary)).collect::<Vec<_>>();
+            (Interval::of(&values(|summary| summary.rho)).mean, Interval::of(&values(of)))
+        };
+        let mut points: Vec<_> = (0..experiment.loads.len()).map(at).collect();
+        points.sort_by(|a, b| a.0.total_cmp(&b.0));
+        points
+    };
+    let bar = |(load, Interval { mean, half_width }): (f64, Interval)| {
+        half_width.is_finite().then_some((load, (mean - half_width).max(0.0), mean + half_width))
+    };
+    Chart {
+        title: "Latency against load; bars are 95 % confidence intervals over the seeds".to_owned(),
+        x: "load (rho)",
+        y,
+        logarithmic_x: false,
+        y_high: None,
+        lines: lines(experiment, |policy| points(policy).iter().map(|(load, at)| (*load, at.mean)).collect()),
+        bars: (0..experiment.policies.len())
+            .map(|policy| points(policy).into_iter().filter_map(bar).collect())
+            .collect(),
+    }
+}
+
+fn lines(experiment: &Experiment, of: impl Fn(usize) -> Line) -> Vec<(&str, Line)> {
+    experiment.policies.iter().enumerate().map(|(i, policy)| (policy.name.as_str(), of(i))).collect()
+}
+
+impl Chart<'_> {
+    fn svg(&self) -> anyhow::Result<String> {
+        let above = 12 + LEGEND_ROW * self.lines.len().div_ceil(2) as u32;
+        let mut svg = String::new();
+        {
+            let root = SVGBackend::with_string(&mut svg, (SIZE.0, SIZE.1 + above)).into_drawing_area();
+            root.fill(&WHITE)?;
+            let (top, body) = root.split_vertically(above);
+            for (i, (name, _)) in self.lines.iter().enumerate() {
+                let (x, y) = (40 + (i as i32 % 2) * SIZE.0 as i32 / 2, 24 + (i as i32 / 2) * LEGEND_ROW as i32);
+                top.draw(&Rectangle::new([(x, y - 9), (x + 26, y + 9)], color(i).filled()))?;
+                top.draw(&Text::new(name.to_string(), (x + 36, y - 10), style(TEXT)))?;
+            }
+            let all = || self.lines.iter().flat_map(|(_, line)| line);
+            let x_high = all().map(|(x, _)| *x).fold(f64::MIN_POSITIVE, f64::max);
+            let bar_high = self.bars.iter().flatten().map(|(_, _, high)| *high).fold(0.0, f64::max);
+            let y_high =
+                self.y_high.unwrap_or_else(|| 1.05 * all().map(|(_, y)| *y).fold(bar_high.max(1e-9), f64::max));
+            let mut builder = ChartBuilder::on(&body);
+            builder.caption(&self.title, style(TEXT)).margin(12).margin_right(36);
+            builder.x_label_area_size(64).y_label_area_size(96);
+            if self.logarithmic_x {
+                let low = all().map(|(x, _)| *x).filter(|x| *x > 0.0).fold(x_high, f64::min);
+                let chart = builder.build_cartesian_2d((low..x_high.max(low * 1.01)).log_scale(), 0.0..y_high)?;
+                self.draw(chart)?;
+            } else {
+                let chart = builder.build_cartesian_2d(0.0..x_high, 0.0..y_high)?;
+                self.draw(chart)?;
+            }
+            root.present()?;
+        }
+        Ok(svg)
+    }
+
+    fn draw<X>(
+        &self,
+        mut chart: ChartContext<'_, SVGBackend<'_>, Cartesian2d<X, plotters::coord::types::RangedCoordf64>>,
+    ) -> anyhow::Result<()>
+    where
+        X: Ranged<ValueType = f64> + plotters::coord::ranged1d::ValueFormatter<f64>,
+    {
+        let mut mesh = chart.configure_mesh();
+        mesh.light_line_style(TRANSPARENT).bold_line_style(GRID).axis_style(GRID.stroke_width(2));
+        mesh.label_style(style(TEXT - 3.0)).axis_desc_style(style(TEXT)).x_desc(self.x).y_desc(self.y);
+        mesh.draw()?;
+        for (i, (_, line)) in self.lines.iter().enumerate() {
+            chart.draw_series(LineSeries::new(line.iter().copied(), color(i).stroke_width(3)))?;
+        }
+        for (i, bars) in self.bars.iter().enumerate() {
+            let bar =
+                |&(x, low, high): &(f64, f64, f64)| PathElement::new([(x, low), (x, high)], color(i).stroke_width(2));
+            chart.draw_series(bars.iter().map(bar))?;
+        }
+        Ok(())
+    }
+}
+
+fn color(policy: usize) -> RGBColor {
+    PALETTE[policy % PALETTE.len()]
+}
+
+fn style(size: f64) -> TextStyle<'static> {
+    ("sans-serif", size).into_font().color(&INK)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::experiment::tests::experiment;
+    use super::*;
+
+    #[test]
+    fn each_load_has_its_figures_and_several_have_one_together() {
+        let experiment = experiment();
+        let outcomes = experiment.run(&|_| ()).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let paths = draw(&experiment, &outcomes, folder.path()).unwrap();
+        let names: Vec<_> = paths.iter().map(|path| path.file_name().unwrap().to_str().unwrap()).collect();
+        let expected = [
+            "latency-cdf-0.5.svg",
+            "kv-use-0.5.svg",
+            "latency-cdf-1.2.svg",
+            "kv-use-1.2.svg",
+            "latency-load.svg",
+            "p99-load.svg",
+        ];
+        assert_eq!(names, expected);
+        for path in paths {
+            let svg = std::fs::read_to_string(path).unwrap();
+            assert!(svg.contains("srpt") && svg.matches("<polyline").count() >= 2, "{svg}");
+        }
+    }
+}
