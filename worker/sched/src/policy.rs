@@ -11,7 +11,7 @@ use crate::victim::Victim;
 ///
 /// Parsed from `order`, `order+admission` or `order+admission+victim`, for example `srpt-pred+peak(0.9)+lifo`; what is
 /// left out is `aggressive` and `lifo`, so `fcfs` is vLLM's policy, except that `fewest-generated` goes with
-/// `new-token-ratio`, as in SGLang. `srpt` is short for the default.
+/// `new-token-ratio`, as in SGLang. `srpt` is short for `srpt-pred+peak+longest-remaining`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Policy {
     /// Who of the waiting is first.
@@ -24,7 +24,7 @@ pub struct Policy {
 
 impl Default for Policy {
     fn default() -> Self {
-        Self { order: Order::SRPT_PRED, admission: Admission::PEAK, victim: Victim::LongestRemaining }
+        Self { order: Order::BOOST, admission: Admission::RISK, victim: Victim::LeastCost }
     }
 }
 
@@ -41,7 +41,8 @@ impl FromStr for Policy {
 
     fn from_str(policy: &str) -> Result<Self, PolicyError> {
         if policy == "srpt" {
-            return Ok(Self::default());
+            let (order, admission) = (Order::SRPT_PRED, Admission::PEAK);
+            return Ok(Self { order, admission, victim: Victim::LongestRemaining });
         }
         let mut rules = policy.split('+').map(str::trim);
         let order = Order::parse(rules.next().unwrap_or_default())?;
@@ -158,8 +159,9 @@ mod tests {
     }
 
     #[test]
-    fn the_short_name_is_the_default() {
-        assert_eq!("srpt".parse(), Ok(Policy::default()));
+    fn the_default_is_ours_and_srpt_a_short_name() {
+        assert_eq!("boost+risk+least-cost".parse(), Ok(Policy::default()));
+        assert_eq!("srpt".parse::<Policy>(), "srpt-pred+peak+longest-remaining".parse());
     }
 
     #[test]

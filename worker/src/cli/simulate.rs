@@ -24,7 +24,7 @@ pub(super) struct SimulateArgs {
     trace: Option<PathBuf>,
     /// Policies to compare, as order+admission+victim.
     #[arg(long, env = "EOSCAST_POLICIES", value_name = "NAME,...", value_parser = policies,
-        default_value = "fcfs,fcfs+conservative,srpt")]
+        default_value = "fcfs,fcfs+past-future,boost+risk+least-cost")]
     policy: Policies,
     /// Where forecasts come from: none, prior, oracle, oracle-noise:CV, oracle-noise:CV:drifting [default: the estimates
     /// in the log; prior for a CSV file].
