@@ -113,10 +113,10 @@ impl Order {
         "srpt-oracle",
     ];
 
-    /// `srpt-pred` with the default age rate.
+    /// `boost` with the default scale.
     pub const BOOST: Self = Self::Boost { scale: boost::SCALE };
 
-    /// `srpt-pred` with the published age rate.
+    /// `srpt-pred` with the default age rate.
     pub const SRPT_PRED: Self = Self::SrptPred { age_rate: srpt_pred::AGE_RATE };
 
     pub(crate) fn parse(rule: &str) -> Result<Self, PolicyError> {
