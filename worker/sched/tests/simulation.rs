@@ -140,6 +140,14 @@ fn alone_each_request_takes_its_prefill_and_its_decodes() {
 }
 
 #[test]
+fn a_policy_that_wants_the_truth_gets_it_whatever_the_predictor_says() {
+    let (config, workload) = crowded(Arrivals::Poisson { rate: 1000.0 });
+    let run =
+        |predictor| simulate(&engine("srpt-oracle+oracle-peak", config), &workload, &predictor, 0, |_| ()).unwrap();
+    assert_eq!(run(Predictor::None), run(Predictor::Oracle));
+}
+
+#[test]
 fn with_true_lengths_the_future_peak_preempts_nobody_where_the_aggressive_rule_does() {
     let (config, workload) = crowded(Arrivals::Poisson { rate: 1000.0 });
     let run =

@@ -87,7 +87,7 @@ impl fmt::Display for SimulationError {
 
 impl std::error::Error for SimulationError {}
 
-/// Runs a workload to the end; `progress` is told how many requests ended since it was last called.
+/// Runs a workload to the end. A policy that wants the truth gets it, whatever `predictor` is; `progress` is told how many requests ended since it was last called.
 ///
 /// # Errors
 /// The engine's limits or prices make no sense, or a request does not fit.
@@ -100,6 +100,7 @@ pub fn simulate(
 ) -> Result<Run, SimulationError> {
     engine.cost.check().map_err(SimulationError::Cost)?;
     let mut scheduler = Scheduler::new(engine.config, engine.policy).map_err(SimulationError::Config)?;
+    let predictor = if engine.policy.wants_truth() { &Predictor::Oracle } else { predictor };
     let mut foresight = Foresight::new(predictor, seed);
     let Workload { requests, arrivals } = workload;
     let unborn =
