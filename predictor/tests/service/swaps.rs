@@ -128,7 +128,7 @@ async fn a_retrained_model_takes_over_from_a_bad_one_and_stays_after_a_restart()
     let predictor = Predictor::start(data.path(), &args);
     serve_worker(&predictor, "w".to_owned(), 262).await.await.unwrap();
     // Unoptimised, and beside other tests, fitting takes its time.
-    let told = predictor.wait_long_for_log("retrained", Duration::from_secs(300));
+    let told = predictor.wait_long_for_log("swapped=", Duration::from_secs(300));
     assert!(
         told.contains("swapped=true") && told.contains("candidate_mae=") && told.contains("serving_mae="),
         "{told}"
