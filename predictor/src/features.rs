@@ -164,6 +164,11 @@ impl FeatureRow {
         self.arrival.max_tokens.saturating_sub(self.step).max(1)
     }
 
+    /// A number that differs from step to step and that a replay has, too: the signals of a step are chance enough.
+    pub fn chance(&self) -> u32 {
+        self.eos_logprob().to_bits() ^ self.arrival.prompt_length
+    }
+
     /// EOS probability at the last step.
     pub fn eos_prob(&self) -> f32 {
         self.values[0]

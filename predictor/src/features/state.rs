@@ -135,9 +135,8 @@ pub struct FeatureState {
     observed: u32,
     running: [Running; SIGNALS],
     step_of_max: u32,
-    /// The last values of each signal; the value of step n stands at n % LONG and n % SHORT.
+    /// The last [`LONG`] values of each signal; the value of step n stands at n % LONG.
     recent: [[f32; LONG]; SIGNALS],
-    newest: [[f32; SHORT]; SIGNALS],
     hazard: f32,
     hazard_sum: f64,
     rank: Decayed,
@@ -162,7 +161,6 @@ impl FeatureState {
             running: [Running::default(); SIGNALS],
             step_of_max: 0,
             recent: [[0.0; LONG]; SIGNALS],
-            newest: [[0.0; SHORT]; SIGNALS],
             hazard: 0.0,
             hazard_sum: 0.0,
             rank: Decayed::default(),
@@ -195,13 +193,12 @@ impl FeatureState {
         if first || values[0] >= self.running[0].max() {
             self.step_of_max = step;
         }
-        let at = self.observed as usize;
+        let at = self.observed as usize % LONG;
         self.observed += 1;
         self.step = step;
         for (i, value) in values.into_iter().enumerate() {
             self.running[i].push(value, self.observed);
-            self.recent[i][at % LONG] = value;
-            self.newest[i][at % SHORT] = value;
+            self.recent[i][at] = value;
         }
         self.hazard = signals.eos_logprob_sampled.exp();
         self.hazard_sum += f64::from(self.hazard);
@@ -280,7 +277,11 @@ impl FeatureState {
         out[0] = self.back(signal, 0);
         out[1..4].copy_from_slice(&self.running[signal].summary(self.observed));
         let seen = self.observed as usize;
-        out[4..7].copy_from_slice(&summary(&self.newest[signal][..seen.min(SHORT)]));
+        let mut newest = [0.0; SHORT];
+        for ago in 0..seen.min(SHORT) {
+            newest[(seen - 1 - ago) % SHORT] = self.back(signal, ago);
+        }
+        out[4..7].copy_from_slice(&summary(&newest[..seen.min(SHORT)]));
         out[7..10].copy_from_slice(&summary(&self.recent[signal][..seen.min(LONG)]));
     }
 

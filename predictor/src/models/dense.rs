@@ -13,7 +13,7 @@ const FARTHEST: f32 = 5.0;
 /// Picks columns of a row and brings them to mean 0 and standard deviation 1; what is not known (NaN) to 0.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Standardiser {
-    /// Which inputs, in order.
+    /// Which inputs, ascending.
     pub columns: Vec<u32>,
     /// Their means over the training rows.
     pub mean: Vec<f32>,
@@ -58,8 +58,9 @@ impl Standardiser {
     pub fn read(name: &str, weights: &Weights) -> anyhow::Result<Self> {
         let (_, columns) = weights.get(&format!("{name}.columns"))?;
         ensure!(
-            columns.iter().all(|column| (0.0..FeatureRow::INPUTS as f32).contains(column)),
-            "tensor {name}.columns: must name columns below {}",
+            columns.iter().all(|column| (0.0..FeatureRow::INPUTS as f32).contains(column))
+                && columns.is_sorted_by(|a, b| a < b),
+            "tensor {name}.columns: must name columns below {}, in order",
             FeatureRow::INPUTS
         );
         let width = columns.len();
@@ -84,7 +85,7 @@ impl Standardiser {
             if x.is_nan() { 0.0 } else { x }
         };
         // Without looking up each input this is vector code.
-        if self.columns.iter().copied().eq(0..inputs.len() as u32) {
+        if self.columns.len() == inputs.len() {
             out.extend(inputs.iter().zip(parameters).map(|(x, parameters)| standard(*x, parameters)));
         } else {
             let chosen = self.columns.iter().map(|column| inputs[*column as usize]);

@@ -40,9 +40,7 @@ impl Trained {
 
 impl Trained {
     fn calibrated(&self, row: &FeatureRow, memory: &mut Memory, probabilities: &[f32; BINS]) -> LengthDistribution {
-        // The signals of a step are chance enough, and a replay has them, too.
-        let chance = row.eos_logprob().to_bits() ^ row.arrival.prompt_length;
-        memory.kept.consider(row.step, chance, || distribution(probabilities));
+        memory.kept.consider(row.step, row.chance(), || distribution(probabilities));
         self.calibration.apply(row.step, row.left().max(LONGEST_HORIZON + 1), survival(probabilities))
     }
 }

@@ -69,12 +69,8 @@ impl LiveRequest {
     }
 
     fn watch(&mut self, row: &FeatureRow, model: &dyn LengthModel) {
-        let max_tokens = row.arrival.max_tokens;
-        let left = max_tokens.saturating_sub(row.step).max(1);
-        let prior = || model.prior().total_length().condition(row.step).clip(left).quantile(0.5);
-        // As a trained model draws the forecasts that it keeps.
-        let chance = row.eos_logprob().to_bits() ^ row.arrival.prompt_length;
-        self.watched.consider(row.step, max_tokens, chance, &self.forecast, prior);
+        let prior = || model.prior().total_length().condition(row.step).clip(row.left()).quantile(0.5);
+        self.watched.consider(row.step, row.arrival.max_tokens, row.chance(), &self.forecast, prior);
     }
 
     /// What was sent of it.

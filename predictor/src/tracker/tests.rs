@@ -209,7 +209,7 @@ fn a_flood_of_live_requests_is_refused_as_a_whole() {
 
 #[test]
 fn a_live_request_takes_little_memory() {
-    assert!(size_of::<LiveRequest>() <= 3584, "{} bytes", size_of::<LiveRequest>());
+    assert!(size_of::<LiveRequest>() <= 3200, "{} bytes", size_of::<LiveRequest>());
 }
 
 #[test]

@@ -7,7 +7,14 @@ pub(crate) fn uniform(ordinals: &[u64]) -> f64 {
 }
 
 fn mix(state: u64) -> u64 {
-    let mut x = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    finalise(state.wrapping_add(GOLDEN))
+}
+
+/// The step of SplitMix64's counter.
+pub(crate) const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// Spreads the counter over all bits.
+pub(crate) fn finalise(mut x: u64) -> u64 {
     x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     x ^ (x >> 31)

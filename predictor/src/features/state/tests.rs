@@ -45,7 +45,7 @@ fn naive(values: &[f32]) -> [f64; 3] {
 
 #[test]
 fn the_state_of_a_request_stays_small() {
-    assert!(size_of::<FeatureState>() <= 2176, "{} bytes", size_of::<FeatureState>());
+    assert!(size_of::<FeatureState>() <= 2048, "{} bytes", size_of::<FeatureState>());
 }
 
 #[test]

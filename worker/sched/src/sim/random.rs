@@ -1,5 +1,7 @@
 //! Random numbers that depend on a seed alone.
 
+use crate::draw::{GOLDEN, finalise};
+
 /// SplitMix64 (Steele, Lea and Flood, OOPSLA 2014): a counter that is mixed, so that any seed is as good as another.
 #[derive(Clone, Debug)]
 pub struct Random(u64);
@@ -7,13 +9,13 @@ pub struct Random(u64);
 impl Random {
     /// A stream of its own for each `(seed, stream)`.
     pub fn new(seed: u64, stream: u64) -> Self {
-        Self(mix(mix(seed) ^ stream))
+        Self(finalise(finalise(seed) ^ stream))
     }
 
     /// 64 random bits.
     pub fn bits(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        mix(self.0)
+        self.0 = self.0.wrapping_add(GOLDEN);
+        finalise(self.0)
     }
 
     /// Above 0 and below 1.
@@ -47,12 +49,6 @@ impl Random {
             items.swap(last, other);
         }
     }
-}
-
-fn mix(mut x: u64) -> u64 {
-    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    x ^ (x >> 31)
 }
 
 #[cfg(test)]
