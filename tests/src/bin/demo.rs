@@ -196,7 +196,7 @@ fn print_table(outcomes: &[(usize, Outcome)]) {
         let mean = errors.iter().sum::<f32>() / errors.len() as f32;
         println!(
             "\nForecasts are of the total length in tokens. Mean absolute error at half of the reply: {mean:.0}.\n\
-             The predictor learns from finished requests: with an empty log it begins knowing nothing."
+             The predictor learns from finished requests; for a model other than SmolLM2-135M-Instruct it begins knowing nothing."
         );
     }
 }
