@@ -110,13 +110,16 @@ async fn bench(args: &BenchArgs) -> anyhow::Result<()> {
         // The first pass warms caches and page tables.
         for repeat in 0..=args.repeats {
             let seed = u64::from(repeat) << 32;
-            if let Some(without) = &without {
-                let measured = measure(&without.engine, args, concurrency, seed, limits).await?;
-                repeats_without.extend((repeat > 0).then_some(measured.decode_tokens_per_s));
-            }
-            let measured = measure(&local.engine, args, concurrency, seed, limits).await?;
-            if repeat > 0 {
-                repeats.push(measured);
+            // Each second pair the other way round, so that neither side is always the one after.
+            let mut pair = vec![Some(&local), without.as_ref()];
+            pair.rotate_left(usize::from(repeat % 2 == 0));
+            for side in pair.into_iter().flatten() {
+                let measured = measure(&side.engine, args, concurrency, seed, limits).await?;
+                match (repeat, side.has_predictor || without.is_none()) {
+                    (0, _) => {}
+                    (_, true) => repeats.push(measured),
+                    (_, false) => repeats_without.push(measured.decode_tokens_per_s),
+                }
             }
             bar.inc(1);
         }

@@ -110,8 +110,9 @@ impl PredictorLink {
         match &self.0.listener {
             Listener::Nobody => {}
             Listener::Predictor(_) => {
-                self.outbox().push(report, now_micros());
-                self.0.news.notify_one();
+                if self.outbox().push(report, now_micros()) {
+                    self.0.news.notify_one();
+                }
             }
             Listener::Local(batches) => {
                 // Sent under the lock, so that batches arrive in the order of their numbers. Who is gone needs none.

@@ -11,6 +11,9 @@ use eoscast_proto::domain::{EngineLoad, RequestEnded, RequestId, RequestStarted,
 const CAPACITY: usize = 4096;
 /// Batches in flight on one connection.
 const WINDOW: usize = 1024;
+/// Steps that wait for each other while nothing hangs on their estimates: to wake predictor and connection costs more than what
+/// they then do, and both may need the cores that compute.
+const TOGETHER: usize = 4;
 
 /// What one step has to tell.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -83,14 +86,19 @@ impl Outbox {
         }
     }
 
-    /// Adds what a step has to tell.
-    pub fn push(&mut self, report: StepReport, timestamp_micros: i64) {
+    /// Adds what a step has to tell. Whether it should go out now: it does while requests wait, since who of them comes next is
+    /// decided by the estimates, and with every arrival and end.
+    pub fn push(&mut self, report: StepReport, timestamp_micros: i64) -> bool {
         let batch = self.number(report, timestamp_micros);
+        let is_urgent = batch.load.waiting_requests > 0
+            || !(batch.started.is_empty() && batch.ended.is_empty())
+            || batch.events.iter().any(|event| event.finish_reason.is_some());
         self.remember(&batch);
         self.queue.push_back(batch);
         if self.queue.len() > CAPACITY {
             self.drop_oldest();
         }
+        is_urgent || self.queue.len() - self.sent >= TOGETHER
     }
 
     fn remember(&mut self, batch: &StepBatch) {
@@ -273,6 +281,20 @@ mod tests {
         outbox.push(step("a", 1, None), 1);
         assert_eq!(numbers(&sent(&mut outbox)), [1, 2]);
         assert!(sent(&mut outbox).is_empty());
+    }
+
+    #[test]
+    fn steps_that_decide_nothing_go_out_together_and_others_at_once() {
+        let mut outbox = outbox();
+        assert!(outbox.push(start("a"), 0), "an arrival wants its forecast");
+        sent(&mut outbox);
+        let due: Vec<bool> = (1..=TOGETHER as u32).map(|n| outbox.push(step("a", n, None), 0)).collect();
+        assert_eq!(due, [false, false, false, true]);
+        sent(&mut outbox);
+        let load = EngineLoad { waiting_requests: 1, ..Default::default() };
+        assert!(outbox.push(StepReport { load, ..step("a", 5, None) }, 0), "somebody waits");
+        sent(&mut outbox);
+        assert!(outbox.push(step("a", 6, Some(FinishReason::Stop)), 0), "the last step, after which none may come");
     }
 
     #[test]
