@@ -22,7 +22,7 @@ build:
 
 serve: setup ## predictor and worker in the foreground, until Ctrl-C
 	@trap 'kill $$(jobs -p) 2>/dev/null; wait' EXIT; \
-	$(BIN)/eoscast-predictor serve & $(BIN)/eoscast-worker serve --model $(MODEL) & wait -n
+	nice -n 19 $(BIN)/eoscast-predictor serve & $(BIN)/eoscast-worker serve --model $(MODEL) & wait -n
 
 demo: setup ## both services, a dozen prompts at once, and how good the forecasts were
 	@$(BIN)/eoscast-demo --model $(MODEL)

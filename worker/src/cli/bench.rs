@@ -115,7 +115,7 @@ async fn bench(args: &BenchArgs) -> anyhow::Result<()> {
             pair.rotate_left(usize::from(repeat % 2 == 0));
             for side in pair.into_iter().flatten() {
                 let measured = measure(&side.engine, args, concurrency, seed, limits).await?;
-                match (repeat, side.has_predictor || without.is_none()) {
+                match (repeat, std::ptr::eq(side, &local)) {
                     (0, _) => {}
                     (_, true) => repeats.push(measured),
                     (_, false) => repeats_without.push(measured.decode_tokens_per_s),
