@@ -14,51 +14,72 @@ mod predictor;
 #[path = "../tests/service/workload.rs"]
 mod workload;
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use eoscast_predictor::models::ModelKind;
+use eoscast_predictor::load::rpc::{Pace, play};
+use eoscast_predictor::load::{Player, read};
+use eoscast_predictor::models::{ModelKind, Source};
 use eoscast_predictor::tracker::Tracker;
-use eoscast_proto::domain::StepBatch;
+use eoscast_proto::domain::{StepBatch, WorkerRun};
 
 use predictor::Predictor;
 use workload::Engine;
 
+/// Live requests, each with an event in every message.
 const LIVE: usize = 256;
+/// Events a second at which the latency is measured.
+const PACE: f64 = 20_000.0;
 
-#[tokio::main(worker_threads = 1)]
-async fn main() {
-    microseconds_per_estimate();
-    step_events_per_second_end_to_end().await;
-}
+/// The floor, and what ships.
+const MODELS: [&str; 2] = ["prior", "survival"];
 
-async fn step_events_per_second_end_to_end() {
-    for log in ["true", "false"] {
-        let data = tempfile::tempdir().unwrap();
-        let predictor = Predictor::start(data.path(), &["--metrics", "off", "--enable-eos-prob-logging", log]);
-        let mut stream = predictor.stream().await;
-        let messages: Vec<_> = Engine::new("w", LIVE, 20_000).collect();
-        let (last, events) = (messages.len() as u64, messages.iter().map(|m| m.events.len()).sum::<usize>());
-        let begun = Instant::now();
-        let sender = stream.sender.clone();
-        tokio::spawn(async move {
-            for message in messages {
-                sender.send(message).await.unwrap();
-            }
-        });
-        stream.acknowledged(last).await;
-        let seconds = begun.elapsed().as_secs_f64();
-        println!("log {log}: {events} events, {:.0} events/s, last acknowledged", events as f64 / seconds);
+fn main() {
+    for model in MODELS {
+        println!("{model}: {:.2} us per estimate, features, calibration and log lines included", micros(model));
+    }
+    // As many threads as the predictor has, at most one of them busy with sending and one with taking in.
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    for model in MODELS {
+        for log in ["true", "false"] {
+            runtime.block_on(end_to_end(model, log));
+        }
     }
 }
 
-fn microseconds_per_estimate() {
-    for kind in [ModelKind::Prior, ModelKind::Threshold] {
-        let batches: Vec<_> =
-            Engine::new("w", LIVE, 4_000).map(|message| StepBatch::try_from(message).unwrap()).collect();
-        let (mut tracker, _) = Tracker::new(kind, None, Default::default(), Instant::now());
-        let begun = Instant::now();
-        let estimates: usize = batches.iter().map(|batch| tracker.apply(batch, 1).unwrap().estimates.len()).sum();
-        let micros = begun.elapsed().as_secs_f64() * 1e6 / estimates as f64;
-        println!("{}: {micros:.2} us per estimate, features and log lines included", kind.as_str());
+async fn end_to_end(model: &str, log: &str) {
+    let data = tempfile::tempdir().unwrap();
+    let args = ["--metrics", "off", "--model", model, "--enable-eos-prob-logging", log];
+    let predictor = Predictor::start(data.path(), &args);
+    let mut stream = predictor.stream().await;
+    let messages: Vec<_> = Engine::new("w", LIVE, 10_000).collect();
+    let (last, events) = (messages.len() as u64, messages.iter().map(|m| m.events.len()).sum::<usize>());
+    let begun = Instant::now();
+    let sender = stream.sender.clone();
+    tokio::spawn(async move {
+        for message in messages {
+            sender.send(message).await.unwrap();
+        }
+    });
+    stream.acknowledged(last).await;
+    let rate = events as f64 / begun.elapsed().as_secs_f64();
+    println!("{model}, log {log}: {events} events, {rate:.0} events/s, last acknowledged");
+    if log == "true" {
+        let run = WorkerRun { worker_id: "load".to_owned().try_into().unwrap(), epoch: 1 };
+        let player = Player::new(read(data.path()).unwrap(), run).unwrap();
+        let pace = Pace { live: LIVE, events_per_s: Some(PACE), duration: Duration::from_secs(10) };
+        let report = play(&format!("http://{}", predictor.addr), player, pace, |_| ()).await.unwrap();
+        println!("{report}");
     }
+}
+
+fn micros(model: &str) -> f64 {
+    let kind = ModelKind::parse(model).unwrap();
+    let (kind, source) = Source::choose(Some(kind), None).unwrap();
+    let artifact = source.map(|(_, artifact)| artifact);
+    let batches: Vec<_> =
+        Engine::new("w", LIVE, 4_000).map(|message| StepBatch::try_from(message).unwrap()).collect();
+    let (mut tracker, _) = Tracker::new(kind, artifact, Default::default(), Instant::now());
+    let begun = Instant::now();
+    let estimates: usize = batches.iter().map(|batch| tracker.apply(batch, 1).unwrap().estimates.len()).sum();
+    begun.elapsed().as_secs_f64() * 1e6 / estimates as f64
 }
