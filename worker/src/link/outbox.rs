@@ -13,7 +13,7 @@ const CAPACITY: usize = 4096;
 const WINDOW: usize = 1024;
 /// Steps that wait for each other while nothing hangs on their estimates: to wake predictor and connection costs more than what
 /// they then do, and both may need the cores that compute.
-const TOGETHER: usize = 4;
+const TOGETHER: usize = 8;
 
 /// What one step has to tell.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -289,12 +289,12 @@ mod tests {
         assert!(outbox.push(start("a"), 0), "an arrival wants its forecast");
         sent(&mut outbox);
         let due: Vec<bool> = (1..=TOGETHER as u32).map(|n| outbox.push(step("a", n, None), 0)).collect();
-        assert_eq!(due, [false, false, false, true]);
+        assert_eq!(due, [[false; TOGETHER - 1].as_slice(), &[true]].concat());
         sent(&mut outbox);
         let load = EngineLoad { waiting_requests: 1, ..Default::default() };
-        assert!(outbox.push(StepReport { load, ..step("a", 5, None) }, 0), "somebody waits");
+        assert!(outbox.push(StepReport { load, ..step("a", 9, None) }, 0), "somebody waits");
         sent(&mut outbox);
-        assert!(outbox.push(step("a", 6, Some(FinishReason::Stop)), 0), "the last step, after which none may come");
+        assert!(outbox.push(step("a", 10, Some(FinishReason::Stop)), 0), "the last step, after which none may come");
     }
 
     #[test]
