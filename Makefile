@@ -7,8 +7,9 @@ TOOLS := .tools
 BIN := target/release
 # nvcc and its headers, as pip lays them out.
 CUDA := $(TOOLS)/cuda/nvidia/cu13
+comma := ,
 
-.PHONY: help setup model build serve demo test lint check-cuda bench forecast artifact clean
+.PHONY: help setup model build serve demo test lint check-cuda bench forecast artifact experiments experiment-traces experiment-recorded clean
 help: ## print this
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -69,6 +70,45 @@ forecast: setup ## collect replies for PROMPTS=FILE, train and judge all models,
 
 artifact: forecast ## the artifact that ships, from the same log (make forecast first)
 	cp $(FORECAST)/models/survival.safetensors $(ARTIFACT)
+
+# Recorded or modelled traffic, CSV files with arrival_s,prompt_tokens,output_tokens.
+TRACES ?=
+EXPERIMENTS ?= data/experiments
+SIMULATE = $(BIN)/eoscast-worker simulate
+# The rules of vLLM, TGI, SGLang and LightLLM; of LTR and TRAIL; ours, bounded and not; and what true lengths allow.
+POLICIES := fcfs+aggressive,fcfs+conservative,fcfs+new-token-ratio,fcfs+past-future,sjf-pred,srpt-pred
+POLICIES := $(POLICIES),boost+peak+least-cost,srpt-pred(0)+peak(0.8)+least-cost,srpt-oracle+oracle-peak
+# Each admission rule, from careful to bold.
+ADMISSIONS := fcfs+conservative,fcfs+aggressive,fcfs+oracle-peak
+ADMISSIONS := $(ADMISSIONS)$(foreach x,0.3 0.2 0.15 0.1 0.06 0.03 0,$(comma)fcfs+past-future($(x)))
+ADMISSIONS := $(ADMISSIONS)$(foreach x,1 0.6 0.3 0.1 0.05,$(comma)fcfs+new-token-ratio($(x)))
+ADMISSIONS := $(ADMISSIONS)$(foreach x,0.95 0.9 0.85 0.8 0.7 0.6 0.5,$(comma)fcfs+peak($(x))+least-cost)
+ADMISSIONS := $(ADMISSIONS)$(foreach x,0.001 0.01 0.03 0.05 0.1 0.3,$(comma)fcfs+risk($(x))+least-cost)
+
+experiments: experiment-traces experiment-recorded experiment-serving ## all three, one after the other
+
+experiment-traces: build ## policies on recorded traffic with noisy forecasts, simulated: TRACES=FOLDER of CSV files (minutes)
+	@test -n "$(TRACES)" || { echo "name the folder of traces: make experiment-traces TRACES=traces"; exit 2; }
+	@for trace in $(TRACES)/*.csv; do for kv in 65536 262144; do \
+		$(SIMULATE) --trace $$trace --poisson 0.3,0.7,0.9,1.1 --cost h100 --kv-tokens $$kv --max-running 256 \
+			--max-batched-tokens 2048 --predictor oracle-noise:0.7 --seeds 5 --policy '$(POLICIES)' \
+			--out $(EXPERIMENTS)/traces/$$(basename $$trace .csv)-$$kv > /dev/null || exit; \
+	done; done
+	@for predictor in prior oracle-noise:1 oracle-noise:0.7 oracle-noise:0.5 oracle-noise:0.3 oracle-noise:0.1 oracle; do \
+		$(SIMULATE) --trace $$(ls $(TRACES)/*.csv | head -n 1) --poisson 0.9 --cost h100 --kv-tokens 65536 --max-running 256 \
+			--max-batched-tokens 2048 --predictor $$predictor --seeds 5 --policy '$(POLICIES)' \
+			--out $(EXPERIMENTS)/accuracy/$$predictor > /dev/null || exit; \
+	done
+
+experiment-recorded: build ## policies with recorded forecasts of the real predictor, simulated, on the log of `make forecast`
+	rm -rf $(EXPERIMENTS)/estimates
+	$(BIN)/eoscast-predictor estimate --data $(FORECAST)/warm --held-out --out $(EXPERIMENTS)/estimates
+	$(SIMULATE) --trace $(EXPERIMENTS)/estimates --rate 1000 --requests 400 --kv-tokens 4096 --seeds 10 \
+		--policy '$(ADMISSIONS)' --out $(EXPERIMENTS)/frontier
+	$(SIMULATE) --trace $(EXPERIMENTS)/estimates --poisson 0.3,0.5,0.7,0.9,1.1 --requests 400 --kv-tokens 4096 --seeds 10 \
+		--policy '$(POLICIES)' --out $(EXPERIMENTS)/recorded
+	$(SIMULATE) --trace $(EXPERIMENTS)/estimates --poisson 0.5,0.9 --requests 400 --kv-tokens 65536 --max-running 16 --seeds 10 \
+		--policy '$(POLICIES)' --out $(EXPERIMENTS)/slots
 
 clean: ## remove builds, models and tools
 	rm -rf target models $(TOOLS)

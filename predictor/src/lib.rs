@@ -14,6 +14,7 @@
 //! - [`recovery`]: what the event log (crate `eoscast-log`) says of the time before a restart
 //! - [`retraining`]: refits models from the log while it serves, and swaps in what is better
 //! - [`replay`]: makes every estimate of a log again and compares
+//! - [`estimate`]: writes a log anew with the estimates of a model
 //! - [`load`]: plays a log to a running predictor, to measure it
 //! - [`pipeline`]: the state behind all streams, and the thread that writes
 //! - [`rpc`]: the gRPC service; the only place with generated types
@@ -28,6 +29,7 @@ pub mod analysis;
 pub mod calibration;
 pub mod cli;
 pub mod distribution;
+pub mod estimate;
 pub mod evaluation;
 pub mod features;
 pub mod forecast;

@@ -1,6 +1,7 @@
 //! Command lines.
 
 mod analyze;
+mod estimate;
 mod evaluate;
 mod load;
 mod replay;
@@ -37,6 +38,7 @@ Every option of serve can be set by the environment variable shown beside it. RU
 #[derive(Debug, Subcommand)]
 enum Command {
     Analyze(analyze::AnalyzeArgs),
+    Estimate(estimate::EstimateArgs),
     Evaluate(evaluate::EvaluateArgs),
     Serve(serve::ServeArgs),
     Load(load::LoadArgs),
@@ -52,6 +54,7 @@ impl Cli {
     pub fn run(self) -> anyhow::Result<ExitCode> {
         match self.command {
             Command::Analyze(args) => args.run(),
+            Command::Estimate(args) => args.run(),
             Command::Evaluate(args) => args.run(),
             Command::Serve(args) => args.run(),
             Command::Load(args) => args.run(),

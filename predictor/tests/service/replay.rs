@@ -1,3 +1,4 @@
+use std::collections::HashMap;
 use std::path::Path;
 
 use serde_json::Value;
@@ -99,4 +100,38 @@ fn replaying_nothing_is_an_error_that_says_so() {
     let output = binary().arg("replay").arg(folder.path()).output().unwrap();
     let error = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.code() == Some(2) && error.contains("has no event log"), "{error}");
+}
+
+/// Of each step with an estimate: the step, and the numbers that were said.
+fn said(folder: &Path) -> HashMap<(String, u64), Value> {
+    let of = |line: Value| {
+        let numbers = (line["estimate"]["mean"].clone(), line["estimate"]["quantiles"].clone());
+        let key = (line["request_id"].as_str()?.to_owned(), line["step"].as_u64()?);
+        (line["estimate"]["model_version"].as_str()?.ends_with(":0")).then_some((key, serde_json::json!(numbers)))
+    };
+    lines(folder, "steps-").into_iter().filter_map(of).collect()
+}
+
+#[tokio::test]
+async fn estimates_written_into_a_log_are_those_of_a_predictor_that_serves() {
+    let data = tempfile::tempdir().unwrap();
+    let (live, again) = (data.path().join("live"), data.path().join("again"));
+    let predictor = Predictor::start(&live, &["--metrics", "off", "--model", "survival"]);
+    let mut stream = predictor.stream().await;
+    let messages: Vec<_> = Engine::new("w", 16, 40).collect();
+    let last = messages.len() as u64;
+    for message in messages {
+        assert!(stream.send(message).await);
+    }
+    stream.acknowledged(last).await;
+    assert!(predictor.terminate());
+
+    let output = binary().args(["estimate", "--data"]).arg(&live).arg("--out").arg(&again).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    // Until the first outcome, after which a predictor that serves has learned something.
+    let (live_said, said_again) = (said(&live), said(&again));
+    assert!(live_said.len() > 15, "{}", live_said.len());
+    assert!(live_said.iter().all(|(key, numbers)| said_again.get(key) == Some(numbers)));
+    let finished = |folder| lines(folder, "requests-").len();
+    assert_eq!((finished(&again), lines(&again, "steps-").len()), (finished(&live), lines(&live, "steps-").len()));
 }

@@ -24,7 +24,7 @@ pub struct Policy {
 
 impl Default for Policy {
     fn default() -> Self {
-        Self { order: Order::BOOST, admission: Admission::RISK, victim: Victim::LeastCost }
+        Self { order: Order::BOOST, admission: Admission::PEAK, victim: Victim::LeastCost }
     }
 }
 
@@ -160,7 +160,7 @@ mod tests {
 
     #[test]
     fn the_default_is_ours_and_srpt_a_short_name() {
-        assert_eq!("boost+risk+least-cost".parse(), Ok(Policy::default()));
+        assert_eq!("boost+peak+least-cost".parse(), Ok(Policy::default()));
         assert_eq!("srpt".parse::<Policy>(), "srpt-pred+peak+longest-remaining".parse());
     }
 
@@ -181,7 +181,7 @@ mod tests {
             "mlfq+aggressive+lifo",
             "gittins+risk(0.05)+least-cost",
             "gittins(5)+risk(0.05)+least-cost",
-            "boost+risk(0.05)+least-cost",
+            "boost+peak(0.85)+least-cost",
             "boost(0.3)+risk(0.05)+least-cost",
             "random+aggressive+lifo",
             "random(9)+aggressive+lifo",

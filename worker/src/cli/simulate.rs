@@ -24,7 +24,7 @@ pub(super) struct SimulateArgs {
     trace: Option<PathBuf>,
     /// Policies to compare, as order+admission+victim.
     #[arg(long, env = "EOSCAST_POLICIES", value_name = "NAME,...", value_parser = policies,
-        default_value = "fcfs,fcfs+past-future,boost+risk+least-cost")]
+        default_value = "fcfs,fcfs+past-future,boost+peak+least-cost")]
     policy: Policies,
     /// Where forecasts come from: none, prior, oracle, oracle-noise:CV, oracle-noise:CV:drifting [default: the estimates
     /// in the log; prior for a CSV file].
@@ -67,7 +67,7 @@ pub(super) struct SimulateArgs {
     /// a JSON file from `bench --fit-cost`.
     #[arg(long, env = "EOSCAST_COST", default_value = "worker", value_name = "worker|h100|FILE")]
     cost: String,
-    /// Folder for figures as SVG.
+    /// Folder for figures as SVG, the table and every run as JSON.
     #[arg(long, env = "EOSCAST_OUT", value_name = "FOLDER")]
     out: Option<PathBuf>,
     /// Print one JSON object instead of a table.
@@ -114,15 +114,19 @@ pub(super) fn run(args: &SimulateArgs) -> anyhow::Result<()> {
     let bar = progress_bar("simulating", experiment.total_requests());
     let outcomes = experiment.run(&|ended| bar.inc(ended))?;
     bar.finish_and_clear();
+    let (json, text) = (table::json(&experiment, &outcomes)?, table::text(&experiment, &outcomes));
+    if let Some(folder) = &args.out {
+        let mut paths = plots::draw(&experiment, &outcomes, folder)?;
+        for (name, contents) in [("runs.json", &json), ("table.txt", &text)] {
+            paths.push(folder.join(name));
+            std::fs::write(folder.join(name), contents).with_context(|| format!("cannot write {name}"))?;
+        }
+        eprintln!("wrote {} files to {}", paths.len(), folder.display());
+    }
     let mut out = std::io::stdout().lock();
     match args.json {
-        true => writeln!(out, "{}", table::json(&experiment, &outcomes)?)?,
-        false => write!(out, "{}", table::text(&experiment, &outcomes))?,
-    }
-    if let Some(folder) = &args.out {
-        for path in plots::draw(&experiment, &outcomes, folder)? {
-            eprintln!("wrote {}", path.display());
-        }
+        true => writeln!(out, "{json}")?,
+        false => write!(out, "{text}")?,
     }
     Ok(())
 }

@@ -28,18 +28,21 @@ const PALETTE: [RGBColor; 10] = [
 const SIZE: (u32, u32) = (1200, 640);
 const LEGEND_ROW: u32 = 32;
 const TEXT: f64 = 22.0;
+/// Lines of so few points show them.
+const POINTS: usize = 20;
+const LEAST_EVICTIONS: f64 = 0.1;
 
 type Line = Vec<(f64, f64)>;
 
-/// One picture: a line for each policy.
-struct Chart<'a> {
+/// One picture: a line for each policy, or for each family of them.
+struct Chart {
     title: String,
     x: &'static str,
     y: &'static str,
     logarithmic_x: bool,
     /// From 0 to this, or as far as the lines go.
     y_high: Option<f64>,
-    lines: Vec<(&'a str, Line)>,
+    lines: Vec<(String, Line)>,
     /// Vertical strokes at the points of the lines.
     bars: Vec<Vec<(f64, f64, f64)>>,
 }
@@ -60,6 +63,8 @@ pub fn draw(experiment: &Experiment, outcomes: &[Outcome], out: &Path) -> anyhow
         let at_load: Vec<&Outcome> = outcomes.iter().filter(|outcome| outcome.load == load).collect();
         charts.push((format!("latency-cdf{suffix}.svg"), latency_cdf(experiment, &at_load, name)));
         charts.push((format!("kv-use{suffix}.svg"), kv_use(experiment, &at_load, name)));
+        charts.push((format!("evictions{suffix}.svg"), evictions(experiment, &at_load, name)));
+        charts.push((format!("tail{suffix}.svg"), tail(experiment, &at_load, name)));
     }
     if experiment.loads.len() > 1 {
         let mean = against_load(experiment, outcomes, "mean latency, s", |summary| summary.mean_latency);
@@ -77,7 +82,7 @@ pub fn draw(experiment: &Experiment, outcomes: &[Outcome], out: &Path) -> anyhow
 }
 
 /// Share of the requests, over all seeds, that took at most so long.
-fn latency_cdf<'a>(experiment: &'a Experiment, outcomes: &[&Outcome], load: &Load) -> Chart<'a> {
+fn latency_cdf(experiment: &Experiment, outcomes: &[&Outcome], load: &Load) -> Chart {
     let of = |policy: usize| {
         let runs = outcomes.iter().filter(|outcome| outcome.policy == policy);
         let mut latencies: Vec<f64> = runs.flat_map(|outcome| outcome.latencies.iter().copied()).collect();
@@ -99,7 +104,7 @@ fn latency_cdf<'a>(experiment: &'a Experiment, outcomes: &[&Outcome], load: &Loa
 }
 
 /// Of the first seed.
-fn kv_use<'a>(experiment: &'a Experiment, outcomes: &[&Outcome], load: &Load) -> Chart<'a> {
+fn kv_use(experiment: &Experiment, outcomes: &[&Outcome], load: &Load) -> Chart {
     let of = |policy: usize| {
         let first = outcomes.iter().find(|outcome| outcome.policy == policy);
         let moments = first.map(|outcome| outcome.kv_use.as_slice()).unwrap_or_default();
@@ -121,12 +126,67 @@ fn kv_use<'a>(experiment: &'a Experiment, outcomes: &[&Outcome], load: &Load) ->
     }
 }
 
-fn against_load<'a>(
-    experiment: &'a Experiment,
-    outcomes: &[Outcome],
-    y: &'static str,
-    of: fn(&Summary) -> f64,
-) -> Chart<'a> {
+/// What a rule pays for a full cache, as its parameter goes from careful to bold.
+fn evictions(experiment: &Experiment, outcomes: &[&Outcome], load: &Load) -> Chart {
+    let mut families: Vec<(String, Line)> = Vec::new();
+    for (policy, named) in experiment.policies.iter().enumerate() {
+        let family = family(&named.name);
+        // None at all has no place on a logarithmic axis.
+        let evicted = mean(outcomes, policy, |summary| summary.evictions_per_100).max(LEAST_EVICTIONS);
+        let point = (evicted, mean(outcomes, policy, |summary| summary.kv_utilisation));
+        match families.iter_mut().find(|(name, _)| *name == family) {
+            Some((_, line)) => line.push(point),
+            None => families.push((family, vec![point])),
+        }
+    }
+    families.iter_mut().for_each(|(_, line)| line.sort_by(|a, b| a.0.total_cmp(&b.0)));
+    Chart {
+        title: format!("What a full cache costs, load {load}: left and up is better"),
+        x: "evictions per 100 requests (0.1: at most)",
+        y: "mean share of the KV budget in use",
+        logarithmic_x: true,
+        y_high: Some(1.0),
+        lines: families,
+        bars: Vec::new(),
+    }
+}
+
+/// Time a token against the slowest requests.
+fn tail(experiment: &Experiment, outcomes: &[&Outcome], load: &Load) -> Chart {
+    let of = |policy| {
+        let time = 1e3 * mean(outcomes, policy, |summary| summary.mean_normalised_latency);
+        vec![(time, mean(outcomes, policy, |summary| summary.p99_latency))]
+    };
+    Chart {
+        title: format!("Mean and tail, load {load}: left and down is better"),
+        x: "mean normalised latency, ms a token",
+        y: "P99 latency, s",
+        logarithmic_x: true,
+        y_high: None,
+        lines: lines(experiment, of),
+        bars: Vec::new(),
+    }
+}
+
+/// A policy's name without the numbers of its rules.
+fn family(name: &str) -> String {
+    let mut depth = 0;
+    let keep = |c: &char| {
+        depth += i32::from(*c == '(');
+        let outside = depth == 0;
+        depth -= i32::from(*c == ')');
+        outside
+    };
+    name.chars().filter(keep).collect()
+}
+
+/// Over the seeds.
+fn mean(outcomes: &[&Outcome], policy: usize, of: fn(&Summary) -> f64) -> f64 {
+    let runs = outcomes.iter().filter(|outcome| outcome.policy == policy);
+    Interval::of(&runs.map(|run| of(&run.summary)).collect::<Vec<_>>()).mean
+}
+
+fn against_load(experiment: &Experiment, outcomes: &[Outcome], y: &'static str, of: fn(&Summary) -> f64) -> Chart {
     let points = |policy: usize| -> Vec<(f64, Interval)> {
         let at = |load: usize| {
             let runs = outcomes.iter().filter(move |outcome| (outcome.load, outcome.policy) == (load, policy));
@@ -153,11 +213,11 @@ fn against_load<'a>(
     }
 }
 
-fn lines(experiment: &Experiment, of: impl Fn(usize) -> Line) -> Vec<(&str, Line)> {
-    experiment.policies.iter().enumerate().map(|(i, policy)| (policy.name.as_str(), of(i))).collect()
+fn lines(experiment: &Experiment, of: impl Fn(usize) -> Line) -> Vec<(String, Line)> {
+    experiment.policies.iter().enumerate().map(|(i, policy)| (policy.name.clone(), of(i))).collect()
 }
 
-impl Chart<'_> {
+impl Chart {
     fn svg(&self) -> anyhow::Result<String> {
         let above = 12 + LEGEND_ROW * self.lines.len().div_ceil(2) as u32;
         let mut svg = String::new();
@@ -168,7 +228,7 @@ impl Chart<'_> {
             for (i, (name, _)) in self.lines.iter().enumerate() {
                 let (x, y) = (40 + (i as i32 % 2) * SIZE.0 as i32 / 2, 24 + (i as i32 / 2) * LEGEND_ROW as i32);
                 top.draw(&Rectangle::new([(x, y - 9), (x + 26, y + 9)], color(i).filled()))?;
-                top.draw(&Text::new(name.to_string(), (x + 36, y - 10), style(TEXT)))?;
+                top.draw(&Text::new(name.clone(), (x + 36, y - 10), style(TEXT)))?;
             }
             let all = || self.lines.iter().flat_map(|(_, line)| line);
             let x_high = all().map(|(x, _)| *x).fold(f64::MIN_POSITIVE, f64::max);
@@ -204,6 +264,8 @@ impl Chart<'_> {
         mesh.draw()?;
         for (i, (_, line)) in self.lines.iter().enumerate() {
             chart.draw_series(LineSeries::new(line.iter().copied(), color(i).stroke_width(3)))?;
+            let points = line.iter().filter(|_| line.len() <= POINTS);
+            chart.draw_series(points.map(|point| Circle::new(*point, 6, color(i).filled())))?;
         }
         for (i, bars) in self.bars.iter().enumerate() {
             let bar =
@@ -228,6 +290,11 @@ mod tests {
     use super::*;
 
     #[test]
+    fn policies_that_differ_in_numbers_alone_are_one_family() {
+        assert_eq!(family("boost(2)+peak(0.85)+least-cost"), "boost+peak+least-cost");
+    }
+
+    #[test]
     fn each_load_has_its_figures_and_several_have_one_together() {
         let experiment = experiment();
         let outcomes = experiment.run(&|_| ()).unwrap();
@@ -237,15 +304,22 @@ mod tests {
         let expected = [
             "latency-cdf-0.5.svg",
             "kv-use-0.5.svg",
+            "evictions-0.5.svg",
+            "tail-0.5.svg",
             "latency-cdf-1.2.svg",
             "kv-use-1.2.svg",
+            "evictions-1.2.svg",
+            "tail-1.2.svg",
             "latency-load.svg",
             "p99-load.svg",
         ];
         assert_eq!(names, expected);
         for path in paths {
             let svg = std::fs::read_to_string(path).unwrap();
-            assert!(svg.contains("srpt") && svg.matches("<polyline").count() >= 2, "{svg}");
+            assert!(
+                svg.contains("srpt") && svg.matches("<polyline").count() + svg.matches("<circle").count() >= 2,
+                "{svg}"
+            );
         }
     }
 }

@@ -83,9 +83,6 @@ impl Admission {
     /// `peak` with the default quantile.
     pub const PEAK: Self = Self::Peak { level: peak::LEVEL };
 
-    /// `risk` with the default probability.
-    pub const RISK: Self = Self::Risk { eps: risk::EPS };
-
     pub(crate) fn parse(rule: &str) -> Result<Self, PolicyError> {
         let (name, argument) = split_argument(rule);
         let number_or = |default, expected, valid: fn(f64) -> bool| number_or(default, rule, argument, expected, valid);
