@@ -76,8 +76,7 @@ fn micros(model: &str) -> f64 {
     let kind = ModelKind::parse(model).unwrap();
     let (kind, source) = Source::choose(Some(kind), None).unwrap();
     let artifact = source.map(|(_, artifact)| artifact);
-    let batches: Vec<_> =
-        Engine::new("w", LIVE, 4_000).map(|message| StepBatch::try_from(message).unwrap()).collect();
+    let batches: Vec<_> = Engine::new("w", LIVE, 4_000).map(|message| StepBatch::try_from(message).unwrap()).collect();
     let (mut tracker, _) = Tracker::new(kind, artifact, Default::default(), Instant::now());
     let begun = Instant::now();
     let estimates: usize = batches.iter().map(|batch| tracker.apply(batch, 1).unwrap().estimates.len()).sum();

@@ -1,0 +1,146 @@
+//! Worker and predictor, fresh for each run.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, ensure};
+use eoscast_proto::worker::v1 as pb;
+use pb::worker_service_client::WorkerServiceClient;
+use tempfile::TempDir;
+use tonic::transport::Channel;
+
+use super::load::closed_loop;
+use super::options::Options;
+use super::oracle::{Lengths, Oracle};
+use crate::client::chat;
+use crate::pair::{connect, start_worker};
+use crate::process::Process;
+use crate::prompts::PROMPTS;
+
+/// The predictor that ships sees most with sketches of this size.
+const SKETCH_DIMS: &str = "64";
+/// Requests before a run, so that code and memory are warm, and tokens of each.
+const WARM_UP: usize = 4;
+const WARM_UP_TOKENS: u32 = 16;
+const PATIENCE: Duration = Duration::from_secs(30);
+const POLL: Duration = Duration::from_millis(10);
+
+/// Who answers the worker's steps.
+#[derive(Debug, Clone)]
+pub enum Forecasts {
+    /// Nobody.
+    None,
+    /// The predictor, with the model that ships.
+    Predictor,
+    /// One who knows.
+    Oracle(Lengths),
+}
+
+/// A worker and who forecasts for it.
+pub struct Services {
+    /// To the worker.
+    pub client: WorkerServiceClient<Channel>,
+    worker: Process,
+    forecaster: Forecaster,
+}
+
+enum Forecaster {
+    None,
+    Predictor { process: Process, data: TempDir },
+    Oracle(Oracle),
+}
+
+impl Services {
+    /// Starts both, waits until they are connected, and warms them up.
+    ///
+    /// # Errors
+    /// One does not start, or they do not find each other.
+    pub async fn start(
+        options: &Options,
+        policy: &str,
+        kv_tokens: u32,
+        max_running: u32,
+        forecasts: Forecasts,
+    ) -> anyhow::Result<Self> {
+        let (forecaster, endpoint) = match forecasts {
+            Forecasts::None => (Forecaster::None, "none".to_owned()),
+            Forecasts::Oracle(lengths) => {
+                let oracle = Oracle::start(lengths).await?;
+                let endpoint = format!("http://{}", oracle.addr);
+                (Forecaster::Oracle(oracle), endpoint)
+            }
+            Forecasts::Predictor => {
+                let data = tempfile::tempdir()?;
+                let folder = data.path().display().to_string();
+                let args = ["serve", "--listen", "127.0.0.1:0", "--metrics", "off", "--data-dir", &folder];
+                let mut process = Process::start_nice("eoscast-predictor", &args.map(str::to_owned))?;
+                let endpoint = format!("http://{}", process.address("addr")?);
+                (Forecaster::Predictor { process, data }, endpoint)
+            }
+        };
+        let limits = options.config();
+        let (kv_tokens, max_running) = (kv_tokens.to_string(), max_running.to_string());
+        let (block_size, batched) = (limits.block_size.to_string(), limits.max_batched_tokens.to_string());
+        let args = [
+            ["--model", &options.model],
+            ["--policy", policy],
+            ["--kv-tokens", &kv_tokens],
+            ["--block-size", &block_size],
+            ["--max-running", &max_running],
+            ["--max-batched-tokens", &batched],
+            ["--sketch-dims", SKETCH_DIMS],
+        ];
+        let args: Vec<String> = args.iter().flatten().map(|arg| (*arg).to_owned()).collect();
+        let mut worker = start_worker(&endpoint, &args)?;
+        let client = WorkerServiceClient::new(connect(worker.address("addr")?).await?);
+        let mut services = Self { client, worker, forecaster };
+        services.connected().await?;
+        services.warm_up().await?;
+        Ok(services)
+    }
+
+    async fn connected(&mut self) -> anyhow::Result<()> {
+        let deadline = Instant::now() + PATIENCE;
+        while !matches!(self.forecaster, Forecaster::None) && !self.link().await?.connected {
+            ensure!(Instant::now() < deadline, "the worker found no predictor:\n{}", self.worker.log());
+            tokio::time::sleep(POLL).await;
+        }
+        Ok(())
+    }
+
+    async fn warm_up(&self) -> anyhow::Result<()> {
+        let prompts = PROMPTS.iter().take(WARM_UP).zip(0..);
+        let requests = prompts.map(|((_, prompt), i)| chat(&format!("warm-up-{i}"), prompt, i, WARM_UP_TOKENS));
+        closed_loop(&self.client, requests.collect(), WARM_UP, &|| ()).await?;
+        Ok(())
+    }
+
+    /// How the worker's link to the predictor stands.
+    ///
+    /// # Errors
+    /// The worker does not answer.
+    pub async fn link(&mut self) -> anyhow::Result<pb::PredictorLink> {
+        let info = self.client.get_server_info(pb::GetServerInfoRequest {}).await?.into_inner();
+        info.predictor.context("the worker tells nothing of its predictor")
+    }
+
+    /// Ends both, the worker first, so that the predictor has its last steps; gives the folder of the predictor's log.
+    ///
+    /// # Errors
+    /// One does not end.
+    pub fn stop(mut self) -> anyhow::Result<Option<TempDir>> {
+        self.worker.terminate()?;
+        self.worker.wait(PATIENCE)?;
+        match self.forecaster {
+            Forecaster::None => Ok(None),
+            Forecaster::Oracle(oracle) => {
+                drop(oracle);
+                Ok(None)
+            }
+            Forecaster::Predictor { mut process, data } => {
+                process.terminate()?;
+                process.wait(PATIENCE)?;
+                Ok(Some(data))
+            }
+        }
+    }
+}
