@@ -8,7 +8,7 @@ BIN := target/release
 # nvcc and its headers, as pip lays them out.
 CUDA := $(TOOLS)/cuda/nvidia/cu13
 
-.PHONY: help setup model build serve demo test lint check-cuda bench forecast artifact clean
+.PHONY: help setup model build serve demo test lint check-cuda bench forecast artifact experiment-serving clean
 help: ## print this
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -69,6 +69,15 @@ forecast: setup ## collect replies for PROMPTS=FILE, train and judge all models,
 
 artifact: forecast ## the artifact that ships, from the same log (make forecast first)
 	cp $(FORECAST)/models/survival.safetensors $(ARTIFACT)
+
+SERVING := data/experiments/serving
+experiment-serving: setup ## compare policies on the real worker with PROMPTS=FILE that the predictor does not know (half an hour; keep the machine quiet)
+	@test -n "$(PROMPTS)" || { echo "name the prompts: make experiment-serving PROMPTS=prompts.jsonl"; exit 2; }
+	@rm -rf $(SERVING)/fit && mkdir -p $(SERVING)
+	@trap 'kill $$(jobs -p) 2>/dev/null; wait' EXIT; \
+	nice -n 19 $(BIN)/eoscast-predictor serve --listen 127.0.0.1:50062 --metrics off --data-dir $(SERVING)/fit & sleep 2; \
+	$(BIN)/eoscast-worker bench --model $(MODEL) --sketch-dims 64 --predictor http://127.0.0.1:50062 --fit-cost $(SERVING)/cost.json
+	$(BIN)/eoscast-serving-experiment --model $(MODEL) --prompts $(PROMPTS) --cost $(SERVING)/cost.json --out $(SERVING)
 
 clean: ## remove builds, models and tools
 	rm -rf target models $(TOOLS)

@@ -87,3 +87,23 @@ fn color(policy: usize) -> RGBColor {
 fn style(size: f64) -> TextStyle<'static> {
     ("sans-serif", size).into_font().color(&INK)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::report::tests::report;
+    use super::*;
+
+    #[test]
+    fn each_load_has_a_figure_with_a_point_for_each_policy() {
+        let folder = tempfile::tempdir().unwrap();
+        let paths = draw(&report(3), folder.path()).unwrap();
+        let names: Vec<_> = paths.iter().map(|path| path.file_name().unwrap().to_str().unwrap()).collect();
+        assert_eq!(names, ["frontier-0.5.svg", "frontier-0.9.svg"]);
+        for path in paths {
+            let svg = std::fs::read_to_string(path).unwrap();
+            // One in the legend, one in the chart.
+            assert_eq!(svg.matches("<circle").count(), 4, "{svg}");
+            assert!(svg.contains("fcfs+past-future") && svg.contains("boost+risk+least-cost"));
+        }
+    }
+}

@@ -243,3 +243,84 @@ fn run_line(options: &Options, outcome: &Outcome) -> RunLine {
         dropped_steps: outcome.dropped_steps,
     }
 }
+
+#[cfg(test)]
+pub(super) mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::serving::plan::{Planned, plan};
+
+    fn summary(seconds: f64) -> Summary {
+        Summary {
+            mean_latency: seconds,
+            p50_latency: seconds,
+            p95_latency: 2.0 * seconds,
+            p99_latency: 3.0 * seconds,
+            mean_normalised_latency: seconds / 100.0,
+            mean_ttft: seconds / 10.0,
+            p99_ttft: seconds / 5.0,
+            evictions_per_100: 7.0,
+            recomputed_tokens: 0,
+            kv_utilisation: 0.0,
+            steps: 0,
+            throughput: 500.0,
+            rho: 0.9,
+            kv_pressure: 1.5,
+        }
+    }
+
+    /// Two loads, three rounds; the second policy takes half as long as the first, the simulator a tenth longer than the worker.
+    pub(in crate::serving) fn report(rounds: u32) -> Report {
+        let rounds_text = rounds.to_string();
+        let options = Options::parse_from([
+            "experiment",
+            "--prompts",
+            "p",
+            "--cost",
+            "c",
+            "--rho",
+            "0.5,0.9",
+            "--policy",
+            "fcfs+past-future,boost+risk+least-cost",
+            "--rounds",
+            &rounds_text,
+        ]);
+        let outcome = |planned: Planned| {
+            let seconds = f64::from(planned.round + 1) * if planned.policy == 0 { 4.0 } else { 2.0 };
+            Outcome {
+                planned,
+                measured: summary(seconds),
+                simulated: summary(1.1 * seconds),
+                different_lengths: 1,
+                latest_send: 0.004,
+                dropped_steps: 0,
+                served: Vec::new(),
+            }
+        };
+        let outcomes: Vec<_> = plan(&options.rho, options.rounds, 2).into_iter().map(outcome).collect();
+        let request = TraceRequest { row: 0, arrival: None, prompt_tokens: 9, output_tokens: 90, max_tokens: 768 };
+        Report::new(&options, CostModel::WORKER, &[request], vec!["long".to_owned()], &outcomes)
+    }
+
+    #[test]
+    fn ratios_are_taken_round_by_round_so_that_rounds_may_differ() {
+        let report = report(3);
+        assert_eq!((report.policies.len(), report.runs.len()), (4, 12));
+        let ours = &report.policies[3];
+        assert_eq!((ours.policy.as_str(), ours.rho), ("boost+risk+least-cost", 0.9));
+        assert_eq!(ours.figures.mean_latency.mean, 4.0);
+        assert!(ours.figures.mean_latency.half_width > 1.0, "{:?}", ours.figures.mean_latency);
+        // fcfs+aggressive did not run.
+        assert_eq!(ours.ratios.iter().map(|ratio| ratio.to).collect::<Vec<_>>(), ["fcfs+past-future"]);
+        assert_eq!(ours.ratios[0].p99_latency, Mean { mean: 0.5, half_width: 0.0 });
+        assert!((ours.simulated_difference - 0.1).abs() < 1e-9);
+    }
+
+    #[test]
+    fn json_has_no_interval_for_a_single_round() {
+        let json = serde_json::to_value(report(1)).unwrap();
+        assert_eq!(json["policies"][0]["mean_latency"], serde_json::json!({ "mean": 4.0, "half_width": null }));
+        assert_eq!(json["left_out"][0], "long");
+    }
+}

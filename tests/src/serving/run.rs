@@ -51,7 +51,7 @@ pub async fn first_pass(
 ) -> anyhow::Result<Vec<Option<Served>>> {
     let services = Services::start(options, "fcfs", AMPLE_KV_TOKENS, AMPLE_RUNNING, Forecasts::None).await?;
     let served = closed_loop(&services.client, requests, AMPLE_RUNNING as usize, progress).await?;
-    services.stop()?;
+    services.stop().await?;
     Ok(served)
 }
 
@@ -82,7 +82,7 @@ pub async fn run(
     let mut services = Services::start(options, name, options.kv_tokens, options.max_running, forecasts).await?;
     let served = open_loop(&services.client, due, progress).await?;
     let dropped_steps = services.link().await?.dropped_steps;
-    let log = services.stop()?;
+    let log = services.stop().await?;
 
     let demand = Demand::of(&workload.requests, options.config(), &cost);
     let engine = Engine { config: options.config(), policy: *policy, cost };

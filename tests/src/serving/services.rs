@@ -46,7 +46,7 @@ pub struct Services {
 enum Forecaster {
     None,
     Predictor { process: Process, data: TempDir },
-    Oracle(Oracle),
+    Oracle(#[expect(dead_code, reason = "it serves until it is dropped")] Oracle),
 }
 
 impl Services {
@@ -127,20 +127,24 @@ impl Services {
     ///
     /// # Errors
     /// One does not end.
-    pub fn stop(mut self) -> anyhow::Result<Option<TempDir>> {
-        self.worker.terminate()?;
-        self.worker.wait(PATIENCE)?;
-        match self.forecaster {
-            Forecaster::None => Ok(None),
-            Forecaster::Oracle(oracle) => {
-                drop(oracle);
-                Ok(None)
-            }
-            Forecaster::Predictor { mut process, data } => {
-                process.terminate()?;
-                process.wait(PATIENCE)?;
+    pub async fn stop(self) -> anyhow::Result<Option<TempDir>> {
+        let Self { client, worker, forecaster } = self;
+        // Open connections would keep the worker.
+        drop(client);
+        end(worker).await?;
+        match forecaster {
+            Forecaster::None | Forecaster::Oracle(_) => Ok(None),
+            Forecaster::Predictor { process, data } => {
+                end(process).await?;
                 Ok(Some(data))
             }
         }
     }
+}
+
+/// Meanwhile the connections close.
+async fn end(mut process: Process) -> anyhow::Result<()> {
+    process.terminate()?;
+    tokio::task::spawn_blocking(move || process.wait(PATIENCE)).await??;
+    Ok(())
 }

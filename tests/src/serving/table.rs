@@ -69,3 +69,19 @@ fn figure(Mean { mean, half_width }: Mean, decimals: usize) -> String {
         false => format!("{mean:.decimals$}"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::report::tests::report;
+    use super::*;
+
+    #[test]
+    fn every_load_has_its_policies_with_ratios_and_the_simulator_beside() {
+        let text = text(&report(3));
+        assert_eq!(text.matches("\nboost+risk+least-cost").count(), 4, "{text}");
+        assert!(text.contains("load 0.5") && text.contains("load 0.9"), "{text}");
+        assert!(text.contains("0.50 \u{b1}0.00  0.50 \u{b1}0.00  0.50 \u{b1}0.00"), "{text}");
+        assert!(text.contains("+10.0 %") && text.contains("40.0 \u{b1}"), "{text}");
+        assert!(text.contains("12 of 12 replies had another length") && text.contains("4.0 ms too late"), "{text}");
+    }
+}
