@@ -117,6 +117,8 @@ pub struct RunLine {
     pub latest_send: f64,
     /// Steps that the predictor never heard of.
     pub dropped_steps: u64,
+    /// Share of the worker's steps whose forecasts were all fresh estimates.
+    pub steps_by_estimates: f64,
 }
 
 impl From<Interval> for Mean {
@@ -241,6 +243,7 @@ fn run_line(options: &Options, outcome: &Outcome) -> RunLine {
         different_lengths: outcome.different_lengths,
         latest_send: outcome.latest_send,
         dropped_steps: outcome.dropped_steps,
+        steps_by_estimates: outcome.steps_by_estimates,
     }
 }
 
@@ -295,6 +298,7 @@ pub(super) mod tests {
                 different_lengths: 1,
                 latest_send: 0.004,
                 dropped_steps: 0,
+                steps_by_estimates: 1.0,
                 served: Vec::new(),
             }
         };

@@ -36,6 +36,8 @@ pub struct Outcome {
     pub latest_send: f64,
     /// Steps that the predictor never heard of.
     pub dropped_steps: u64,
+    /// Share of the worker's steps whose forecasts were all fresh estimates.
+    pub steps_by_estimates: f64,
     /// Each request, in the order of arrival.
     pub served: Vec<(String, Served)>,
 }
@@ -82,6 +84,7 @@ pub async fn run(
     let mut services = Services::start(options, name, options.kv_tokens, options.max_running, forecasts).await?;
     let served = open_loop(&services.client, due, progress).await?;
     let dropped_steps = services.link().await?.dropped_steps;
+    let steps_by_estimates = services.steps_by_estimates().await?;
     let log = services.stop().await?;
 
     let demand = Demand::of(&workload.requests, options.config(), &cost);
@@ -99,6 +102,7 @@ pub async fn run(
         different_lengths: served.iter().zip(&asked).filter(differs).count(),
         latest_send: served.iter().map(|served| served.sent - served.arrival).fold(0.0, f64::max),
         dropped_steps,
+        steps_by_estimates,
         served: asked.iter().map(|known| known.request.request_id.clone()).zip(served).collect(),
     })
 }

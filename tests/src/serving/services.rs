@@ -1,11 +1,14 @@
 //! Worker and predictor, fresh for each run.
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use eoscast_proto::worker::v1 as pb;
 use pb::worker_service_client::WorkerServiceClient;
 use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tonic::transport::Channel;
 
 use super::load::closed_loop;
@@ -40,6 +43,7 @@ pub struct Services {
     /// To the worker.
     pub client: WorkerServiceClient<Channel>,
     worker: Process,
+    http_addr: SocketAddr,
     forecaster: Forecaster,
 }
 
@@ -92,7 +96,8 @@ impl Services {
         let args: Vec<String> = args.iter().flatten().map(|arg| (*arg).to_owned()).collect();
         let mut worker = start_worker(&endpoint, &args)?;
         let client = WorkerServiceClient::new(connect(worker.address("addr")?).await?);
-        let mut services = Self { client, worker, forecaster };
+        let http_addr = worker.address("http")?;
+        let mut services = Self { client, worker, http_addr, forecaster };
         services.connected().await?;
         services.warm_up().await?;
         Ok(services)
@@ -123,12 +128,24 @@ impl Services {
         info.predictor.context("the worker tells nothing of its predictor")
     }
 
+    /// Share of the worker's steps whose forecasts were all fresh estimates; the others had to do with the prior or less.
+    ///
+    /// # Errors
+    /// The worker does not answer, or has not counted.
+    pub async fn steps_by_estimates(&self) -> anyhow::Result<f64> {
+        let mut http = TcpStream::connect(self.http_addr).await?;
+        http.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").await?;
+        let mut page = String::new();
+        http.read_to_string(&mut page).await?;
+        share_of_estimates(&page).context("the worker's /metrics do not tell what forecasts rested on")
+    }
+
     /// Ends both, the worker first, so that the predictor has its last steps; gives the folder of the predictor's log.
     ///
     /// # Errors
     /// One does not end.
     pub async fn stop(self) -> anyhow::Result<Option<TempDir>> {
-        let Self { client, worker, forecaster } = self;
+        let Self { client, worker, forecaster, .. } = self;
         // Open connections would keep the worker.
         drop(client);
         end(worker).await?;
@@ -142,9 +159,31 @@ impl Services {
     }
 }
 
+fn share_of_estimates(page: &str) -> Option<f64> {
+    let steps = page.lines().filter(|line| line.contains("steps_by_forecast_basis_total{"));
+    let counted = steps.filter_map(|line| Some((line, line.rsplit(' ').next()?.parse::<f64>().ok()?)));
+    let (estimates, others): (Vec<_>, Vec<_>) = counted.partition(|(line, _)| line.contains("\"estimate\""));
+    let sum = |steps: &[(&str, f64)]| steps.iter().map(|(_, count)| count).sum::<f64>();
+    let all = sum(&estimates) + sum(&others);
+    (all > 0.0).then(|| sum(&estimates) / all)
+}
+
 /// Meanwhile the connections close.
 async fn end(mut process: Process) -> anyhow::Result<()> {
     process.terminate()?;
     tokio::task::spawn_blocking(move || process.wait(PATIENCE)).await??;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_share_of_steps_with_estimates_is_read_from_the_metrics() {
+        let page = "# TYPE w_steps_by_forecast_basis counter\nw_steps_by_forecast_basis_total{basis=\"prior\"} 10\n\
+                    w_steps_by_forecast_basis_total{basis=\"estimate\"} 30\nw_other_total 5\n";
+        assert_eq!(share_of_estimates(page), Some(0.75));
+        assert_eq!(share_of_estimates("w_other_total 5\n"), None);
+    }
 }
