@@ -9,7 +9,7 @@ BIN := target/release
 CUDA := $(TOOLS)/cuda/nvidia/cu13
 comma := ,
 
-.PHONY: help setup model build serve demo test lint check-cuda bench forecast artifact experiments experiment-traces experiment-recorded clean
+.PHONY: help setup model build serve demo test lint check-cuda bench forecast artifact experiments experiment-traces experiment-recorded experiment-serving clean
 help: ## print this
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -94,6 +94,7 @@ experiment-traces: build ## policies on recorded traffic with noisy forecasts, s
 			--max-batched-tokens 2048 --predictor oracle-noise:0.7 --seeds 5 --policy '$(POLICIES)' \
 			--out $(EXPERIMENTS)/traces/$$(basename $$trace .csv)-$$kv > /dev/null || exit; \
 	done; done
+	@# What accuracy is worth, on the first of them.
 	@for predictor in prior oracle-noise:1 oracle-noise:0.7 oracle-noise:0.5 oracle-noise:0.3 oracle-noise:0.1 oracle; do \
 		$(SIMULATE) --trace $$(ls $(TRACES)/*.csv | head -n 1) --poisson 0.9 --cost h100 --kv-tokens 65536 --max-running 256 \
 			--max-batched-tokens 2048 --predictor $$predictor --seeds 5 --policy '$(POLICIES)' \
@@ -109,6 +110,15 @@ experiment-recorded: build ## policies with recorded forecasts of the real predi
 		--policy '$(POLICIES)' --out $(EXPERIMENTS)/recorded
 	$(SIMULATE) --trace $(EXPERIMENTS)/estimates --poisson 0.5,0.9 --requests 400 --kv-tokens 65536 --max-running 16 --seeds 10 \
 		--policy '$(POLICIES)' --out $(EXPERIMENTS)/slots
+
+SERVING = $(EXPERIMENTS)/serving
+experiment-serving: setup ## compare policies on the real worker with PROMPTS=FILE that the predictor does not know (half an hour; keep the machine quiet)
+	@test -n "$(PROMPTS)" || { echo "name the prompts: make experiment-serving PROMPTS=prompts.jsonl"; exit 2; }
+	@rm -rf $(SERVING)/fit && mkdir -p $(SERVING)
+	@trap 'kill $$(jobs -p) 2>/dev/null; wait' EXIT; \
+	nice -n 19 $(BIN)/eoscast-predictor serve --listen 127.0.0.1:50062 --metrics off --data-dir $(SERVING)/fit & sleep 2; \
+	$(BIN)/eoscast-worker bench --model $(MODEL) --sketch-dims 64 --predictor http://127.0.0.1:50062 --fit-cost $(SERVING)/cost.json
+	$(BIN)/eoscast-serving-experiment --model $(MODEL) --prompts $(PROMPTS) --cost $(SERVING)/cost.json --out $(SERVING)
 
 clean: ## remove builds, models and tools
 	rm -rf target models $(TOOLS)

@@ -1,4 +1,4 @@
-//! A running pair of services, for the end-to-end tests and the demo.
+//! A running pair of services, for the end-to-end tests, the demo and the serving experiment.
 //!
 //! # Layout
 //! - [`process`]: one of our binaries as a child process
@@ -6,9 +6,11 @@
 //! - [`client`]: replies collected over gRPC
 //! - [`log`]: the predictor's JSONL, read back
 //! - [`prompts`]: a dozen prompts of our own
+//! - [`serving`]: policies compared on the real worker
 
 pub mod client;
 pub mod log;
 pub mod pair;
 pub mod process;
 pub mod prompts;
+pub mod serving;

@@ -28,8 +28,20 @@ impl Process {
     /// # Errors
     /// When the binary is not built or cannot be started.
     pub fn start(name: &str, args: &[String], envs: &[(&str, String)]) -> anyhow::Result<Self> {
-        let path = binary(name)?;
-        let mut command = Command::new(&path);
+        Self::spawn(name, Command::new(binary(name)?), args, envs)
+    }
+
+    /// The same at the lowest priority, as `make serve` starts the predictor.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub fn start_nice(name: &str, args: &[String]) -> anyhow::Result<Self> {
+        let mut command = Command::new("nice");
+        command.args(["-n", "19"]).arg(binary(name)?);
+        Self::spawn(name, command, args, &[])
+    }
+
+    fn spawn(name: &str, mut command: Command, args: &[String], envs: &[(&str, String)]) -> anyhow::Result<Self> {
         for (key, _) in std::env::vars().filter(|(key, _)| key.starts_with("EOSCAST_") || key == "RUST_LOG") {
             command.env_remove(key);
         }
@@ -40,7 +52,7 @@ impl Process {
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()
-            .with_context(|| format!("cannot start {}", path.display()))?;
+            .with_context(|| format!("cannot start {name}"))?;
         let log = Arc::new(Mutex::new(String::new()));
         let (stderr, sink) = (child.stderr.take().context("stderr is piped")?, Arc::clone(&log));
         thread::spawn(move || {

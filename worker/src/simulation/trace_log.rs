@@ -66,6 +66,11 @@ impl LogTrace {
         Ok(trace)
     }
 
+    /// The requests' ids with their rows, in no order.
+    pub fn ids(&self) -> impl Iterator<Item = (&RequestId, usize)> {
+        self.rows.iter().map(|(id, row)| (id, *row))
+    }
+
     /// What the log at `path` says of these requests, found by their ids: read once, line by line, and kept as 15 numbers
     /// a step.
     ///

@@ -1,0 +1,138 @@
+//! One policy on one workload: on the worker, and in the simulator with the forecasts that the worker had.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::Context;
+use eoscast_proto::worker::v1::GenerateRequest;
+use eoscast_sched::sim::{CostModel, Demand, Engine, KvUse, Predictor, Reply, Run, Summary, Workload, simulate};
+use eoscast_worker::simulation::experiment::NamedPolicy;
+use eoscast_worker::simulation::trace_log::LogTrace;
+
+use super::load::{Served, closed_loop, open_loop};
+use super::options::Options;
+use super::oracle::Lengths;
+use super::plan::Planned;
+use super::requests::Known;
+use super::services::{Forecasts, Services};
+
+/// Memory and places of the run that finds the lengths.
+const AMPLE_KV_TOKENS: u32 = 65_536;
+const AMPLE_RUNNING: u32 = 32;
+
+/// What came of a run.
+#[derive(Debug, Clone)]
+pub struct Outcome {
+    /// Which run.
+    pub planned: Planned,
+    /// On the worker. What a client cannot see is 0: recomputed tokens, steps, KV use.
+    pub measured: Summary,
+    /// The same requests, arrivals, policy and forecasts in virtual time.
+    pub simulated: Summary,
+    /// Replies that had another length than before.
+    pub different_lengths: usize,
+    /// Seconds by which the latest request was sent too late.
+    pub latest_send: f64,
+    /// Steps that the predictor never heard of.
+    pub dropped_steps: u64,
+    /// Share of the worker's steps whose forecasts were all fresh estimates.
+    pub steps_by_estimates: f64,
+    /// Each request, in the order of arrival.
+    pub served: Vec<(String, Served)>,
+}
+
+/// Serves all requests with ample memory; what came of each.
+///
+/// # Errors
+/// The worker does not start, or a request fails for another reason than that it is refused.
+pub async fn first_pass(
+    options: &Options,
+    requests: Vec<GenerateRequest>,
+    progress: &(dyn Fn() + Sync),
+) -> anyhow::Result<Vec<Option<Served>>> {
+    let services = Services::start(options, "fcfs", AMPLE_KV_TOKENS, AMPLE_RUNNING, Forecasts::None).await?;
+    let served = closed_loop(&services.client, requests, AMPLE_RUNNING as usize, progress).await?;
+    services.stop().await?;
+    Ok(served)
+}
+
+/// Runs one policy on a workload drawn from the known requests, whose rows are their places among these.
+///
+/// # Errors
+/// A service does not start or stop, a request fails, or the simulator refuses.
+pub async fn run(
+    options: &Options,
+    cost: CostModel,
+    known: &[Known],
+    workload: &Workload,
+    planned: Planned,
+    progress: &(dyn Fn() + Sync),
+) -> anyhow::Result<Outcome> {
+    let NamedPolicy { name, policy } = &options.policy[planned.policy];
+    let forecasts = match policy.wants_truth() {
+        true => Forecasts::Oracle(
+            known
+                .iter()
+                .map(|known| (known.request.request_id.clone(), known.lengths.output_tokens))
+                .collect::<Lengths>(),
+        ),
+        false => Forecasts::Predictor,
+    };
+    let asked: Vec<&Known> = workload.requests.iter().map(|request| &known[request.row]).collect();
+    let due = workload.arrivals.iter().copied().zip(asked.iter().map(|known| known.request.clone())).collect();
+    let mut services = Services::start(options, name, options.kv_tokens, options.max_running, forecasts).await?;
+    let served = open_loop(&services.client, due, progress).await?;
+    let dropped_steps = services.link().await?.dropped_steps;
+    let steps_by_estimates = services.steps_by_estimates().await?;
+    let log = services.stop().await?;
+
+    let demand = Demand::of(&workload.requests, options.config(), &cost);
+    let engine = Engine { config: options.config(), policy: *policy, cost };
+    let (workload_by_log, predictor) = match &log {
+        Some(folder) => with_estimates(workload, &asked, folder.path())?,
+        None => (workload.clone(), Predictor::Oracle),
+    };
+    let simulated = simulate(&engine, &workload_by_log, &predictor, 0, |_| ()).with_context(|| name.clone())?;
+    let differs = |(served, known): &(&Served, &&Known)| served.output_tokens != known.lengths.output_tokens;
+    Ok(Outcome {
+        planned,
+        measured: Summary::of(&as_run(&served), workload, &demand),
+        simulated: Summary::of(&simulated, workload, &demand),
+        different_lengths: served.iter().zip(&asked).filter(differs).count(),
+        latest_send: served.iter().map(|served| served.sent - served.arrival).fold(0.0, f64::max),
+        dropped_steps,
+        steps_by_estimates,
+        served: asked.iter().map(|known| known.request.request_id.clone()).zip(served).collect(),
+    })
+}
+
+/// The workload with the rows of the predictor's log, and the estimates in it.
+fn with_estimates(workload: &Workload, asked: &[&Known], folder: &Path) -> anyhow::Result<(Workload, Predictor)> {
+    let trace = LogTrace::read(folder, None)?;
+    let rows: HashMap<&str, usize> = trace.ids().map(|(id, row)| (id.as_str(), row)).collect();
+    let mut workload = workload.clone();
+    for (request, known) in workload.requests.iter_mut().zip(asked) {
+        // A row that is not there has no estimates.
+        request.row = rows.get(known.request.request_id.as_str()).copied().unwrap_or(usize::MAX);
+    }
+    Ok((workload, Predictor::Recorded(Arc::new(trace.estimates(folder)?))))
+}
+
+/// In the simulator's terms, so that both are summed up alike.
+fn as_run(served: &[Served]) -> Run {
+    let reply = |served: &Served| Reply {
+        arrival: served.arrival,
+        first_token: served.first_token,
+        end: served.end,
+        output_tokens: served.output_tokens,
+        preemptions: served.preemptions,
+    };
+    Run {
+        replies: served.iter().map(reply).collect(),
+        steps: 0,
+        request_steps: 0,
+        recomputed_tokens: 0,
+        kv_use: KvUse::default(),
+    }
+}

@@ -1,0 +1,189 @@
+//! Worker and predictor, fresh for each run.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, ensure};
+use eoscast_proto::worker::v1 as pb;
+use pb::worker_service_client::WorkerServiceClient;
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tonic::transport::Channel;
+
+use super::load::closed_loop;
+use super::options::Options;
+use super::oracle::{Lengths, Oracle};
+use crate::client::chat;
+use crate::pair::{connect, start_worker};
+use crate::process::Process;
+use crate::prompts::PROMPTS;
+
+/// The predictor that ships sees most with sketches of this size.
+const SKETCH_DIMS: &str = "64";
+/// Requests before a run, so that code and memory are warm, and tokens of each.
+const WARM_UP: usize = 4;
+const WARM_UP_TOKENS: u32 = 16;
+const PATIENCE: Duration = Duration::from_secs(30);
+const POLL: Duration = Duration::from_millis(10);
+
+/// Who answers the worker's steps.
+#[derive(Debug, Clone)]
+pub enum Forecasts {
+    /// Nobody.
+    None,
+    /// The predictor, with the model that ships.
+    Predictor,
+    /// One who knows.
+    Oracle(Lengths),
+}
+
+/// A worker and who forecasts for it.
+pub struct Services {
+    /// To the worker.
+    pub client: WorkerServiceClient<Channel>,
+    worker: Process,
+    http_addr: SocketAddr,
+    forecaster: Forecaster,
+}
+
+enum Forecaster {
+    None,
+    Predictor { process: Process, data: TempDir },
+    Oracle(#[expect(dead_code, reason = "it serves until it is dropped")] Oracle),
+}
+
+impl Services {
+    /// Starts both, waits until they are connected, and warms them up.
+    ///
+    /// # Errors
+    /// One does not start, or they do not find each other.
+    pub async fn start(
+        options: &Options,
+        policy: &str,
+        kv_tokens: u32,
+        max_running: u32,
+        forecasts: Forecasts,
+    ) -> anyhow::Result<Self> {
+        let (forecaster, endpoint) = match forecasts {
+            Forecasts::None => (Forecaster::None, "none".to_owned()),
+            Forecasts::Oracle(lengths) => {
+                let oracle = Oracle::start(lengths).await?;
+                let endpoint = format!("http://{}", oracle.addr);
+                (Forecaster::Oracle(oracle), endpoint)
+            }
+            Forecasts::Predictor => {
+                let data = tempfile::tempdir()?;
+                let folder = data.path().display().to_string();
+                let args = ["serve", "--listen", "127.0.0.1:0", "--metrics", "off", "--data-dir", &folder];
+                let mut process = Process::start_nice("eoscast-predictor", &args.map(str::to_owned))?;
+                let endpoint = format!("http://{}", process.address("addr")?);
+                (Forecaster::Predictor { process, data }, endpoint)
+            }
+        };
+        let limits = options.config();
+        let (kv_tokens, max_running) = (kv_tokens.to_string(), max_running.to_string());
+        let (block_size, batched) = (limits.block_size.to_string(), limits.max_batched_tokens.to_string());
+        let args = [
+            ["--model", &options.model],
+            ["--policy", policy],
+            ["--kv-tokens", &kv_tokens],
+            ["--block-size", &block_size],
+            ["--max-running", &max_running],
+            ["--max-batched-tokens", &batched],
+            ["--sketch-dims", SKETCH_DIMS],
+        ];
+        let args: Vec<String> = args.iter().flatten().map(|arg| (*arg).to_owned()).collect();
+        let mut worker = start_worker(&endpoint, &args)?;
+        let client = WorkerServiceClient::new(connect(worker.address("addr")?).await?);
+        let http_addr = worker.address("http")?;
+        let mut services = Self { client, worker, http_addr, forecaster };
+        services.connected().await?;
+        services.warm_up().await?;
+        Ok(services)
+    }
+
+    async fn connected(&mut self) -> anyhow::Result<()> {
+        let deadline = Instant::now() + PATIENCE;
+        while !matches!(self.forecaster, Forecaster::None) && !self.link().await?.connected {
+            ensure!(Instant::now() < deadline, "the worker found no predictor:\n{}", self.worker.log());
+            tokio::time::sleep(POLL).await;
+        }
+        Ok(())
+    }
+
+    async fn warm_up(&self) -> anyhow::Result<()> {
+        let prompts = PROMPTS.iter().take(WARM_UP).zip(0..);
+        let requests = prompts.map(|((_, prompt), i)| chat(&format!("warm-up-{i}"), prompt, i, WARM_UP_TOKENS));
+        closed_loop(&self.client, requests.collect(), WARM_UP, &|| ()).await?;
+        Ok(())
+    }
+
+    /// How the worker's link to the predictor stands.
+    ///
+    /// # Errors
+    /// The worker does not answer.
+    pub async fn link(&mut self) -> anyhow::Result<pb::PredictorLink> {
+        let info = self.client.get_server_info(pb::GetServerInfoRequest {}).await?.into_inner();
+        info.predictor.context("the worker tells nothing of its predictor")
+    }
+
+    /// Share of the worker's steps whose forecasts were all fresh estimates; the others had to do with the prior or less.
+    ///
+    /// # Errors
+    /// The worker does not answer, or has not counted.
+    pub async fn steps_by_estimates(&self) -> anyhow::Result<f64> {
+        let mut http = TcpStream::connect(self.http_addr).await?;
+        http.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").await?;
+        let mut page = String::new();
+        http.read_to_string(&mut page).await?;
+        share_of_estimates(&page).context("the worker's /metrics do not tell what forecasts rested on")
+    }
+
+    /// Ends both, the worker first, so that the predictor has its last steps; gives the folder of the predictor's log.
+    ///
+    /// # Errors
+    /// One does not end.
+    pub async fn stop(self) -> anyhow::Result<Option<TempDir>> {
+        let Self { client, worker, forecaster, .. } = self;
+        // Open connections would keep the worker.
+        drop(client);
+        end(worker).await?;
+        match forecaster {
+            Forecaster::None | Forecaster::Oracle(_) => Ok(None),
+            Forecaster::Predictor { process, data } => {
+                end(process).await?;
+                Ok(Some(data))
+            }
+        }
+    }
+}
+
+fn share_of_estimates(page: &str) -> Option<f64> {
+    let steps = page.lines().filter(|line| line.contains("steps_by_forecast_basis_total{"));
+    let counted = steps.filter_map(|line| Some((line, line.rsplit(' ').next()?.parse::<f64>().ok()?)));
+    let (estimates, others): (Vec<_>, Vec<_>) = counted.partition(|(line, _)| line.contains("\"estimate\""));
+    let sum = |steps: &[(&str, f64)]| steps.iter().map(|(_, count)| count).sum::<f64>();
+    let all = sum(&estimates) + sum(&others);
+    (all > 0.0).then(|| sum(&estimates) / all)
+}
+
+/// Meanwhile the connections close.
+async fn end(mut process: Process) -> anyhow::Result<()> {
+    process.terminate()?;
+    tokio::task::spawn_blocking(move || process.wait(PATIENCE)).await??;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_share_of_steps_with_estimates_is_read_from_the_metrics() {
+        let page = "# TYPE w_steps_by_forecast_basis counter\nw_steps_by_forecast_basis_total{basis=\"prior\"} 10\n\
+                    w_steps_by_forecast_basis_total{basis=\"estimate\"} 30\nw_other_total 5\n";
+        assert_eq!(share_of_estimates(page), Some(0.75));
+        assert_eq!(share_of_estimates("w_other_total 5\n"), None);
+    }
+}
