@@ -40,6 +40,9 @@ pub fn draw(report: &Report, folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
     Ok(paths)
 }
 
+/// Time a token and tail of latency, each as low end, mean and high end of its interval.
+type Point = ([f64; 3], [f64; 3]);
+
 /// A mean with the ends of its interval; of one round there is no interval.
 fn span(Mean { mean, half_width }: Mean, unit: f64) -> [f64; 3] {
     let half_width = if half_width.is_finite() { half_width } else { 0.0 };
@@ -48,8 +51,8 @@ fn span(Mean { mean, half_width }: Mean, unit: f64) -> [f64; 3] {
 
 fn svg(lines: &[Line]) -> anyhow::Result<String> {
     let of = |line: &Line| (span(line.figures.mean_normalised_latency, 1e3), span(line.figures.p99_latency, 1.0));
-    let points: Vec<([f64; 3], [f64; 3])> = lines.iter().map(of).collect();
-    let high = |values: &dyn Fn(&([f64; 3], [f64; 3])) -> f64| 1.05 * points.iter().map(values).fold(1e-9, f64::max);
+    let points: Vec<Point> = lines.iter().map(of).collect();
+    let high = |values: &dyn Fn(&Point) -> f64| 1.05 * points.iter().map(values).fold(1e-9, f64::max);
     let above = 12 + LEGEND_ROW * lines.len().div_ceil(2) as u32;
     let mut svg = String::new();
     {
