@@ -6,6 +6,8 @@
 
 use std::time::Duration;
 
+use tokio::net::TcpListener;
+use tonic::transport::server::TcpIncoming;
 use tonic::transport::{Endpoint, Server};
 
 /// Flow-control window of a connection and of each of its streams, in bytes.
@@ -25,7 +27,13 @@ pub fn server() -> Server {
         .initial_stream_window_size(WINDOW_BYTES)
         .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
-        .tcp_nodelay(true)
+}
+
+/// Connections to `listener` for [`server`]: what is written is sent at once. Else a message in two writes, or a token while the one
+/// before is not confirmed, would wait for the other side to send something (Nagle, RFC 896). The server's own setting does not
+/// reach listeners that it is given.
+pub fn incoming(listener: TcpListener) -> TcpIncoming {
+    TcpIncoming::from(listener).with_nodelay(Some(true))
 }
 
 /// An endpoint with the shared settings; connect it lazily or at once.
@@ -41,4 +49,19 @@ pub fn endpoint(uri: &str) -> Result<Endpoint, tonic::transport::Error> {
         .keep_alive_while_idle(true)
         .connect_timeout(CONNECT_TIMEOUT)
         .tcp_nodelay(true))
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpStream;
+    use tokio_stream::StreamExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_server_sends_what_it_writes_at_once() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let _client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        assert!(incoming(listener).next().await.unwrap().unwrap().nodelay().unwrap());
+    }
 }

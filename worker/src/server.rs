@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use axum::serve::ListenerExt;
 use eoscast_proto::worker::v1::worker_service_server::WorkerServiceServer;
 use eoscast_proto::{FILE_DESCRIPTOR_SET, transport};
 use tokio::net::TcpListener;
-use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::CancellationToken;
-use tracing::info;
+use tracing::{debug, info};
 
 use crate::engine::{self, EngineConfig, RequestPreparer};
 use crate::http;
@@ -81,7 +81,13 @@ pub async fn run(
         // grpcurl 1.8.6, Postman and evans know only this one.
         .add_service(reflection().build_v1alpha()?)
         .add_service(service)
-        .serve_with_incoming_shutdown(TcpListenerStream::new(grpc), stop_listeners.clone().cancelled_owned());
+        .serve_with_incoming_shutdown(transport::incoming(grpc), stop_listeners.clone().cancelled_owned());
+    // As gRPC does: each token is sent when it is there.
+    let http = http.tap_io(|connection| {
+        if let Err(error) = connection.set_nodelay(true) {
+            debug!(%error, "a connection keeps back what is written to it");
+        }
+    });
     let http_server = axum::serve(http, http::router(engine.clone(), preparer))
         .with_graceful_shutdown(stop_listeners.clone().cancelled_owned());
 

@@ -11,7 +11,6 @@ use eoscast_proto::transport;
 use pb::predictor_service_server::{PredictorService, PredictorServiceServer};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
-use tokio_stream::wrappers::TcpListenerStream;
 use tokio_stream::{Stream, StreamExt};
 use tonic::{Request, Response, Status, Streaming};
 
@@ -71,7 +70,7 @@ impl Oracle {
         let addr = listener.local_addr()?;
         let service = PredictorServiceServer::new(lengths).max_decoding_message_size(transport::MAX_MESSAGE_BYTES);
         let server = transport::server().add_service(service);
-        let serving = tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
+        let serving = tokio::spawn(server.serve_with_incoming(transport::incoming(listener)));
         Ok(Self { addr, serving })
     }
 }
