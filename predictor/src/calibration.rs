@@ -56,6 +56,14 @@ pub struct Pit {
     pub cut: bool,
 }
 
+/// The cell, above the median, of a score |PIT - 1/2|.
+fn score_cell(pit: Pit) -> usize {
+    let value = f64::from(pit.value);
+    // However far below the median `max_tokens` was, an interval cut there held it.
+    let above = if pit.cut { value.max(0.5) } else { value.max(1.0 - value) };
+    BORDERS[HALF + 1..CELLS].partition_point(|border| *border <= above)
+}
+
 /// The distribution function of PITs: its values at the borders of the cells, and its slopes within them.
 #[derive(Debug, Clone)]
 struct Curve {
@@ -64,17 +72,12 @@ struct Curve {
 }
 
 impl Curve {
-    /// Of scores |PIT - 1/2|, with uniform ones of weight [`UNIFORM_WEIGHT`] mixed in: with them, no score beyond those seen is
-    /// ruled out, which is conformal prediction's n + 1.
-    fn new(pits: impl Iterator<Item = Pit>) -> Self {
-        let upper: [f64; HALF + 1] = std::array::from_fn(|i| BORDERS[HALF + i]);
-        let mut scores: [f64; HALF] = std::array::from_fn(|i| UNIFORM_WEIGHT * 2.0 * (upper[i + 1] - upper[i]));
-        for pit in pits {
-            let value = f64::from(pit.value);
-            // However far below the median `max_tokens` was, an interval cut there held it.
-            let above = if pit.cut { value.max(0.5) } else { value.max(1.0 - value) };
-            scores[upper[1..HALF].partition_point(|border| *border <= above)] += 1.0;
-        }
+    /// Of so many PITs in each [`score_cell`], with uniform scores of weight [`UNIFORM_WEIGHT`] mixed in: with them, no score
+    /// beyond those seen is ruled out, which is conformal prediction's n + 1.
+    fn new(counts: &[u32; HALF]) -> Self {
+        let width = |cell: usize| BORDERS[HALF + cell + 1] - BORDERS[HALF + cell];
+        let scores: [f64; HALF] =
+            std::array::from_fn(|cell| f64::from(counts[cell]) + UNIFORM_WEIGHT * 2.0 * width(cell));
         let total: f64 = scores.iter().sum();
         let mut curve = [0.5; CELLS + 1];
         let mut sum = 0.0;
@@ -103,32 +106,52 @@ impl Curve {
 /// What G of one age rests on.
 #[derive(Debug, Clone)]
 struct Window {
-    /// From training.
+    /// From training; those from `kept` on still count.
     first: Vec<Pit>,
+    kept: usize,
     /// Since then, with the number of the outcome.
     later: VecDeque<(u64, Pit)>,
+    /// How many of the PITs that count lie in each [`score_cell`].
+    counts: [u32; HALF],
     curve: Curve,
 }
 
 impl Window {
     fn new(first: Vec<Pit>) -> Self {
-        Self { curve: Curve::new(first.iter().copied()), first, later: VecDeque::new() }
+        let counts = [0; HALF];
+        let mut window = Self { kept: first.len(), first, later: VecDeque::new(), counts, curve: Curve::new(&counts) };
+        window.settle(0);
+        window
     }
 
     fn push(&mut self, number: u64, pit: Pit) {
         if self.later.len() == WINDOW {
-            self.later.pop_front();
+            self.forget_oldest();
         }
         self.later.push_back((number, pit));
+        self.counts[score_cell(pit)] += 1;
     }
 
-    /// Forgets what a predictor that starts anew would not know, and estimates anew.
+    fn forget_oldest(&mut self) {
+        if let Some((_, pit)) = self.later.pop_front() {
+            self.counts[score_cell(pit)] -= 1;
+        }
+    }
+
+    /// Forgets what a predictor that starts anew would not know, fills up with what training left, and estimates anew.
     fn settle(&mut self, seen: u64) {
         while self.later.front().is_some_and(|(number, _)| number + LONGEST_WINDOW as u64 <= seen) {
-            self.later.pop_front();
+            self.forget_oldest();
         }
-        let first = &self.first[self.first.len().saturating_sub(WINDOW - self.later.len())..];
-        self.curve = Curve::new(first.iter().copied().chain(self.later.iter().map(|(_, pit)| *pit)));
+        let kept = self.first.len().saturating_sub(WINDOW - self.later.len());
+        for pit in self.first.get(self.kept..kept).unwrap_or_default() {
+            self.counts[score_cell(*pit)] -= 1;
+        }
+        for pit in self.first.get(kept..self.kept).unwrap_or_default() {
+            self.counts[score_cell(*pit)] += 1;
+        }
+        self.kept = kept;
+        self.curve = Curve::new(&self.counts);
     }
 }
 

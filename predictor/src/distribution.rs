@@ -149,11 +149,13 @@ impl LengthDistribution {
     pub fn quantiles<const N: usize>(&self, levels: [f64; N]) -> [f64; N] {
         let first = bin(self.elapsed) + 1;
         let mut i = first;
-        levels.map(|level| {
+        let mut quantiles = [0.0; N];
+        for (quantile, level) in quantiles.iter_mut().zip(levels) {
             let target = self.at_elapsed * (1.0 - level.clamp(0.0, 1.0));
             i += self.curve.survival[i..].iter().take_while(|s| **s > target).count();
-            self.in_bin(i, first, target)
-        })
+            *quantile = self.in_bin(i, first, target);
+        }
+        quantiles
     }
 
     /// The length at which survival falls to `target`, in the bin that ends at edge `i`.

@@ -26,8 +26,9 @@ use crate::tracker::RequestKey;
 
 /// Most entries of each kind in one message.
 const MOST_ENTRIES: usize = 4_096;
-/// An acknowledgement waits this long for estimates to travel with: most often for the next step.
-const ACKNOWLEDGE_WITHIN: Duration = Duration::from_millis(25);
+/// An acknowledgement waits this long for estimates to travel with: most often for the next steps. To send it alone wakes the
+/// worker's machine and this one, which costs more than what is then done.
+const ACKNOWLEDGE_WITHIN: Duration = Duration::from_millis(250);
 /// Responses ready for the connection.
 const READY_RESPONSES: usize = 64;
 
@@ -260,7 +261,7 @@ async fn send_answers(
             biased;
             answer = answers.recv() => match answer {
                 Some(Ok(answer)) => {
-                    due = None;
+                    due = Some(tokio::time::Instant::now() + ACKNOWLEDGE_WITHIN);
                     let reply = StepsReply { acknowledged: 0, logged: false, estimates: answer.estimates, prior: answer.prior };
                     let written = *progress.borrow_and_update();
                     if out.send(written, reply).await.is_err() {
@@ -273,7 +274,7 @@ async fn send_answers(
             () = sleep_until(due), if due.is_some() => {
                 due = None;
                 let written = *progress.borrow_and_update();
-                if out.acknowledge(written).await.is_err() {
+                if written != out.sent && out.acknowledge(written).await.is_err() {
                     return;
                 }
             }

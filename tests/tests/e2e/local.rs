@@ -3,6 +3,7 @@
 use std::process::Command;
 
 use eoscast_tests::client::{chat, generate};
+use eoscast_tests::log;
 use eoscast_tests::pair::{Pair, PairOptions};
 use eoscast_tests::process::{binary, models_folder};
 use eoscast_tests::prompts::PROMPTS;
@@ -34,6 +35,8 @@ async fn generate_prints_a_reply_and_with_a_predictor_its_forecast() {
     let forecasts = line["forecast_mean_remaining"].as_array().unwrap();
     assert_eq!(forecasts.len() as u64, line["completion_tokens"].as_u64().unwrap());
     assert!(forecasts.iter().any(Value::is_number), "{line}");
+    let logged = log::steps(pair.data()).unwrap().len();
+    assert_eq!(logged, forecasts.len(), "the command ends when the predictor has written what it was told");
 }
 
 #[tokio::test(flavor = "multi_thread")]

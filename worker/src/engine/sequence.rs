@@ -33,6 +33,16 @@ pub struct Submission {
     pub(crate) queue_slot: OwnedSemaphorePermit,
 }
 
+/// What a token brings, to whom.
+pub(crate) struct NextToken {
+    /// To the predictor.
+    pub(crate) event: StepEvent,
+    /// To the scheduler.
+    pub(crate) ending: Option<Ending>,
+    /// To the client.
+    pub(crate) chunk: Chunk,
+}
+
 /// A request in the engine.
 pub(crate) struct Sequence {
     pub(crate) request: PreparedRequest,
@@ -122,7 +132,7 @@ impl Sequence {
         Outlook { estimate: shown.flatten(), remaining: remaining.flatten() }
     }
 
-    /// Draws the next token from its row and shows what it brings. `None` if the logits are no distribution.
+    /// Draws the next token from its row. `None` if the logits are no distribution.
     pub(crate) fn advance(
         &mut self,
         row: OutputRow<'_>,
@@ -130,7 +140,7 @@ impl Sequence {
         vocabulary: &dyn Vocabulary,
         outlook: Outlook,
         now: Instant,
-    ) -> Option<(StepEvent, Option<Ending>)> {
+    ) -> Option<NextToken> {
         let generated = self.generated();
         let step = generated + 1;
         let control = self.request.sampling.length_control;
@@ -149,9 +159,13 @@ impl Sequence {
             eos_bias: sample.eos_bias,
             sketch: row.sketch.into(),
         };
+        Some(NextToken { event, ending, chunk: self.chunk(text, sample, outlook.estimate, vocabulary) })
+    }
+
+    /// Sends the client what a token brought.
+    pub(crate) fn show(&self, chunk: Chunk) {
         // A closed channel means that the client is gone, which the next step sees.
-        let _ = self.reply.send(Ok(ReplyEvent::Chunk(self.chunk(text, sample, outlook.estimate, vocabulary))));
-        Some((event, ending))
+        let _ = self.reply.send(Ok(ReplyEvent::Chunk(chunk)));
     }
 
     /// The text that token number `step` brings, and whether the reply ends with it.

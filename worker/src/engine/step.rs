@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 use tracing::{error, info};
 
 use super::handle::Command;
-use super::sequence::{Ending, Outlook, Sequence, Submission};
+use super::sequence::{Ending, NextToken, Outlook, Sequence, Submission};
 use crate::kernels::Pool;
 use crate::link::PredictorLink;
 use crate::link::outbox::StepReport;
@@ -328,16 +328,20 @@ impl Engine {
             let advanced = SCRATCH.with_borrow_mut(|scratch| sequence.advance(*row, scratch, vocabulary, outlook, now));
             (since_last, advanced)
         });
-        for ((key, draw), (since_last, advanced)) in drawing.into_iter().zip(advanced) {
-            self.sequences.insert(key, draw.into_inner().unwrap_or_else(PoisonError::into_inner).0);
-            let Some((event, ending)) = advanced else {
-                drawn.broken.push(key);
-                continue;
-            };
-            self.metrics.on_token(since_last);
-            self.report.events.push(event);
-            drawn.outcome.work.push(WorkDone { key, appended: 1, finished: ending.is_some() });
-            drawn.endings.extend(ending.map(|ending| (key, ending)));
+        // All at once, and not as they are drawn: each would wake a thread of the network, where now the first does.
+        for ((key, draw), (since_last, next)) in drawing.into_iter().zip(advanced) {
+            let (sequence, ..) = draw.into_inner().unwrap_or_else(PoisonError::into_inner);
+            match next {
+                Some(NextToken { event, ending, chunk }) => {
+                    sequence.show(chunk);
+                    self.metrics.on_token(since_last);
+                    self.report.events.push(event);
+                    drawn.outcome.work.push(WorkDone { key, appended: 1, finished: ending.is_some() });
+                    drawn.endings.extend(ending.map(|ending| (key, ending)));
+                }
+                None => drawn.broken.push(key),
+            }
+            self.sequences.insert(key, sequence);
         }
         drawn
     }

@@ -26,10 +26,7 @@ pub(super) async fn run(link: PredictorLink, endpoint: Endpoint, shutdown: Cance
     let mut retry = FIRST_RETRY;
     let mut outage_told = false;
     while !shutdown.is_cancelled() {
-        let ended = tokio::select! {
-            ended = stream(&link, &endpoint, &shutdown) => ended,
-            () = shutdown.cancelled(), if !link.is_connected() => Ok(()),
-        };
+        let ended = stream(&link, &endpoint, &shutdown).await;
         let was_connected = link.0.connected.swap(false, Ordering::Relaxed);
         if was_connected {
             retry = FIRST_RETRY;
@@ -50,10 +47,13 @@ pub(super) async fn run(link: PredictorLink, endpoint: Endpoint, shutdown: Cance
 
 /// One connection, until it breaks, or everything is delivered after `shutdown`.
 async fn stream(link: &PredictorLink, endpoint: &Endpoint, shutdown: &CancellationToken) -> Result<(), Status> {
-    let channel = endpoint.connect().await.map_err(|error| Status::unavailable(chain(&error)))?;
     let (sender, receiver) = mpsc::channel(SEND_BUFFER);
-    let requests = ReceiverStream::new(receiver);
-    let mut responses = PredictorServiceClient::new(channel).stream_steps(requests).await?.into_inner();
+    let open = async {
+        let channel = endpoint.connect().await.map_err(|error| Status::unavailable(chain(&error)))?;
+        PredictorServiceClient::new(channel).stream_steps(ReceiverStream::new(receiver)).await
+    };
+    let Some(opened) = shutdown.run_until_cancelled(open).await else { return Ok(()) };
+    let mut responses = opened?.into_inner();
     link.on_connected();
     info!(endpoint = %endpoint.uri(), "stream to the predictor open");
 
