@@ -1,5 +1,6 @@
 //! `train`.
 
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::str::FromStr;
@@ -12,7 +13,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use crate::models::{Artifact, ModelKind};
 use crate::replay::log_bytes;
 use crate::training::dataset::{Dataset, Selection, Wanted};
-use crate::training::run::{Options, Progress, train};
+use crate::training::run::{Event, Options, Progress, train};
 
 /// Train models on an event log, as collect and serve write it, and write artifacts for serve --artifact.
 #[derive(Debug, Args)]
@@ -124,26 +125,25 @@ impl TrainArgs {
                 self.also_for.iter().map(|name| format!(" --also-for {name}")).collect::<String>()
             ),
             also_for: self.also_for.clone(),
+            threads: std::thread::available_parallelism().map_or(1, NonZeroUsize::get),
         };
-        let style = ProgressStyle::with_template("{msg} {bar:40} epoch {pos}/{len} {eta}")?;
+        let style = ProgressStyle::with_template("{msg} {bar:40} epoch {pos}/{len} {elapsed}")?;
         let bar = ProgressBar::new(u64::from(self.epochs)).with_style(style).with_message(kind.as_str());
-        let tell = |line: String| bar.suspend(|| eprintln!("{line}"));
-        let bytes = train(kind, dataset, &options, &mut |progress| match progress {
-            Progress::Note(note) => tell(note),
-            Progress::Epoch(epoch) => {
+        let bytes = train(kind, dataset, &options, &mut |Progress { what, event }| {
+            let line = match &event {
+                Event::Note(note) => format!("{what}: {note}"),
+                Event::Epoch(epoch) => {
+                    let validation = epoch.validation_loss.map_or_else(String::new, |loss| {
+                        let best = if epoch.best { ", best so far" } else { "" };
+                        format!(", validation {loss:.4}{best}")
+                    });
+                    format!("{what}: epoch {}/{}, loss {:.4}{validation}", epoch.number, epoch.epochs, epoch.train_loss)
+                }
+            };
+            bar.suspend(|| eprintln!("{line}"));
+            if let Event::Epoch(epoch) = event {
+                bar.set_message(what);
                 bar.set_position(u64::from(epoch.number));
-                let validation = epoch.validation_loss.map(|loss| {
-                    let best = if epoch.best { ", best so far" } else { "" };
-                    format!(", validation {loss:.4}{best}")
-                });
-                tell(format!(
-                    "{}: epoch {}/{}, loss {:.4}{}",
-                    epoch.name,
-                    epoch.number,
-                    epoch.epochs,
-                    epoch.train_loss,
-                    validation.unwrap_or_default()
-                ));
             }
         })?;
         bar.finish_and_clear();

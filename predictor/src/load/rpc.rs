@@ -56,9 +56,11 @@ pub async fn play(
             let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
             let batch = player.step(pace.live, i64::try_from(now.as_micros()).unwrap_or(i64::MAX))?;
             (events, messages) = (events + batch.events.len() as u64, messages + 1);
-            let permit = sender.reserve().await;
-            asked.lock().unwrap_or_else(PoisonError::into_inner).push_back(at.unwrap_or_else(Instant::now));
-            let Ok(permit) = permit else { break };
+            let Ok(permit) = sender.reserve().await else { break };
+            // A message that only ends requests is answered by none.
+            if !batch.started.is_empty() || batch.events.iter().any(|event| event.finish_reason.is_none()) {
+                asked.lock().unwrap_or_else(PoisonError::into_inner).push_back(at.unwrap_or_else(Instant::now));
+            }
             permit.send(batch.into());
             progress(events);
         }

@@ -83,6 +83,8 @@ impl Retrainer {
             epochs: 1,
             command: format!("eoscast-predictor serve --retrain-every {}", self.every),
             also_for: vec![],
+            // The other cores serve.
+            threads: 1,
         };
         let outcomes = history.seen;
         let tried = trial(&self.location, &Incumbent { kind, artifact, history }, &options);

@@ -9,7 +9,7 @@ use crate::training::synthetic::{dataset, write_log, write_shifting_log};
 use eoscast_log::record::Outcome;
 
 fn options() -> Options {
-    Options { seed: 1, split_seed: 1, epochs: 1, command: "serve".to_owned(), also_for: vec![] }
+    Options { seed: 1, split_seed: 1, epochs: 1, command: "serve".to_owned(), also_for: vec![], threads: 1 }
 }
 
 /// A model that serves, after the outcomes of the log.

@@ -60,7 +60,7 @@ pub fn logistic(rows: &Rows, seed: u64, progress: &mut dyn FnMut(String)) -> any
     for (k, horizon) in logistic::HORIZONS.into_iter().enumerate() {
         let drawn = labelled(rows, horizon, &mut random);
         let longer = drawn.iter().filter(|(_, longer)| *longer).count();
-        progress(format!("logistic: horizon {horizon}, {} rows, {longer} with more to come", drawn.len()));
+        progress(format!("horizon {horizon}, {} rows, {longer} with more to come", drawn.len()));
         if longer == 0 || longer == drawn.len() {
             // Nothing to tell apart: all but certain, whatever the row.
             bias[k] = if longer == 0 { -CERTAIN } else { CERTAIN };
@@ -118,7 +118,7 @@ pub fn forest(rows: &Rows, seed: u64, progress: &mut dyn FnMut(String)) -> anyho
     let (mut nodes, mut roots) = (vec![], vec![]);
     for horizon in forest::HORIZONS {
         let drawn = labelled(rows, horizon, &mut random);
-        progress(format!("forest: horizon {horizon}, {} rows", drawn.len()));
+        progress(format!("horizon {horizon}, {} rows", drawn.len()));
         // As rows have what is not known, which smartcore cannot take as such.
         let known = |value: &f32| if value.is_nan() { 0.0 } else { *value };
         let x: Vec<f32> =

@@ -5,7 +5,7 @@ use anyhow::Context;
 use super::dataset::Sample;
 use super::network::{self, Settings};
 use super::rows::Rows;
-use super::run::Progress;
+use super::run::Event;
 use super::{classic, sequence_network};
 use crate::features::{FEATURE_NAMES, FeatureRow, feature_index};
 use crate::models::weights::Weights;
@@ -59,15 +59,10 @@ pub struct Fitting<'a> {
     /// Of everything random.
     pub seed: u64,
     /// Is told what happens.
-    pub progress: &'a mut dyn FnMut(Progress),
+    pub tell: &'a mut dyn FnMut(Event),
 }
 
 impl Fitting<'_> {
-    /// Tells.
-    pub fn note(&mut self, note: String) {
-        (self.progress)(Progress::Note(note));
-    }
-
     /// Fits to `train`.
     ///
     /// # Errors
@@ -94,13 +89,13 @@ impl Fitting<'_> {
 
     fn rows(&mut self, samples: &[&Sample]) -> Rows {
         let rows = Rows::sample(samples, self.seed);
-        self.note(format!("{}: {} rows of {} requests", self.kind.as_str(), rows.len(), samples.len()));
+        (self.tell)(Event::Note(format!("{} rows of {} requests", rows.len(), samples.len())));
         rows
     }
 
     fn classic(&mut self, train: &[&Sample]) -> anyhow::Result<Fitted> {
         let rows = self.rows(train);
-        let mut note = |text| (self.progress)(Progress::Note(text));
+        let mut note = |text| (self.tell)(Event::Note(text));
         let mut weights = Weights::default();
         match self.kind {
             ModelKind::Forest => classic::forest(&rows, self.seed, &mut note)?.write(&mut weights),
@@ -121,8 +116,8 @@ impl Fitting<'_> {
         let validation = stop.validation().map(|samples| self.rows(samples));
         let settings =
             Settings { hidden: hidden.to_vec(), dropout, weight_decay: 0.05, epochs: stop.most(), seed: self.seed };
-        let mut epoch = |epoch| (self.progress)(Progress::Epoch(epoch));
-        let best = network::fit(self.kind.as_str(), columns, &rows, validation.as_ref(), &settings, &mut epoch)?;
+        let mut epoch = |epoch| (self.tell)(Event::Epoch(epoch));
+        let best = network::fit(columns, &rows, validation.as_ref(), &settings, &mut epoch)?;
         let mut weights = Weights::default();
         best.candidate.write(mlp::NETWORK, &mut weights);
         Ok(Fitted { weights, epochs: best.epoch, loss: best.loss })
@@ -130,7 +125,7 @@ impl Fitting<'_> {
 
     fn sequence(&mut self, train: &[&Sample], stop: &Stop<'_>) -> anyhow::Result<Fitted> {
         let standardiser = sequence_network::standardiser(&self.rows(train));
-        let mut epoch = |epoch| (self.progress)(Progress::Epoch(epoch));
+        let mut epoch = |epoch| (self.tell)(Event::Epoch(epoch));
         let best = sequence_network::fit(self.kind, train, stop, &standardiser, self.seed, &mut epoch)?;
         let mut weights = Weights::default();
         sequence::write(&standardiser, &best.candidate, &mut weights).context("the fitted network cannot be read")?;

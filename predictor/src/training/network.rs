@@ -36,8 +36,6 @@ const AVERAGED_STEPS: f64 = 200.0;
 /// What one pass over the data brought. Losses are -ln of the likelihood, weighted once per request.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Epoch {
-    /// What is trained.
-    pub name: String,
     /// From 1.
     pub number: u32,
     /// Most there will be.
@@ -210,7 +208,6 @@ fn forward(layers: &[Tensor], x: &Tensor, mut dropout: Option<([f32; 2], &mut fa
 /// # Errors
 /// When the tensor library fails, which it has no reason to.
 pub fn fit(
-    name: &str,
     columns: Vec<u32>,
     train: &Rows,
     validation: Option<&Rows>,
@@ -248,7 +245,7 @@ pub fn fit(
         let validation_loss = held_out.as_ref().map(evaluate).transpose()?;
         let best = stopping.show(validation_loss, || layers_of(averaging.mean()))?;
         let train_loss = sum / total;
-        progress(Epoch { name: name.to_owned(), number, epochs: settings.epochs, train_loss, validation_loss, best });
+        progress(Epoch { number, epochs: settings.epochs, train_loss, validation_loss, best });
         if stopping.is_over() {
             break;
         }
@@ -290,7 +287,7 @@ mod tests {
         let all = samples(60, 3);
         let rows = Rows::sample(&all.iter().collect::<Vec<_>>(), 1);
         let columns: Vec<u32> = (0..FeatureRow::INPUTS as u32).collect();
-        let run = || fit("net", columns.clone(), &rows, Some(&rows), &settings(2), &mut |_| {}).unwrap();
+        let run = || fit(columns.clone(), &rows, Some(&rows), &settings(2), &mut |_| {}).unwrap();
         let best = run();
         assert_eq!(run(), best);
         let (network, loss) = (best.candidate, best.loss.unwrap());

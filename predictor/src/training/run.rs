@@ -4,17 +4,20 @@
 //! so that all of them calibrate and all of them teach the model that is kept (as in the cross-conformal predictors of Vovk,
 //! Annals of Mathematics and Artificial Intelligence 74, 2015).
 
+use std::sync::{Mutex, PoisonError};
+
 use anyhow::ensure;
 use eoscast_log::record::{Outcome, Pits};
 
 use super::dataset::{Dataset, Sample};
-use super::fitting::{Fitting, Stop};
+use super::fitting::{Fitted, Fitting, Stop};
 use super::network::Epoch;
 use super::split::{Split, fold};
 use crate::calibration::{Pit, age, pit};
 use crate::models::artifact::{card, to_bytes};
 use crate::models::head::distribution;
 use crate::models::{Forecaster, LONGEST_WINDOW, ModelKind};
+use rayon::iter::{IntoParallelIterator, ParallelIterator};
 
 /// What may be chosen for a training.
 #[derive(Debug, Clone)]
@@ -29,11 +32,22 @@ pub struct Options {
     pub command: String,
     /// Other names of the generating model, for the card.
     pub also_for: Vec<String>,
+    /// How many threads fit at once; what is fitted does not depend on it.
+    pub threads: usize,
 }
 
 /// What a training has to tell while it runs.
 #[derive(Debug)]
-pub enum Progress {
+pub struct Progress {
+    /// Model, and which of its fits.
+    pub what: String,
+    /// What happened.
+    pub event: Event,
+}
+
+/// What happens in a fit.
+#[derive(Debug)]
+pub enum Event {
     /// A pass over the data is done.
     Epoch(Epoch),
     /// Anything else.
@@ -53,7 +67,7 @@ pub fn train(
     kind: ModelKind,
     dataset: &Dataset,
     options: &Options,
-    progress: &mut dyn FnMut(Progress),
+    progress: &mut (dyn FnMut(Progress) + Send),
 ) -> anyhow::Result<Vec<u8>> {
     let split = Split::new(&dataset.samples, options.split_seed);
     train_on(kind, dataset, &split.train, options, progress)
@@ -68,31 +82,33 @@ pub fn train_on(
     dataset: &Dataset,
     train: &[usize],
     options: &Options,
-    progress: &mut dyn FnMut(Progress),
+    progress: &mut (dyn FnMut(Progress) + Send),
 ) -> anyhow::Result<Vec<u8>> {
     let train: Vec<&Sample> = train.iter().map(|i| &dataset.samples[*i]).collect();
     enough(dataset.samples.len(), &train)?;
-    let mut fitting = Fitting { kind, seed: options.seed, progress };
     let mut pits = [const { vec![] }; Pits::AGES];
     let (mut epochs, mut loss) = (0, 0.0);
     if kind.is_trained() {
-        for part in 0..FOLDS {
-            let (others, aside) = fold(&train, options.seed, FOLDS, part);
-            let of = |part: &[usize]| -> Vec<&Sample> { part.iter().map(|i| train[*i]).collect() };
-            let (others, aside) = (of(&others), of(&aside));
-            fitting.note(format!("{}: fold {} of {FOLDS}", kind.as_str(), part + 1));
-            let fitted = fitting.fit(&others, &Stop::Early { validation: &aside, most: options.epochs })?;
-            if let Some(forecaster) = kind.read(&fitted.weights)? {
-                add_pits(&mut pits, &aside, forecaster.as_ref(), options.seed.wrapping_add(u64::from(part)));
-            }
+        let progress = Mutex::new(&mut *progress);
+        let tell = |told| progress.lock().unwrap_or_else(PoisonError::into_inner)(told);
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(options.threads).build()?;
+        let folds: anyhow::Result<Vec<_>> = pool.install(|| {
+            let folds = (0..FOLDS).into_par_iter();
+            folds.map(|part| fit_fold(kind, &train, part, options, &tell)).collect()
+        });
+        for (fitted, forecasts) in folds? {
+            pits.iter_mut().zip(forecasts).for_each(|(pits, more)| pits.extend(more));
             epochs += fitted.epochs;
             loss += fitted.loss.unwrap_or(f64::NAN) / f64::from(FOLDS);
         }
+    }
+    let mut tell = |event| progress(Progress { what: kind.as_str().to_owned(), event });
+    if kind.is_trained() {
         let counts = pits.each_ref().map(Vec::len);
-        fitting.note(format!("{}: calibrated with {counts:?} forecasts by age; now on all", kind.as_str()));
+        tell(Event::Note(format!("calibrated with {counts:?} forecasts by age; now on all")));
     }
     // As long as was best for its parts.
-    let fitted = fitting.fit(&train, &Stop::After(epochs.div_ceil(FOLDS)))?;
+    let fitted = Fitting { kind, seed: options.seed, tell: &mut tell }.fit(&train, &Stop::After(epochs.div_ceil(FOLDS)))?;
     let known = &train[train.len().saturating_sub(LONGEST_WINDOW)..];
     let outcomes: Vec<Outcome> = known.iter().map(|sample| Outcome::new(sample.length, !sample.ended)).collect();
     let mut card = card(kind, &dataset.model);
@@ -105,6 +121,32 @@ pub fn train_on(
         card.metrics.insert("validation_loss".to_owned(), loss);
     }
     to_bytes(&card, fitted.weights, &outcomes, &pits)
+}
+
+type Pitted = [Vec<Pit>; Pits::AGES];
+
+/// Fits to all but one part of the requests, and forecasts those.
+fn fit_fold(
+    kind: ModelKind,
+    train: &[&Sample],
+    part: u32,
+    options: &Options,
+    progress: &(dyn Fn(Progress) + Sync),
+) -> anyhow::Result<(Fitted, Pitted)> {
+    let (others, aside) = fold(train, options.seed, FOLDS, part);
+    let of = |part: &[usize]| -> Vec<&Sample> { part.iter().map(|i| train[*i]).collect() };
+    let (others, aside) = (of(&others), of(&aside));
+    let mut tell = |event| {
+        let what = format!("{}, fold {} of {FOLDS}", kind.as_str(), part + 1);
+        progress(Progress { what, event });
+    };
+    let stop = Stop::Early { validation: &aside, most: options.epochs };
+    let fitted = Fitting { kind, seed: options.seed, tell: &mut tell }.fit(&others, &stop)?;
+    let mut pits = Pitted::default();
+    if let Some(forecaster) = kind.read(&fitted.weights)? {
+        add_pits(&mut pits, &aside, forecaster.as_ref(), options.seed.wrapping_add(u64::from(part)));
+    }
+    Ok((fitted, pits))
 }
 
 fn enough(all: usize, train: &[&Sample]) -> anyhow::Result<()> {
@@ -121,7 +163,7 @@ fn enough(all: usize, train: &[&Sample]) -> anyhow::Result<()> {
 }
 
 /// Where `samples` stand in forecasts of them: at each age they came to, at a step chosen at random.
-fn add_pits(pits: &mut [Vec<Pit>; Pits::AGES], samples: &[&Sample], forecaster: &dyn Forecaster, seed: u64) {
+fn add_pits(pits: &mut Pitted, samples: &[&Sample], forecaster: &dyn Forecaster, seed: u64) {
     let mut random = fastrand::Rng::with_seed(seed);
     for sample in samples.iter().filter(|sample| sample.is_served_out()) {
         let mut memory = forecaster.memory();

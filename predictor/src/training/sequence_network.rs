@@ -141,8 +141,8 @@ pub fn fit(
         };
         let validation_loss = held_out.as_ref().map(evaluate).transpose()?;
         let best = stopping.show(validation_loss, || Ok(named(averaging.mean())))?;
-        let (name, train_loss) = (kind.as_str().to_owned(), sum / data.len() as f64);
-        progress(Epoch { name, number, epochs, train_loss, validation_loss, best });
+        let train_loss = sum / data.len() as f64;
+        progress(Epoch { number, epochs, train_loss, validation_loss, best });
         if stopping.is_over() {
             break;
         }

@@ -6,7 +6,7 @@ use crate::models::{Artifact, History, LengthModel};
 use crate::training::synthetic::{MAX_TOKENS, MODEL, dataset};
 
 fn options(epochs: u32) -> Options {
-    Options { seed: 1, split_seed: 2, epochs, command: "train".to_owned(), also_for: vec![] }
+    Options { seed: 1, split_seed: 2, epochs, command: "train".to_owned(), also_for: vec![], threads: 2 }
 }
 
 static DATA: LazyLock<Dataset> = LazyLock::new(|| dataset(400, 11));
