@@ -205,7 +205,8 @@ mod tests {
     fn what_a_model_rests_on_is_lost_and_what_it_does_not_see_is_not() {
         let data = dataset(300, 4);
         let samples: Vec<&Sample> = data.samples[200..].iter().collect();
-        let options = Options { seed: 1, split_seed: 2, epochs: 8, command: "train".to_owned(), also_for: vec![], threads: 2 };
+        let options =
+            Options { seed: 1, split_seed: 2, epochs: 8, command: "train".to_owned(), also_for: vec![], threads: 2 };
         let bytes = train(ModelKind::Mlp, &data, &options, &mut |_| {}).unwrap();
         let artifact = Artifact::of_bytes("test".as_ref(), &bytes).unwrap();
         let model = ModelKind::Mlp.build(Some(&artifact), &History::default());

@@ -18,7 +18,8 @@ use crate::training::synthetic::{MAX_TOKENS, MODEL, dataset};
 static DATA: LazyLock<Dataset> = LazyLock::new(|| dataset(200, 3));
 
 fn artifact(kind: ModelKind) -> Artifact {
-    let options = Options { seed: 1, split_seed: 2, epochs: 1, command: "train".to_owned(), also_for: vec![], threads: 2 };
+    let options =
+        Options { seed: 1, split_seed: 2, epochs: 1, command: "train".to_owned(), also_for: vec![], threads: 2 };
     Artifact::of_bytes(Path::new("test"), &train(kind, &DATA, &options, &mut |_| {}).unwrap()).unwrap()
 }
 

@@ -108,7 +108,8 @@ pub fn train_on(
         tell(Event::Note(format!("calibrated with {counts:?} forecasts by age; now on all")));
     }
     // As long as was best for its parts.
-    let fitted = Fitting { kind, seed: options.seed, tell: &mut tell }.fit(&train, &Stop::After(epochs.div_ceil(FOLDS)))?;
+    let fitted =
+        Fitting { kind, seed: options.seed, tell: &mut tell }.fit(&train, &Stop::After(epochs.div_ceil(FOLDS)))?;
     let known = &train[train.len().saturating_sub(LONGEST_WINDOW)..];
     let outcomes: Vec<Outcome> = known.iter().map(|sample| Outcome::new(sample.length, !sample.ended)).collect();
     let mut card = card(kind, &dataset.model);

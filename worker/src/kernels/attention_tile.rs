@@ -143,7 +143,7 @@ impl<T: KvElement> Tile<'_, T> {
         for ((query, sums), mass) in queries.iter().zip(sums.chunks_exact(head_dim)).zip(masses) {
             let inverse = s.splat(1.0 / mass);
             for (part, sum) in sums.as_chunks::<LANES>().0.iter().enumerate() {
-                out.write(s, query.row, query.column + part * LANES, s.mul(s.load(sum), inverse));
+                out.write(query.row, query.column + part * LANES, s.lanes(s.mul(s.load(sum), inverse)));
             }
         }
     }

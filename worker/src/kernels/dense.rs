@@ -2,8 +2,11 @@
 
 use super::matrix::Matrix;
 use super::output::{Output, Target};
+use super::panels::Path;
 use super::pool::Pool;
-use super::simd::{LANES, Simd};
+#[cfg(test)]
+use super::simd::Plain;
+use super::simd::{Kernel, LANES, Simd, dispatch};
 use half::{bf16, f16};
 use std::ops::Range;
 
@@ -113,13 +116,42 @@ impl<W: Weight> Matrix for Dense<W> {
         x
     }
 
+    fn multiply(&self, path: Path, panels: Range<usize>, x: &&[f32], out: &Output<'_>) {
+        let kernel = Multiply { matrix: self, panels, x, out };
+        match path {
+            Path::Best => dispatch(kernel),
+            #[cfg(test)]
+            Path::Plain => kernel.run(Plain),
+        }
+    }
+
+    fn dequantize_row(&self, row: usize, out: &mut [f32]) {
+        let panel = &self.weights[row / PANEL * self.columns..][..self.columns];
+        for (out, lanes) in out.iter_mut().zip(panel) {
+            *out = lanes[row % PANEL].to_f32();
+        }
+    }
+}
+
+/// See [`Matrix::multiply`].
+struct Multiply<'a, W> {
+    matrix: &'a Dense<W>,
+    panels: Range<usize>,
+    x: &'a [f32],
+    out: &'a Output<'a>,
+}
+
+impl<W: Weight> Kernel for Multiply<'_, W> {
+    type Output = ();
+
     #[inline(always)]
-    fn multiply<S: Simd>(&self, s: S, panels: Range<usize>, x: &&[f32], out: &Output<'_>) {
-        for (tile, x) in x.chunks(TILE * self.columns).enumerate() {
+    fn run<S: Simd>(self, s: S) {
+        let Self { matrix: Dense { weights, columns, .. }, panels, x, out } = self;
+        for (tile, x) in x.chunks(TILE * columns).enumerate() {
             for panel in panels.clone() {
-                let weights = &self.weights[panel * self.columns..][..self.columns];
+                let weights = &weights[panel * columns..][..*columns];
                 let to = Target { out, row: tile * TILE, column: panel * PANEL };
-                match x.len() / self.columns {
+                match x.len() / columns {
                     1 => multiply_tile::<S, W, 1>(s, weights, x, to),
                     2 => multiply_tile::<S, W, 2>(s, weights, x, to),
                     3 => multiply_tile::<S, W, 3>(s, weights, x, to),
@@ -128,13 +160,6 @@ impl<W: Weight> Matrix for Dense<W> {
                     _ => multiply_tile::<S, W, TILE>(s, weights, x, to),
                 }
             }
-        }
-    }
-
-    fn dequantize_row(&self, row: usize, out: &mut [f32]) {
-        let panel = &self.weights[row / PANEL * self.columns..][..self.columns];
-        for (out, lanes) in out.iter_mut().zip(panel) {
-            *out = lanes[row % PANEL].to_f32();
         }
     }
 }
@@ -154,7 +179,7 @@ fn multiply_tile<S: Simd, W: Weight, const ROWS: usize>(s: S, weights: &[[W; PAN
         }
     }
     for (row, [low, high]) in sums.iter().enumerate() {
-        to.out.write(s, to.row + row, to.column, *low);
-        to.out.write(s, to.row + row, to.column + LANES, *high);
+        to.out.write(to.row + row, to.column, s.lanes(*low));
+        to.out.write(to.row + row, to.column + LANES, s.lanes(*high));
     }
 }

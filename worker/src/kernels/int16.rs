@@ -138,7 +138,7 @@ mod avx2 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::simd::{Kernel, Simd, dispatch, dispatch_products};
+    use super::super::simd::{Kernel, Simd, dispatch};
     use super::*;
     use proptest::prelude::*;
 
@@ -178,7 +178,7 @@ mod tests {
             };
             let dot = |row| (0..BLOCK).map(|k| weight(row, k) * i32::from(x[k])).sum::<i32>() as f32;
             let want: [f32; LANES] = std::array::from_fn(dot);
-            prop_assert_eq!(dispatch_products(Dots(&bytes, &scales, &x)), want);
+            prop_assert_eq!(dispatch(Dots(&bytes, &scales, &x)), want);
             prop_assert_eq!(Dots(&bytes, &scales, &x).run(Plain), want);
             let numbers = x.map(f32::from);
             prop_assert_eq!(dispatch(Pack(&numbers)), x);

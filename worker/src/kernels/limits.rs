@@ -1,7 +1,8 @@
 //! What the processor can do at most, to compare with what the engine reaches.
 
+use super::panels::{PanelKernel, Panels, Path};
 use super::pool::Pool;
-use super::simd::{Kernel, LANES, Simd, dispatch, dispatch_products};
+use super::simd::{Kernel, LANES, Simd, dispatch};
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
@@ -20,7 +21,8 @@ const MEMORY: usize = 512 << 20;
 const READS: usize = 4;
 /// Passes of one call of [`Products`] over its activations.
 const ROUNDS: usize = 10_000;
-const SUMS: usize = 8;
+/// Enough to hide the latency of a product, and not more than there are registers for.
+const SUMS: usize = 12;
 const CALLS: Duration = Duration::from_millis(300);
 
 impl Limits {
@@ -35,18 +37,19 @@ impl Limits {
                 black_box(dispatch(Sum(memory[part])));
             });
         });
-        let activations = black_box([[1; 4]; 64]);
+        let activations = black_box([[1; 4]; 60]);
         let start = Instant::now();
         let mut fastest = f64::INFINITY;
         while start.elapsed() < CALLS {
             fastest = fastest.min(best(1, || {
                 pool.run(pool.threads(), &|_| {
-                    black_box(dispatch_products(Products(&activations)));
+                    black_box(Path::Best.run(Products(&activations)));
                 })
             }));
         }
-        // Each product of a sum is 32 bytes times 32 bytes.
-        let operations = (2 * 32 * activations.len() * ROUNDS * pool.threads()) as f64;
+        let lanes = Path::Best.run(Products(&activations)).len();
+        // Each product of a sum is four bytes a lane.
+        let operations = (2 * 4 * lanes * activations.len() * ROUNDS * pool.threads()) as f64;
         Self { memory_bytes_per_s: MEMORY as f64 / read, byte_operations_per_s: operations / fastest }
     }
 }
@@ -78,13 +81,15 @@ impl Kernel for Sum<'_> {
 }
 
 /// Activations differ from product to product, or the compiler would multiply once.
-struct Products<'a>(&'a [[i8; 4]; 64]);
+struct Products<'a>(&'a [[i8; 4]; 60]);
 
-impl Kernel for Products<'_> {
-    type Output = [f32; LANES];
+impl PanelKernel for Products<'_> {
+    /// A sum for each lane.
+    type Output = Vec<f32>;
     #[inline(always)]
-    fn run<S: Simd>(self, s: S) -> [f32; LANES] {
-        let [weights, _] = s.nibbles(&black_box([1; 32]));
+    fn run<S: Panels<P>, const P: usize>(self, s: S) -> Vec<f32> {
+        let ones = black_box([1; 32]);
+        let [weights, _] = s.nibbles(|_| &ones);
         let mut sums = [s.no_byte_sums(); SUMS];
         for _ in 0..ROUNDS {
             for x in self.0.as_chunks::<SUMS>().0 {
@@ -95,9 +100,9 @@ impl Kernel for Products<'_> {
         }
         let mut total = s.splat(0.0);
         for sum in sums {
-            total = s.add(total, s.byte_sums(sum));
+            total = s.fma(s.byte_sums(sum), s.splat(1.0), total);
         }
-        s.lanes(total)
+        (0..P).flat_map(|panel| s.panel(total, panel)).collect()
     }
 }
 
@@ -110,6 +115,6 @@ mod tests {
         let numbers: Vec<f32> = (0..64).map(|x| x as f32).collect();
         assert_eq!(dispatch(Sum(&numbers)), 63.0 * 32.0);
         // Sums of 16 bits wrap on vector hardware, so only that there is a number for each lane can be told.
-        assert!(dispatch_products(Products(&[[1; 4]; 64])).iter().all(|sum| sum.is_finite()));
+        assert!(Path::Best.run(Products(&[[1; 4]; 60])).iter().all(|sum| sum.is_finite()));
     }
 }

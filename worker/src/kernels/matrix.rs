@@ -1,8 +1,9 @@
 //! What a matrix product needs of a weight format, and the loop that all formats share.
 
 use super::output::Output;
+use super::panels::Path;
 use super::pool::Pool;
-use super::simd::{Kernel, Simd, dispatch_products};
+
 use std::ops::Range;
 
 /// A weight matrix repacked into panels of consecutive output features.
@@ -22,25 +23,10 @@ pub(crate) trait Matrix: Sync {
     fn size_in_bytes(&self) -> usize;
     /// Prepares rows of [`Matrix::columns`] activations.
     fn prepare<'a>(&self, x: &'a [f32], pool: &Pool) -> Self::Input<'a>;
-    /// Computes the output features of some panels for all rows of `x`. Implementations are `#[inline(always)]`.
-    fn multiply<S: Simd>(&self, simd: S, panels: Range<usize>, x: &Self::Input<'_>, out: &Output<'_>);
+    /// Computes the output features of some panels for all rows of `x`.
+    fn multiply(&self, path: Path, panels: Range<usize>, x: &Self::Input<'_>, out: &Output<'_>);
     /// Writes the dequantised weights of one output feature.
     fn dequantize_row(&self, row: usize, out: &mut [f32]);
-}
-
-struct Multiply<'a, 'x, M: Matrix> {
-    matrix: &'a M,
-    panels: Range<usize>,
-    x: &'a M::Input<'x>,
-    out: &'a Output<'a>,
-}
-
-impl<M: Matrix> Kernel for Multiply<'_, '_, M> {
-    type Output = ();
-    #[inline(always)]
-    fn run<S: Simd>(self, simd: S) {
-        self.matrix.multiply(simd, self.panels, self.x, self.out);
-    }
 }
 
 /// Writes `x` (rows of [`Matrix::columns`]) times the transposed matrix to `out` (rows of [`Matrix::rows`]).
@@ -49,9 +35,10 @@ pub(crate) fn multiply<M: Matrix>(matrix: &M, x: &[f32], out: &Output<'_>, pool:
     let panels = matrix.rows().div_ceil(M::PANEL);
     // Enough tasks to even out the threads, few enough that a task reuses its rows from the cache.
     let size = (panels / (8 * pool.threads())).clamp(1, 8);
+    // Of the widest vectors one holds two panels.
+    let size = if size > 1 { size.next_multiple_of(2) } else { size };
     pool.run(panels.div_ceil(size), &|task| {
-        let panels = task * size..panels.min((task + 1) * size);
-        dispatch_products(Multiply { matrix, panels, x: &input, out });
+        matrix.multiply(Path::Best, task * size..panels.min((task + 1) * size), &input, out);
     });
 }
 
@@ -61,7 +48,6 @@ mod tests {
     use super::super::packed::Packed;
     use super::super::q4::{Q4_0, Q4_1, Q4K};
     use super::super::q8::{Q6K, Q8_0};
-    use super::super::simd::Plain;
     use super::super::testing::normals;
     use super::*;
     use candle_core::quantized::{GgmlDType, QTensor};
@@ -75,16 +61,11 @@ mod tests {
     fn on_both_paths<M: Matrix>(matrix: &M, x: &[f32]) -> [Vec<f32>; 2] {
         let input = matrix.prepare(x, &Pool::new(NonZeroUsize::MIN));
         let width = matrix.rows();
-        [true, false].map(|best| {
+        [Path::Best, Path::Plain].map(|path| {
             let len = x.len() / matrix.columns() * width;
             let mut buffer = vec![std::mem::MaybeUninit::new(f32::NAN); len];
             let out = Output::new(&mut buffer, width, 0..width);
-            let kernel = Multiply { matrix, panels: 0..width.div_ceil(M::PANEL), x: &input, out: &out };
-            if best {
-                dispatch_products(kernel)
-            } else {
-                kernel.run(Plain)
-            }
+            matrix.multiply(path, 0..width.div_ceil(M::PANEL), &input, &out);
             // SAFETY: every element was initialised above.
             #[expect(unsafe_code, reason = "reads what the kernel wrote")]
             buffer.into_iter().map(|x| unsafe { x.assume_init() }).collect()

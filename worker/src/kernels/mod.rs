@@ -4,11 +4,11 @@
 //!
 //! Every kernel is batch invariant: a result row has the same bits whatever other rows are computed with it, however a prompt is
 //! cut into chunks and however many threads there are. A kernel is written once, over the operations of eight lanes
-//! (`simd`, `int8` and `int16`), which exist in AVX2 instructions and as plain Rust, and in part in those of AVX-512 (`vnni`). All
-//! give the same bits.
+//! (`simd`, `int8` and `int16`), which exist in AVX2 instructions and as plain Rust; products of quantised weights over those of one or
+//! two `panels`, two in the vectors of `avx512`. All give the same bits.
 //!
 //! # Layout
-//! - `simd`, `int8`, `int16`: the operations, and the choice of the instruction set
+//! - `simd`, `int8`, `int16`, `panels`, `avx512`: the operations, and the choice of the instruction set
 //! - `pool`: the threads
 //! - `linear`: the linear layer; `matrix`: what it needs of a weight format; `dense`, `packed` with `q4` and `q8`: the
 //!   formats; `quantize`: activations in 8 bits
@@ -23,6 +23,8 @@
 mod activation;
 mod attention;
 mod attention_tile;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
 mod dense;
 mod draw;
 mod int16;
@@ -35,6 +37,7 @@ mod norm;
 mod output;
 mod packed;
 mod paged_kv;
+mod panels;
 mod pool;
 mod portable;
 mod q4;
@@ -47,8 +50,6 @@ mod spent;
 mod stats;
 #[cfg(test)]
 mod testing;
-#[cfg(target_arch = "x86_64")]
-mod vnni;
 
 pub use activation::{Activation, gated};
 pub use attention::{AttentionSpan, paged_attention};

@@ -1,6 +1,6 @@
 //! A result that several threads write at once.
 
-use super::simd::{LANES, Simd};
+use super::simd::LANES;
 use std::marker::PhantomData;
 use std::mem::MaybeUninit;
 use std::ops::Range;
@@ -32,12 +32,11 @@ impl<'a> Output<'a> {
         }
     }
 
-    /// Writes lanes `column..column + 8` of a row, cut at the last column.
+    /// Writes columns `column..column + 8` of a row, cut at the last column.
     #[inline(always)]
-    pub(crate) fn write<S: Simd>(&self, simd: S, row: usize, column: usize, v: S::F32) {
+    pub(crate) fn write(&self, row: usize, column: usize, lanes: [f32; LANES]) {
         let column = self.columns.start + column;
         assert!(row < self.rows, "row out of bounds");
-        let lanes = simd.lanes(v);
         let count = LANES.min(self.columns.end.saturating_sub(column));
         // SAFETY: `count` lanes end within the columns, the row is in bounds, and no other task writes there.
         #[expect(unsafe_code, reason = "threads write interleaved parts of one buffer")]

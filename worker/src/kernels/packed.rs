@@ -3,9 +3,10 @@
 use super::int8::BLOCK;
 use super::matrix::Matrix;
 use super::output::{Output, Target};
+use super::panels::{PanelKernel, Panels, Path};
 use super::pool::Pool;
 use super::quantize::{Activation, GROUP, QuantizedRows, RowGroup};
-use super::simd::{LANES, Simd};
+use super::simd::LANES;
 use half::f16;
 use std::borrow::Cow;
 use std::ops::Range;
@@ -22,9 +23,10 @@ pub(crate) trait PackedBlock: Copy + Default + Sync {
     fn set_row(&mut self, row: usize, file: &[u8]);
     /// Weights of row `row` in a part.
     fn row(&self, row: usize, part: usize) -> [f32; BLOCK];
-    /// Adds a part's products with `N` rows of activations to their totals. `#[inline(always)]`, as the method below.
-    fn add_products<S: Simd, const N: usize>(
-        &self,
+    /// Adds products of a part of each panel's block with `N` rows of activations to their totals. `#[inline(always)]`, as the
+    /// method below.
+    fn add_products<S: Panels<P>, const P: usize, const N: usize>(
+        blocks: [&Self; P],
         simd: S,
         part: usize,
         x: Columns<'_, Self::Activation, N>,
@@ -32,12 +34,14 @@ pub(crate) trait PackedBlock: Copy + Default + Sync {
     );
     /// Weight `k` (0..32) of a part of each row.
     #[inline(always)]
-    fn column<S: Simd>(&self, simd: S, part: usize, k: usize) -> S::F32 {
-        let mut column = [0.0; LANES];
-        for row in 0..LANES {
-            column[row] = self.row(row, part)[k];
-        }
-        simd.load(&column)
+    fn column<S: Panels<P>, const P: usize>(blocks: [&Self; P], simd: S, part: usize, k: usize) -> S::F32 {
+        simd.load(|panel| {
+            let mut column = [0.0; LANES];
+            for row in 0..LANES {
+                column[row] = blocks[panel].row(row, part)[k];
+            }
+            column
+        })
     }
 }
 
@@ -106,27 +110,8 @@ impl<B: PackedBlock> Matrix for Packed<B> {
         QuantizedRows::new(x, self.columns(), pool)
     }
 
-    #[inline(always)]
-    fn multiply<S: Simd>(&self, s: S, panels: Range<usize>, x: &QuantizedRows<B::Activation>, out: &Output<'_>) {
-        for (index, x) in x.groups.iter().enumerate() {
-            for panel in panels.clone() {
-                let rest = &self.blocks[panel * self.width..];
-                let blocks = &rest[..self.width];
-                // Later groups find the blocks in the cache.
-                let upcoming = if index == 0 { rest.get(AHEAD..).unwrap_or_default() } else { &[] };
-                let to = Target { out, row: index * GROUP, column: panel * LANES };
-                match x.rows {
-                    1 => multiply_group::<S, B, 1>(s, blocks, upcoming, x, to),
-                    2 => multiply_group::<S, B, 2>(s, blocks, upcoming, x, to),
-                    3 => multiply_group::<S, B, 3>(s, blocks, upcoming, x, to),
-                    4 => multiply_group::<S, B, 4>(s, blocks, upcoming, x, to),
-                    5 => multiply_group::<S, B, 5>(s, blocks, upcoming, x, to),
-                    6 => multiply_group::<S, B, 6>(s, blocks, upcoming, x, to),
-                    7 => multiply_group::<S, B, 7>(s, blocks, upcoming, x, to),
-                    _ => multiply_group::<S, B, GROUP>(s, blocks, upcoming, x, to),
-                }
-            }
-        }
+    fn multiply(&self, path: Path, panels: Range<usize>, x: &QuantizedRows<B::Activation>, out: &Output<'_>) {
+        path.run(Multiply { matrix: self, panels, x, out });
     }
 
     fn dequantize_row(&self, row: usize, out: &mut [f32]) {
@@ -139,34 +124,104 @@ impl<B: PackedBlock> Matrix for Packed<B> {
     }
 }
 
-/// Per row the products of each block, in their order, then of each outlier, however many rows there are.
+/// See [`Matrix::multiply`].
+struct Multiply<'a, B: PackedBlock> {
+    matrix: &'a Packed<B>,
+    panels: Range<usize>,
+    x: &'a QuantizedRows<B::Activation>,
+    out: &'a Output<'a>,
+}
+
+impl<B: PackedBlock> PanelKernel for Multiply<'_, B> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Panels<P>, const P: usize>(self, s: S) {
+        let Self { matrix: Packed { blocks, width, .. }, panels, x, out } = self;
+        for (index, x) in x.groups.iter().enumerate() {
+            for first in panels.clone().step_by(P) {
+                // In the place of one too many the last comes again.
+                let mut of = [&blocks[..0]; P];
+                for panel in 0..P {
+                    of[panel] = &blocks[(first + panel).min(panels.end - 1) * width..];
+                }
+                // Later groups find the blocks in the cache.
+                let of = Blocks { panels: of, width: *width, cold: index == 0 };
+                let real = P.min(panels.end - first);
+                let to = Target { out, row: index * GROUP, column: first * LANES };
+                match x.rows {
+                    1 => multiply_group::<S, B, P, 1>(s, of, real, x, to),
+                    2 => multiply_group::<S, B, P, 2>(s, of, real, x, to),
+                    3 => multiply_group::<S, B, P, 3>(s, of, real, x, to),
+                    4 => multiply_group::<S, B, P, 4>(s, of, real, x, to),
+                    5 => multiply_group::<S, B, P, 5>(s, of, real, x, to),
+                    6 => multiply_group::<S, B, P, 6>(s, of, real, x, to),
+                    7 => multiply_group::<S, B, P, 7>(s, of, real, x, to),
+                    _ => multiply_group::<S, B, P, GROUP>(s, of, real, x, to),
+                }
+            }
+        }
+    }
+}
+/// Blocks of `P` panels, each from its first on.
+#[derive(Clone, Copy)]
+struct Blocks<'a, B, const P: usize> {
+    panels: [&'a [B]; P],
+    /// Blocks of a panel.
+    width: usize,
+    /// Not read before.
+    cold: bool,
+}
+
+impl<'a, B, const P: usize> Blocks<'a, B, P> {
+    #[inline(always)]
+    fn at(&self, at: usize) -> [&'a B; P] {
+        let mut blocks = [&self.panels[0][at]; P];
+        for panel in 1..P {
+            blocks[panel] = &self.panels[panel][at];
+        }
+        blocks
+    }
+}
+
+/// Per row the products of each block, in their order, then of each outlier, however many rows there are. The first `real` panels
+/// count.
 #[inline(always)]
-fn multiply_group<S: Simd, B: PackedBlock, const N: usize>(
+fn multiply_group<S: Panels<P>, B: PackedBlock, const P: usize, const N: usize>(
     s: S,
-    blocks: &[B],
-    upcoming: &[B],
+    blocks: Blocks<'_, B, P>,
+    real: usize,
     x: &RowGroup<B::Activation>,
     to: Target<'_>,
 ) {
     let (values, scales, sums) = (x.values.as_chunks().0, x.scales.as_chunks().0, x.sums.as_chunks().0);
     let mut totals = [s.splat(0.0); N];
-    for (at, block) in blocks.iter().enumerate() {
-        if let Some(block) = upcoming.get(at) {
-            s.prefetch(block);
+    for at in 0..blocks.width {
+        if blocks.cold {
+            // Behind its end each goes on in the panel that comes after all `P`.
+            let next = at + AHEAD;
+            let next = if next < blocks.width { next } else { next + (P - 1) * blocks.width };
+            for panel in 0..P {
+                if let Some(block) = blocks.panels[panel].get(next) {
+                    s.prefetch(block);
+                }
+            }
         }
         for part in 0..B::PARTS {
-            let at = at * B::PARTS + part;
-            let x = Columns { values: &values[at], scales: &scales[at], sums: &sums[at] };
-            block.add_products(s, part, x, &mut totals);
+            let of = at * B::PARTS + part;
+            let x = Columns { values: &values[of], scales: &scales[of], sums: &sums[of] };
+            B::add_products(blocks.at(at), s, part, x, &mut totals);
         }
     }
     for (row, &total) in totals.iter().enumerate() {
         let mut total = total;
         for outlier in &x.outliers[row * B::Activation::OUTLIERS..][..B::Activation::OUTLIERS] {
             let (block, k) = (outlier.column / BLOCK, outlier.column % BLOCK);
-            let column = blocks[block / B::PARTS].column(s, block % B::PARTS, k);
+            let column = B::column(blocks.at(block / B::PARTS), s, block % B::PARTS, k);
             total = s.fma(column, s.splat(outlier.x), total);
         }
-        to.out.write(s, to.row + row, to.column, total);
+        for panel in 0..real {
+            to.out.write(to.row + row, to.column + panel * LANES, s.panel(total, panel));
+        }
     }
 }

@@ -3,7 +3,8 @@
 
 use super::int8::{BLOCK, PackedNibbles, nibble_at};
 use super::packed::{Columns, PackedBlock, half_at, half_to_f32};
-use super::simd::{LANES, Simd};
+use super::panels::Panels;
+use super::simd::LANES;
 
 /// A file holds element `k` of a block in the low half of byte `k` for `k < 16`, in the high half of byte `k - 16` otherwise.
 fn set_nibbles(packed: &mut PackedNibbles, row: usize, file: &[u8]) {
@@ -26,19 +27,19 @@ fn nibbles_of(packed: &PackedNibbles, row: usize) -> [f32; BLOCK] {
 
 /// Adds `x * (d * q + m)`: one multiply-add for the minimum, one for the products, to each row's total.
 #[inline(always)]
-fn add_products<S: Simd, const N: usize>(
+fn add_products<'a, S: Panels<P>, const P: usize, const N: usize>(
     s: S,
-    q: &PackedNibbles,
+    q: impl Fn(usize) -> &'a PackedNibbles,
     [d, m]: [S::F32; 2],
     x: Columns<'_, i8, N>,
     totals: &mut [S::F32; N],
 ) {
     let mut sums = [s.no_byte_sums(); N];
     // Not a loop: the compiler would keep one, and pay for it.
-    add_chunk(s, q, 0, x, &mut sums);
-    add_chunk(s, q, 1, x, &mut sums);
-    add_chunk(s, q, 2, x, &mut sums);
-    add_chunk(s, q, 3, x, &mut sums);
+    add_chunk(s, |panel| &q(panel)[0], 0, x, &mut sums);
+    add_chunk(s, |panel| &q(panel)[1], 1, x, &mut sums);
+    add_chunk(s, |panel| &q(panel)[2], 2, x, &mut sums);
+    add_chunk(s, |panel| &q(panel)[3], 3, x, &mut sums);
     for n in 0..N {
         let total = s.fma(m, s.splat(x.sums[n]), totals[n]);
         totals[n] = s.fma(s.mul(d, s.splat(x.scales[n])), s.byte_sums(sums[n]), total);
@@ -46,14 +47,14 @@ fn add_products<S: Simd, const N: usize>(
 }
 
 #[inline(always)]
-fn add_chunk<S: Simd, const N: usize>(
+fn add_chunk<'a, S: Panels<P>, const P: usize, const N: usize>(
     s: S,
-    q: &PackedNibbles,
+    weights: impl Fn(usize) -> &'a [u8; 32],
     chunk: usize,
     x: Columns<'_, i8, N>,
     sums: &mut [S::ByteSums; N],
 ) {
-    let [low, high] = s.nibbles(&q[chunk]);
+    let [low, high] = s.nibbles(weights);
     for n in 0..N {
         sums[n] = s.add_byte_products(sums[n], low, &x.values[n].as_chunks().0[2 * chunk]);
     }
@@ -72,8 +73,8 @@ pub(crate) struct Q4_0 {
 
 impl Q4_0 {
     #[inline(always)]
-    fn scales<S: Simd>(&self, s: S) -> [S::F32; 2] {
-        let d = s.load_f16(&self.d);
+    fn scales<S: Panels<P>, const P: usize>(blocks: [&Self; P], s: S) -> [S::F32; 2] {
+        let d = s.load_f16(|panel| &blocks[panel].d);
         [d, s.mul(d, s.splat(-8.0))]
     }
 }
@@ -94,14 +95,20 @@ impl PackedBlock for Q4_0 {
     }
 
     #[inline(always)]
-    fn add_products<S: Simd, const N: usize>(&self, s: S, _: usize, x: Columns<'_, i8, N>, totals: &mut [S::F32; N]) {
-        add_products(s, &self.q, self.scales(s), x, totals);
+    fn add_products<S: Panels<P>, const P: usize, const N: usize>(
+        blocks: [&Self; P],
+        s: S,
+        _: usize,
+        x: Columns<'_, i8, N>,
+        totals: &mut [S::F32; N],
+    ) {
+        add_products(s, |panel| &blocks[panel].q, Self::scales(blocks, s), x, totals);
     }
 
     #[inline(always)]
-    fn column<S: Simd>(&self, s: S, _: usize, k: usize) -> S::F32 {
-        let [d, m] = self.scales(s);
-        s.fma(d, s.nibble_column(&self.q, k), m)
+    fn column<S: Panels<P>, const P: usize>(blocks: [&Self; P], s: S, _: usize, k: usize) -> S::F32 {
+        let [d, m] = Self::scales(blocks, s);
+        s.fma(d, s.nibble_column(|panel| &blocks[panel].q, k), m)
     }
 }
 
@@ -131,13 +138,21 @@ impl PackedBlock for Q4_1 {
     }
 
     #[inline(always)]
-    fn add_products<S: Simd, const N: usize>(&self, s: S, _: usize, x: Columns<'_, i8, N>, totals: &mut [S::F32; N]) {
-        add_products(s, &self.q, [s.load_f16(&self.d), s.load_f16(&self.m)], x, totals);
+    fn add_products<S: Panels<P>, const P: usize, const N: usize>(
+        blocks: [&Self; P],
+        s: S,
+        _: usize,
+        x: Columns<'_, i8, N>,
+        totals: &mut [S::F32; N],
+    ) {
+        let scales = [s.load_f16(|panel| &blocks[panel].d), s.load_f16(|panel| &blocks[panel].m)];
+        add_products(s, |panel| &blocks[panel].q, scales, x, totals);
     }
 
     #[inline(always)]
-    fn column<S: Simd>(&self, s: S, _: usize, k: usize) -> S::F32 {
-        s.fma(s.load_f16(&self.d), s.nibble_column(&self.q, k), s.load_f16(&self.m))
+    fn column<S: Panels<P>, const P: usize>(blocks: [&Self; P], s: S, _: usize, k: usize) -> S::F32 {
+        let [d, m] = [s.load_f16(|panel| &blocks[panel].d), s.load_f16(|panel| &blocks[panel].m)];
+        s.fma(d, s.nibble_column(|panel| &blocks[panel].q, k), m)
     }
 }
 
@@ -154,9 +169,10 @@ pub(crate) struct Q4K {
 
 impl Q4K {
     #[inline(always)]
-    fn scales<S: Simd>(&self, s: S, part: usize) -> [S::F32; 2] {
-        let d = s.mul(s.load_f16(&self.d), s.load_u8(&self.scales[part]));
-        let m = s.mul(s.load_f16(&self.e), s.load_u8(&self.minima[part]));
+    fn scales<S: Panels<P>, const P: usize>(blocks: [&Self; P], s: S, part: usize) -> [S::F32; 2] {
+        let [d, e] = [s.load_f16(|panel| &blocks[panel].d), s.load_f16(|panel| &blocks[panel].e)];
+        let d = s.mul(d, s.load_u8(|panel| &blocks[panel].scales[part]));
+        let m = s.mul(e, s.load_u8(|panel| &blocks[panel].minima[part]));
         [d, s.sub(s.splat(0.0), m)]
     }
 }
@@ -187,20 +203,20 @@ impl PackedBlock for Q4K {
     }
 
     #[inline(always)]
-    fn add_products<S: Simd, const N: usize>(
-        &self,
+    fn add_products<S: Panels<P>, const P: usize, const N: usize>(
+        blocks: [&Self; P],
         s: S,
         part: usize,
         x: Columns<'_, i8, N>,
         totals: &mut [S::F32; N],
     ) {
-        add_products(s, &self.q[part], self.scales(s, part), x, totals);
+        add_products(s, |panel| &blocks[panel].q[part], Self::scales(blocks, s, part), x, totals);
     }
 
     #[inline(always)]
-    fn column<S: Simd>(&self, s: S, part: usize, k: usize) -> S::F32 {
-        let [d, m] = self.scales(s, part);
-        s.fma(d, s.nibble_column(&self.q[part], k), m)
+    fn column<S: Panels<P>, const P: usize>(blocks: [&Self; P], s: S, part: usize, k: usize) -> S::F32 {
+        let [d, m] = Self::scales(blocks, s, part);
+        s.fma(d, s.nibble_column(|panel| &blocks[panel].q[part], k), m)
     }
 }
 

@@ -4,7 +4,8 @@
 use super::int8::BLOCK;
 use super::int16::{PackedBytes, byte_at};
 use super::packed::{Columns, PackedBlock, half_at, half_to_f32};
-use super::simd::{LANES, Simd};
+use super::panels::Panels;
+use super::simd::LANES;
 
 /// Weights that share a scale in Q6_K.
 const RUN: usize = 16;
@@ -23,19 +24,19 @@ fn bytes_of(packed: &PackedBytes, row: usize) -> [f32; BLOCK] {
 
 /// Adds `x * d * q`, `q` times the scales of both halves where there are any: one multiply-add to each row's total.
 #[inline(always)]
-fn add_products<S: Simd, const N: usize>(
+fn add_products<'a, S: Panels<P>, const P: usize, const N: usize>(
     s: S,
-    q: &PackedBytes,
-    scales: Option<&[[i8; LANES]; 2]>,
+    q: impl Fn(usize) -> &'a PackedBytes,
+    scales: Option<impl Fn(usize) -> &'a [[i8; LANES]; 2]>,
     d: S::F32,
     x: Columns<'_, i16, N>,
     totals: &mut [S::F32; N],
 ) {
     let mut sums = [s.no_word_sums(); N];
-    for chunk in 0..q.len() {
-        let mut words = s.words(&q[chunk]);
-        if let Some(scales) = scales {
-            words = s.scale_words(words, &scales[2 * chunk / RUN]);
+    for chunk in 0..BLOCK / 2 {
+        let mut words = s.words(|panel| &q(panel)[chunk]);
+        if let Some(scales) = &scales {
+            words = s.scale_words(words, |panel| &scales(panel)[2 * chunk / RUN]);
         }
         for n in 0..N {
             sums[n] = s.add_word_products(sums[n], words, &x.values[n].as_chunks().0[chunk]);
@@ -72,8 +73,15 @@ impl PackedBlock for Q8_0 {
     }
 
     #[inline(always)]
-    fn add_products<S: Simd, const N: usize>(&self, s: S, _: usize, x: Columns<'_, i16, N>, totals: &mut [S::F32; N]) {
-        add_products(s, &self.q, None, s.load_f16(&self.d), x, totals);
+    fn add_products<S: Panels<P>, const P: usize, const N: usize>(
+        blocks: [&Self; P],
+        s: S,
+        _: usize,
+        x: Columns<'_, i16, N>,
+        totals: &mut [S::F32; N],
+    ) {
+        let d = s.load_f16(|panel| &blocks[panel].d);
+        add_products(s, |panel| &blocks[panel].q, None::<fn(usize) -> &'static _>, d, x, totals);
     }
 }
 
@@ -132,13 +140,15 @@ impl PackedBlock for Q6K {
     }
 
     #[inline(always)]
-    fn add_products<S: Simd, const N: usize>(
-        &self,
+    fn add_products<S: Panels<P>, const P: usize, const N: usize>(
+        blocks: [&Self; P],
         s: S,
         part: usize,
         x: Columns<'_, i16, N>,
         totals: &mut [S::F32; N],
     ) {
-        add_products(s, &self.q[part], Some(&self.scales[part]), s.load_f16(&self.d), x, totals);
+        let d = s.load_f16(|panel| &blocks[panel].d);
+        let scales = Some(|panel: usize| &blocks[panel].scales[part]);
+        add_products(s, |panel| &blocks[panel].q[part], scales, d, x, totals);
     }
 }

@@ -96,15 +96,6 @@ pub(crate) fn dispatch<K: Kernel>(kernel: K) -> K::Output {
     kernel.run(Plain)
 }
 
-/// As [`dispatch`], for kernels whose time goes into products of integers.
-pub(crate) fn dispatch_products<K: Kernel>(kernel: K) -> K::Output {
-    #[cfg(target_arch = "x86_64")]
-    if let Some(simd) = super::vnni::Vnni::detect() {
-        return simd.run(kernel);
-    }
-    dispatch(kernel)
-}
-
 /// Plain Rust: the portable path, and the twin that tests compare with.
 #[derive(Clone, Copy)]
 pub(crate) struct Plain;
