@@ -27,7 +27,7 @@ fn bytes_of(packed: &PackedBytes, row: usize) -> [f32; BLOCK] {
 fn add_products<'a, S: Panels<P>, const P: usize, const N: usize>(
     s: S,
     q: impl Fn(usize) -> &'a PackedBytes,
-    scales: Option<impl Fn(usize) -> &'a [[i8; LANES]; 2]>,
+    scales: Option<&impl Fn(usize) -> &'a [[i8; LANES]; 2]>,
     d: S::F32,
     x: Columns<'_, i16, N>,
     totals: &mut [S::F32; N],
@@ -35,7 +35,7 @@ fn add_products<'a, S: Panels<P>, const P: usize, const N: usize>(
     let mut sums = [s.no_word_sums(); N];
     for chunk in 0..BLOCK / 2 {
         let mut words = s.words(|panel| &q(panel)[chunk]);
-        if let Some(scales) = &scales {
+        if let Some(scales) = scales {
             words = s.scale_words(words, |panel| &scales(panel)[2 * chunk / RUN]);
         }
         for n in 0..N {
@@ -81,7 +81,7 @@ impl PackedBlock for Q8_0 {
         totals: &mut [S::F32; N],
     ) {
         let d = s.load_f16(|panel| &blocks[panel].d);
-        add_products(s, |panel| &blocks[panel].q, None::<fn(usize) -> &'static _>, d, x, totals);
+        add_products(s, |panel| &blocks[panel].q, None::<&fn(usize) -> &'static _>, d, x, totals);
     }
 }
 
@@ -148,7 +148,13 @@ impl PackedBlock for Q6K {
         totals: &mut [S::F32; N],
     ) {
         let d = s.load_f16(|panel| &blocks[panel].d);
-        let scales = Some(|panel: usize| &blocks[panel].scales[part]);
-        add_products(s, |panel| &blocks[panel].q[part], scales, d, x, totals);
+        add_products(
+            s,
+            |panel| &blocks[panel].q[part],
+            Some(&|panel: usize| &blocks[panel].scales[part]),
+            d,
+            x,
+            totals,
+        );
     }
 }
