@@ -12,7 +12,7 @@ use eoscast_log::EventLog;
 use eoscast_log::record::Lines;
 
 /// Lines are written together so often, so that few steps wake the disk and this thread seldom.
-const GATHER: Duration = Duration::from_millis(200);
+const GATHER: Duration = Duration::from_millis(100);
 /// So many messages are written at once: a busy stream may not run out of what it may have unacknowledged, since what it then
 /// does not read would count against its connection (see `eoscast_proto::transport`).
 const MANY: usize = 32;

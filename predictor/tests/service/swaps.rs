@@ -25,11 +25,13 @@ async fn model(predictor: &Predictor) -> pb::GetModelResponse {
     predictor.client().await.get_model(pb::GetModelRequest {}).await.unwrap().into_inner()
 }
 
-/// Sends all messages of an engine and reads until every one is acknowledged and every estimate has come.
+/// Sends all messages of an engine, so many `outstanding` at most, and reads until every one is acknowledged and every estimate has
+/// come.
 async fn serve_worker(
     predictor: &Predictor,
     worker: String,
     requests: usize,
+    outstanding: u64,
 ) -> tokio::task::JoinHandle<Vec<pb::LengthEstimate>> {
     let messages: Vec<_> = Engine::new(&worker, 3, requests).collect();
     let arrivals = messages.iter().flat_map(|message| &message.started).map(|started| (started.request_id.clone(), 0));
@@ -38,12 +40,10 @@ async fn serve_worker(
     let mut expected: Vec<(String, u32)> = arrivals.chain(live).collect();
     let mut stream = predictor.stream().await;
     tokio::spawn(async move {
-        // As an engine that waits for nobody, but is not endlessly fast.
-        const OUTSTANDING: u64 = 8;
         let (mut sent, mut acknowledged, last) = (0, 0, messages.len() as u64);
         let mut messages = messages.into_iter();
         while acknowledged < last || stream.estimates.len() < expected.len() {
-            while sent < last.min(acknowledged + OUTSTANDING) {
+            while sent < last.min(acknowledged + outstanding) {
                 assert!(stream.send(messages.next().unwrap()).await);
                 sent += 1;
             }
@@ -70,7 +70,7 @@ async fn models_are_swapped_under_64_live_streams_and_nothing_is_dropped() {
     let predictor = Predictor::start(data.path(), &["--metrics", "off"]);
     let mut running = vec![];
     for i in 0..STREAMS {
-        running.push(serve_worker(&predictor, format!("w{i}"), REQUESTS).await);
+        running.push(serve_worker(&predictor, format!("w{i}"), REQUESTS, 8).await);
     }
     let (mut client, mut swapped) = (predictor.client().await, vec![]);
     for artifact in [&short, SHIPPED, &long, &short].into_iter().cycle() {
@@ -126,7 +126,7 @@ async fn a_retrained_model_takes_over_from_a_bad_one_and_stays_after_a_restart()
     let bad = prior_artifact(files.path(), "bad.json", 5_000, 10_000);
     let args = ["--metrics", "off", "--artifact", &bad, "--retrain-every", "260"];
     let predictor = Predictor::start(data.path(), &args);
-    serve_worker(&predictor, "w".to_owned(), 262).await.await.unwrap();
+    serve_worker(&predictor, "w".to_owned(), 262, 1_000).await.await.unwrap();
     // Unoptimised, and beside other tests, fitting takes its time.
     let told = predictor.wait_long_for_log("swapped=", Duration::from_secs(300));
     assert!(
