@@ -4,6 +4,7 @@
 use super::int8::{PackedNibbles, nibble_at};
 use super::panels::{PanelKernel, Panels};
 use super::simd::LANES;
+use super::simd::avx2::prefetch;
 use std::arch::x86_64::*;
 
 /// Made only by [`Avx512::detect`].
@@ -45,11 +46,39 @@ fn in_order(mut v: __m512i) -> __m512i {
 #[expect(unsafe_code, reason = "vector intrinsics")]
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn load_bytes(lower: &[u8; 32], upper: &[u8; 32]) -> __m512i {
+fn load_32(lower: &[u8; 32], upper: &[u8; 32]) -> __m512i {
     // SAFETY: each array holds the 32 bytes that are read, unaligned.
     unsafe {
         let lower = _mm512_castsi256_si512(_mm256_loadu_si256(lower.as_ptr().cast()));
         _mm512_inserti64x4::<1>(lower, _mm256_loadu_si256(upper.as_ptr().cast()))
+    }
+}
+
+/// The 16 bytes of each panel.
+#[expect(unsafe_code, reason = "vector intrinsics")]
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn load_16<T>(lower: &T, upper: &T) -> __m256i {
+    const { assert!(size_of::<T>() == 16) };
+    // SAFETY: each value holds the 16 bytes that are read, unaligned.
+    unsafe {
+        let lower = _mm256_castsi128_si256(_mm_loadu_si128(std::ptr::from_ref(lower).cast()));
+        _mm256_inserti128_si256::<1>(lower, _mm_loadu_si128(std::ptr::from_ref(upper).cast()))
+    }
+}
+
+/// The 8 bytes of each panel.
+#[expect(unsafe_code, reason = "vector intrinsics")]
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn load_8<T>(lower: &T, upper: &T) -> __m128i {
+    const { assert!(size_of::<T>() == 8) };
+    // SAFETY: each value holds the 8 bytes that are read, unaligned.
+    unsafe {
+        _mm_unpacklo_epi64(
+            _mm_loadl_epi64(std::ptr::from_ref(lower).cast()),
+            _mm_loadl_epi64(std::ptr::from_ref(upper).cast()),
+        )
     }
 }
 
@@ -78,22 +107,15 @@ impl Panels<2> for Avx512 {
     #[inline(always)]
     fn load_f16<'a>(self, rows: impl Fn(usize) -> &'a [u16; LANES]) -> __m512 {
         let (lower, upper) = (rows(0), rows(1));
-        // SAFETY: each array holds the 16 bytes that are read, unaligned.
-        unsafe {
-            let lower = _mm256_castsi128_si256(_mm_loadu_si128(lower.as_ptr().cast()));
-            let upper = _mm_loadu_si128(upper.as_ptr().cast());
-            _mm512_cvtph_ps(_mm256_inserti128_si256::<1>(lower, upper))
-        }
+        // SAFETY: see `splat`.
+        unsafe { _mm512_cvtph_ps(load_16(lower, upper)) }
     }
 
     #[inline(always)]
     fn load_u8<'a>(self, rows: impl Fn(usize) -> &'a [u8; LANES]) -> __m512 {
         let (lower, upper) = (rows(0), rows(1));
-        // SAFETY: each array holds the 8 bytes that are read, unaligned.
-        unsafe {
-            let (lower, upper) = (_mm_loadl_epi64(lower.as_ptr().cast()), _mm_loadl_epi64(upper.as_ptr().cast()));
-            _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_unpacklo_epi64(lower, upper)))
-        }
+        // SAFETY: see `splat`.
+        unsafe { _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(load_8(lower, upper))) }
     }
 
     #[inline(always)]
@@ -124,13 +146,7 @@ impl Panels<2> for Avx512 {
 
     #[inline(always)]
     fn prefetch<T>(self, value: &T) {
-        let start = std::ptr::from_ref(value).cast::<i8>();
-        let mut offset = 0;
-        while offset < size_of::<T>() {
-            // SAFETY: see `splat`; a prefetch reads nothing.
-            unsafe { _mm_prefetch::<_MM_HINT_T0>(start.wrapping_add(offset)) };
-            offset += super::simd::CACHE_LINE;
-        }
+        prefetch(value);
     }
 
     #[inline(always)]
@@ -138,7 +154,7 @@ impl Panels<2> for Avx512 {
         let (lower, upper) = (weights(0), weights(1));
         // SAFETY: see `splat`.
         unsafe {
-            let (bytes, low) = (load_bytes(lower, upper), _mm512_set1_epi8(15));
+            let (bytes, low) = (load_32(lower, upper), _mm512_set1_epi8(15));
             [_mm512_and_si512(bytes, low), _mm512_and_si512(_mm512_srli_epi16::<4>(bytes), low)]
         }
     }
@@ -169,7 +185,7 @@ impl Panels<2> for Avx512 {
         // SAFETY: see `splat`.
         unsafe {
             let shift = _mm_cvtsi32_si128(8 * byte as i32 + shift as i32);
-            let shifted = _mm512_srl_epi32(load_bytes(lower, upper), shift);
+            let shifted = _mm512_srl_epi32(load_32(lower, upper), shift);
             _mm512_cvtepi32_ps(_mm512_and_si512(shifted, _mm512_set1_epi32(15)))
         }
     }
@@ -177,21 +193,16 @@ impl Panels<2> for Avx512 {
     #[inline(always)]
     fn words<'a>(self, bytes: impl Fn(usize) -> &'a [i8; 16]) -> __m512i {
         let (lower, upper) = (bytes(0), bytes(1));
-        // SAFETY: each array holds the 16 bytes that are read, unaligned.
-        unsafe {
-            let lower = _mm256_castsi128_si256(_mm_loadu_si128(lower.as_ptr().cast()));
-            let upper = _mm_loadu_si128(upper.as_ptr().cast());
-            _mm512_cvtepi8_epi16(_mm256_inserti128_si256::<1>(lower, upper))
-        }
+        // SAFETY: see `splat`.
+        unsafe { _mm512_cvtepi8_epi16(load_16(lower, upper)) }
     }
 
     #[inline(always)]
     fn scale_words<'a>(self, words: __m512i, scales: impl Fn(usize) -> &'a [i8; LANES]) -> __m512i {
         let (lower, upper) = (scales(0), scales(1));
-        // SAFETY: each array holds the 8 bytes that are read, unaligned.
+        // SAFETY: see `splat`.
         unsafe {
-            let (lower, upper) = (_mm_loadl_epi64(lower.as_ptr().cast()), _mm_loadl_epi64(upper.as_ptr().cast()));
-            let scales = _mm512_cvtepi8_epi32(_mm_unpacklo_epi64(lower, upper));
+            let scales = _mm512_cvtepi8_epi32(load_8(lower, upper));
             // The low word of each lane in both its words.
             let low = _mm512_and_si512(scales, _mm512_set1_epi32(0xffff));
             _mm512_mullo_epi16(words, _mm512_or_si512(low, _mm512_slli_epi32::<16>(scales)))

@@ -121,6 +121,8 @@ impl<W: Weight> Matrix for Dense<W> {
         match path {
             Path::Best => dispatch(kernel),
             #[cfg(test)]
+            Path::OnePanel => dispatch(kernel),
+            #[cfg(test)]
             Path::Plain => kernel.run(Plain),
         }
     }

@@ -3,7 +3,6 @@
 use super::output::Output;
 use super::panels::Path;
 use super::pool::Pool;
-
 use std::ops::Range;
 
 /// A weight matrix repacked into panels of consecutive output features.
@@ -57,11 +56,11 @@ mod tests {
     use std::borrow::Cow;
     use std::num::NonZeroUsize;
 
-    /// The product on the best instruction set, and on plain Rust.
-    fn on_both_paths<M: Matrix>(matrix: &M, x: &[f32]) -> [Vec<f32>; 2] {
+    /// The product on the best instruction set, on the best that takes one panel at a time, and on plain Rust.
+    fn on_all_paths<M: Matrix>(matrix: &M, x: &[f32]) -> [Vec<f32>; 3] {
         let input = matrix.prepare(x, &Pool::new(NonZeroUsize::MIN));
         let width = matrix.rows();
-        [Path::Best, Path::Plain].map(|path| {
+        [Path::Best, Path::OnePanel, Path::Plain].map(|path| {
             let len = x.len() / matrix.columns() * width;
             let mut buffer = vec![std::mem::MaybeUninit::new(f32::NAN); len];
             let out = Output::new(&mut buffer, width, 0..width);
@@ -81,33 +80,41 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(32))]
 
         #[test]
-        fn every_format_gives_the_same_bits_on_the_vector_and_the_plain_path(
+        fn every_format_gives_the_same_bits_on_every_path(
             x_rows in 1usize..20, rows in 1usize..40, blocks in 1usize..3, odd in 0usize..32, seed in any::<u64>(),
         ) {
             let columns = 256 * blocks;
             let x = normals(x_rows * columns, seed ^ 1);
             let data = |dtype| file(rows, columns, dtype, seed)?.data().map(|data| [Cow::Owned(data.into_owned())]);
-            let [best, plain] = on_both_paths(&Packed::<Q4_0>::new(&data(GgmlDType::Q4_0)?, columns), &x);
-            prop_assert_eq!(best, plain);
-            let [best, plain] = on_both_paths(&Packed::<Q4_1>::new(&data(GgmlDType::Q4_1)?, columns), &x);
-            prop_assert_eq!(best, plain);
-            let [best, plain] = on_both_paths(&Packed::<Q4K>::new(&data(GgmlDType::Q4K)?, columns), &x);
-            prop_assert_eq!(best, plain);
-            let [best, plain] = on_both_paths(&Packed::<Q6K>::new(&data(GgmlDType::Q6K)?, columns), &x);
-            prop_assert_eq!(best, plain);
-            let [best, plain] = on_both_paths(&Packed::<Q8_0>::new(&data(GgmlDType::Q8_0)?, columns), &x);
-            prop_assert_eq!(best, plain);
+            let [best, one_panel, plain] = on_all_paths(&Packed::<Q4_0>::new(&data(GgmlDType::Q4_0)?, columns), &x);
+            prop_assert_eq!(&best, &plain);
+            prop_assert_eq!(one_panel, plain);
+            let [best, one_panel, plain] = on_all_paths(&Packed::<Q4_1>::new(&data(GgmlDType::Q4_1)?, columns), &x);
+            prop_assert_eq!(&best, &plain);
+            prop_assert_eq!(one_panel, plain);
+            let [best, one_panel, plain] = on_all_paths(&Packed::<Q4K>::new(&data(GgmlDType::Q4K)?, columns), &x);
+            prop_assert_eq!(&best, &plain);
+            prop_assert_eq!(one_panel, plain);
+            let [best, one_panel, plain] = on_all_paths(&Packed::<Q6K>::new(&data(GgmlDType::Q6K)?, columns), &x);
+            prop_assert_eq!(&best, &plain);
+            prop_assert_eq!(one_panel, plain);
+            let [best, one_panel, plain] = on_all_paths(&Packed::<Q8_0>::new(&data(GgmlDType::Q8_0)?, columns), &x);
+            prop_assert_eq!(&best, &plain);
+            prop_assert_eq!(one_panel, plain);
             let columns = columns + odd;
             let (weights, x) = (normals(rows * columns, seed), normals(x_rows * columns, seed ^ 1));
             let bits = |to_bits: fn(f32) -> u16| weights.iter().map(|&w| to_bits(w)).collect::<Vec<_>>();
             let f16s = bits(|w| f16::from_f32(w).to_bits()).into_iter().map(F16).collect();
             let bf16s = bits(|w| bf16::from_f32(w).to_bits()).into_iter().map(Bf16).collect();
-            let [best, plain] = on_both_paths(&Dense::<F16>::new(&[f16s], columns), &x);
-            prop_assert_eq!(best, plain);
-            let [best, plain] = on_both_paths(&Dense::<Bf16>::new(&[bf16s], columns), &x);
-            prop_assert_eq!(best, plain);
-            let [best, plain] = on_both_paths(&Dense::<f32>::new(&[weights], columns), &x);
-            prop_assert_eq!(best, plain);
+            let [best, one_panel, plain] = on_all_paths(&Dense::<F16>::new(&[f16s], columns), &x);
+            prop_assert_eq!(&best, &plain);
+            prop_assert_eq!(one_panel, plain);
+            let [best, one_panel, plain] = on_all_paths(&Dense::<Bf16>::new(&[bf16s], columns), &x);
+            prop_assert_eq!(&best, &plain);
+            prop_assert_eq!(one_panel, plain);
+            let [best, one_panel, plain] = on_all_paths(&Dense::<f32>::new(&[weights], columns), &x);
+            prop_assert_eq!(&best, &plain);
+            prop_assert_eq!(one_panel, plain);
         }
     }
 }

@@ -141,28 +141,29 @@ impl<B: PackedBlock> PanelKernel for Multiply<'_, B> {
         for (index, x) in x.groups.iter().enumerate() {
             for first in panels.clone().step_by(P) {
                 // In the place of one too many the last comes again.
-                let mut of = [&blocks[..0]; P];
+                let mut from = [&blocks[..0]; P];
                 for panel in 0..P {
-                    of[panel] = &blocks[(first + panel).min(panels.end - 1) * width..];
+                    from[panel] = &blocks[(first + panel).min(panels.end - 1) * width..];
                 }
                 // Later groups find the blocks in the cache.
-                let of = Blocks { panels: of, width: *width, cold: index == 0 };
+                let blocks = Blocks { panels: from, width: *width, cold: index == 0 };
                 let real = P.min(panels.end - first);
                 let to = Target { out, row: index * GROUP, column: first * LANES };
                 match x.rows {
-                    1 => multiply_group::<S, B, P, 1>(s, of, real, x, to),
-                    2 => multiply_group::<S, B, P, 2>(s, of, real, x, to),
-                    3 => multiply_group::<S, B, P, 3>(s, of, real, x, to),
-                    4 => multiply_group::<S, B, P, 4>(s, of, real, x, to),
-                    5 => multiply_group::<S, B, P, 5>(s, of, real, x, to),
-                    6 => multiply_group::<S, B, P, 6>(s, of, real, x, to),
-                    7 => multiply_group::<S, B, P, 7>(s, of, real, x, to),
-                    _ => multiply_group::<S, B, P, GROUP>(s, of, real, x, to),
+                    1 => multiply_group::<S, B, P, 1>(s, blocks, real, x, to),
+                    2 => multiply_group::<S, B, P, 2>(s, blocks, real, x, to),
+                    3 => multiply_group::<S, B, P, 3>(s, blocks, real, x, to),
+                    4 => multiply_group::<S, B, P, 4>(s, blocks, real, x, to),
+                    5 => multiply_group::<S, B, P, 5>(s, blocks, real, x, to),
+                    6 => multiply_group::<S, B, P, 6>(s, blocks, real, x, to),
+                    7 => multiply_group::<S, B, P, 7>(s, blocks, real, x, to),
+                    _ => multiply_group::<S, B, P, GROUP>(s, blocks, real, x, to),
                 }
             }
         }
     }
 }
+
 /// Blocks of `P` panels, each from its first on.
 #[derive(Clone, Copy)]
 struct Blocks<'a, B, const P: usize> {

@@ -55,6 +55,9 @@ pub(crate) trait PanelKernel {
 pub(crate) enum Path {
     /// The best that this processor has.
     Best,
+    /// The best that takes one panel at a time.
+    #[cfg(test)]
+    OnePanel,
     /// Plain Rust, to compare with.
     #[cfg(test)]
     Plain,
@@ -64,6 +67,8 @@ impl Path {
     /// Runs a kernel.
     pub(crate) fn run<K: PanelKernel>(self, kernel: K) -> K::Output {
         match self {
+            #[cfg(test)]
+            Self::OnePanel => dispatch(OnePanel(kernel)),
             #[cfg(test)]
             Self::Plain => kernel.run(Plain),
             Self::Best => {

@@ -121,6 +121,13 @@ pub(crate) struct Q4_1 {
     q: PackedNibbles,
 }
 
+impl Q4_1 {
+    #[inline(always)]
+    fn scales<S: Panels<P>, const P: usize>(blocks: [&Self; P], s: S) -> [S::F32; 2] {
+        [s.load_f16(|panel| &blocks[panel].d), s.load_f16(|panel| &blocks[panel].m)]
+    }
+}
+
 impl PackedBlock for Q4_1 {
     type Activation = i8;
     const PARTS: usize = 1;
@@ -145,13 +152,12 @@ impl PackedBlock for Q4_1 {
         x: Columns<'_, i8, N>,
         totals: &mut [S::F32; N],
     ) {
-        let scales = [s.load_f16(|panel| &blocks[panel].d), s.load_f16(|panel| &blocks[panel].m)];
-        add_products(s, |panel| &blocks[panel].q, scales, x, totals);
+        add_products(s, |panel| &blocks[panel].q, Self::scales(blocks, s), x, totals);
     }
 
     #[inline(always)]
     fn column<S: Panels<P>, const P: usize>(blocks: [&Self; P], s: S, _: usize, k: usize) -> S::F32 {
-        let [d, m] = [s.load_f16(|panel| &blocks[panel].d), s.load_f16(|panel| &blocks[panel].m)];
+        let [d, m] = Self::scales(blocks, s);
         s.fma(d, s.nibble_column(|panel| &blocks[panel].q, k), m)
     }
 }

@@ -208,6 +208,21 @@ pub(crate) mod avx2 {
         v
     }
 
+    /// See [`Simd::prefetch`].
+    #[inline(always)]
+    pub(crate) fn prefetch<T>(value: &T) {
+        let start = std::ptr::from_ref(value).cast::<i8>();
+        let mut offset = 0;
+        while offset < size_of::<T>() {
+            // SAFETY: every x86-64 processor has the instruction, and it reads nothing.
+            #[expect(unsafe_code, reason = "an intrinsic")]
+            unsafe {
+                _mm_prefetch::<_MM_HINT_T0>(start.wrapping_add(offset));
+            }
+            offset += CACHE_LINE;
+        }
+    }
+
     #[expect(unsafe_code, reason = "vector intrinsics")]
     impl Simd for Avx2 {
         type F32 = __m256;
@@ -273,13 +288,7 @@ pub(crate) mod avx2 {
         }
         #[inline(always)]
         fn prefetch<T>(self, value: &T) {
-            let start = std::ptr::from_ref(value).cast::<i8>();
-            let mut offset = 0;
-            while offset < size_of::<T>() {
-                // SAFETY: see `splat`; a prefetch reads nothing.
-                unsafe { _mm_prefetch::<_MM_HINT_T0>(start.add(offset)) };
-                offset += CACHE_LINE;
-            }
+            prefetch(value);
         }
         #[inline(always)]
         fn round(self, a: __m256) -> __m256 {
