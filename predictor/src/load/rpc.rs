@@ -46,22 +46,29 @@ pub async fn play(
     let due = Arc::new(Mutex::new(VecDeque::<Instant>::new()));
     let begun = Instant::now();
     let asked = due.clone();
-    let sending = tokio::spawn(async move {
+    let runtime = tokio::runtime::Handle::current();
+    // A thread of its own, since the runtime's timers are a millisecond coarse.
+    let sending = tokio::task::spawn_blocking(move || {
         let (mut events, mut messages) = (0u64, 0u64);
         while begun.elapsed() < pace.duration {
             let at = pace.events_per_s.map(|rate| begun + Duration::from_secs_f64(events as f64 / rate));
-            if let Some(at) = at {
-                tokio::time::sleep_until(at.into()).await;
-            }
-            let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-            let batch = player.step(pace.live, i64::try_from(now.as_micros()).unwrap_or(i64::MAX))?;
+            let ahead = at.map_or(Duration::ZERO, |at| at.saturating_duration_since(Instant::now()));
+            let due_at = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default() + ahead;
+            let batch = player.step(pace.live, i64::try_from(due_at.as_micros()).unwrap_or(i64::MAX))?;
             (events, messages) = (events + batch.events.len() as u64, messages + 1);
-            let Ok(permit) = sender.reserve().await else { break };
             // A message that only ends requests is answered by none.
-            if !batch.started.is_empty() || batch.events.iter().any(|event| event.finish_reason.is_none()) {
+            let is_answered =
+                !batch.started.is_empty() || batch.events.iter().any(|event| event.finish_reason.is_none());
+            // Made before it is due, as an engine makes its events while it computes.
+            let message = batch.into();
+            if let Some(at) = at {
+                std::thread::sleep(at.saturating_duration_since(Instant::now()));
+            }
+            let Ok(permit) = runtime.block_on(sender.reserve()) else { break };
+            if is_answered {
                 asked.lock().unwrap_or_else(PoisonError::into_inner).push_back(at.unwrap_or_else(Instant::now));
             }
-            permit.send(batch.into());
+            permit.send(message);
             progress(events);
         }
         // Half-closes the stream: the predictor answers what is on the way and acknowledges it.

@@ -88,7 +88,7 @@ pub async fn run(
     let log = services.stop().await?;
 
     let demand = Demand::of(&workload.requests, options.config(), &cost);
-    let engine = Engine { config: options.config(), policy: *policy, cost };
+    let engine = Engine { config: options.config(), policy: *policy, cost, prefix_cache: true };
     let (workload_by_log, predictor) = match &log {
         Some(folder) => with_estimates(workload, &asked, folder.path())?,
         None => (workload.clone(), Predictor::Oracle),

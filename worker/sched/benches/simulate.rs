@@ -32,7 +32,7 @@ fn request_steps(criterion: &mut Criterion) {
         ("fcfs+peak(0.6)", Predictor::Prior),
         ("srpt", Predictor::OracleNoise { cv: 0.5, drifting: false }),
     ] {
-        let engine = Engine { config, policy: name.parse().expect("a known policy"), cost };
+        let engine = Engine { config, policy: name.parse().expect("a known policy"), cost, prefix_cache: true };
         let run = || simulate(&engine, &workload, &predictor, 1, |_| ()).expect("a workload that fits");
         group.throughput(Throughput::Elements(run().request_steps));
         group.bench_function(name, |bencher| bencher.iter(run));

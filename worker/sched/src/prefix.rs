@@ -8,6 +8,13 @@ use std::hash::BuildHasher;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct BlockHash(u128);
 
+impl BlockHash {
+    /// Of the blocks of a sequence from `first` on, where no content is known: what `owner` alone can find again.
+    pub(crate) fn unshared(owner: u64, first: usize) -> impl Iterator<Item = Self> {
+        (first as u128..).map(move |index| Self(u128::from(owner) << 64 | index))
+    }
+}
+
 /// Hashes the blocks of a sequence, each chained to the one before: `hash(parent, tokens)`.
 ///
 /// Two keyed 64-bit hashes make one of 128 bits. Who knew the keys could look for two prompts that collide and so have

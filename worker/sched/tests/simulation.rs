@@ -3,7 +3,7 @@
 
 use eoscast_sched::SchedulerConfig;
 use eoscast_sched::sim::{
-    Arrivals, CostModel, Demand, Engine, Estimate, Predictor, RecordedEstimates, Summary, TraceRequest, Workload,
+    Arrivals, CostModel, Demand, Engine, Estimate, Predictor, RecordedEstimates, Run, Summary, TraceRequest, Workload,
     simulate,
 };
 use proptest::prelude::*;
@@ -12,7 +12,7 @@ const COST: CostModel =
     CostModel { step: 8e-3, decode: 1e-3, decode_context: 1e-6, prefill_token: 1e-3, prefill_pair: 1e-7 };
 
 fn engine(policy: &str, config: SchedulerConfig) -> Engine {
-    Engine { config, policy: policy.parse().unwrap(), cost: COST }
+    Engine { config, policy: policy.parse().unwrap(), cost: COST, prefix_cache: true }
 }
 
 fn config() -> impl Strategy<Value = SchedulerConfig> {
@@ -81,10 +81,11 @@ proptest! {
         config in config(),
         policy in policy(),
         predictor in predictor(),
+        prefix_cache in any::<bool>(),
         seed in any::<u64>(),
     ) {
         let workload = Workload::draw(&trace, trace.len(), arrivals, seed).unwrap();
-        let engine = engine(policy, config);
+        let engine = Engine { prefix_cache, ..engine(policy, config) };
         let mut ended = 0;
         let run = simulate(&engine, &workload, &predictor, seed, |count| ended += count).unwrap();
         prop_assert_eq!(&run, &simulate(&engine, &workload, &predictor, seed, |_| ()).unwrap());
@@ -158,4 +159,17 @@ fn with_true_lengths_the_future_peak_preempts_nobody_where_the_aggressive_rule_d
     assert_eq!((peak.evictions_per_100, peak.recomputed_tokens), (0.0, 0));
     assert!(aggressive.evictions_per_100 > 0.0 && aggressive.recomputed_tokens > 0);
     assert!(peak.rho > 1.0 && peak.kv_pressure > 1.0 && peak.kv_utilisation > 0.8, "{peak:?}");
+}
+
+#[test]
+fn with_a_prefix_cache_a_preempted_request_computes_again_only_what_others_took() {
+    let (config, workload) = crowded(Arrivals::Poisson { rate: 1000.0 });
+    let [with, without] = [true, false].map(|prefix_cache| {
+        let engine = Engine { prefix_cache, ..engine("fcfs", config) };
+        simulate(&engine, &workload, &Predictor::None, 0, |_| ()).unwrap()
+    });
+    let recomputed = [with.recomputed_tokens, without.recomputed_tokens];
+    assert!(0 < recomputed[0] && recomputed[0] < recomputed[1], "{recomputed:?}");
+    let end = |run: &Run| run.replies.iter().map(|reply| reply.end).fold(0.0, f64::max);
+    assert!(end(&with) < end(&without));
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context, bail, ensure};
-use clap::{Args, ValueEnum};
+use clap::{ArgAction, Args, ValueEnum};
 use eoscast_sched::SchedulerConfig;
 use eoscast_sched::sim::{CostModel, Predictor};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -67,6 +67,9 @@ pub(super) struct SimulateArgs {
     /// a JSON file from `bench --fit-cost`.
     #[arg(long, env = "EOSCAST_COST", default_value = "worker", value_name = "worker|h100|FILE")]
     cost: String,
+    /// Whether a preempted request may find KV blocks again that nobody needed meanwhile, as the worker lets it.
+    #[arg(long, env = "EOSCAST_PREFIX_CACHE", default_value_t = true, action = ArgAction::Set, value_name = "BOOL")]
+    prefix_cache: bool,
     /// Folder for figures as SVG, the table and every run as JSON.
     #[arg(long, env = "EOSCAST_OUT", value_name = "FOLDER")]
     out: Option<PathBuf>,
@@ -189,6 +192,7 @@ impl SimulateArgs {
                 "h100" => CostModel::H100,
                 file => read_cost(file.as_ref())?,
             },
+            prefix_cache: self.prefix_cache,
         })
     }
 }

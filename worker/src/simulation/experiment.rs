@@ -83,6 +83,8 @@ pub struct Experiment {
     pub config: SchedulerConfig,
     /// Times of its steps.
     pub cost: CostModel,
+    /// Whether preempted requests may find their blocks again.
+    pub prefix_cache: bool,
 }
 
 /// A run of one policy at one load with one seed.
@@ -170,7 +172,7 @@ impl Experiment {
         };
         let workload = Workload::draw(&self.trace, self.requests, arrivals, seed)?;
         let NamedPolicy { name, policy: rules } = &self.policies[policy];
-        let engine = Engine { config: self.config, policy: *rules, cost: self.cost };
+        let engine = Engine { config: self.config, policy: *rules, cost: self.cost, prefix_cache: self.prefix_cache };
         let run = simulate(&engine, &workload, &self.predictor, seed, progress).with_context(|| name.clone())?;
         let demand = Demand::of(&workload.requests, self.config, &self.cost);
         Ok(Outcome {
@@ -206,6 +208,7 @@ pub(super) mod tests {
             predictor: Predictor::Oracle,
             config: SchedulerConfig { block_size: 16, num_blocks: 20, max_running: 8, max_batched_tokens: 64 },
             cost: CostModel::WORKER,
+            prefix_cache: true,
         }
     }
 

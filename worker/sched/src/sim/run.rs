@@ -9,6 +9,7 @@ use super::trace::Workload;
 use crate::config::{ConfigError, SchedulerConfig};
 use crate::plan::{StepOutcome, WorkDone};
 use crate::policy::Policy;
+use crate::prefix::BlockHash;
 use crate::scheduler::Scheduler;
 use crate::view::{AddError, Request};
 
@@ -21,6 +22,9 @@ pub struct Engine {
     pub policy: Policy,
     /// How long a step takes.
     pub cost: CostModel,
+    /// Whether a preempted request may find blocks again that nobody needed meanwhile. Requests of a trace, whose
+    /// content is not known, share none.
+    pub prefix_cache: bool,
 }
 
 /// What became of one request. Times are seconds from the first arrival.
@@ -129,6 +133,9 @@ pub fn simulate(
                 deadline: None,
             });
             added.map_err(|error| SimulationError::Request { row: request.row, error })?;
+            if engine.prefix_cache {
+                scheduler.extend_hashes(next as u64, BlockHash::unshared(next as u64, 0));
+            }
             (next, live) = (next + 1, live + 1);
         }
         let plan = scheduler.schedule(now, &mut |view| foresight.forecast(view, &requests[view.request.key as usize]));
@@ -161,6 +168,12 @@ pub fn simulate(
             outcome.work.push(WorkDone { key: work.key, appended: u32::from(work.samples), finished });
         }
         scheduler.apply(&outcome);
+        if engine.prefix_cache {
+            for work in outcome.work.iter().filter(|work| work.appended > 0 && !work.finished) {
+                let told = scheduler.block_hashes(work.key).len();
+                scheduler.extend_hashes(work.key, BlockHash::unshared(work.key, told));
+            }
+        }
         live -= ended;
         if ended > 0 {
             progress(ended as u64);
