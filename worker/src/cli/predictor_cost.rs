@@ -34,11 +34,10 @@ pub(super) async fn engine_without(args: &BenchArgs) -> anyhow::Result<Option<Lo
 impl PredictorCost {
     /// From rates that were measured in turn; `None` if there are none without a predictor.
     pub(super) fn of_pairs(with: &[f64], without: &[f64]) -> Option<Self> {
-        let mut ratios: Vec<f64> = with.iter().zip(without).map(|(with, without)| with / without).collect();
-        let mut without = without.to_vec();
+        let ratios = sorted(with.iter().zip(without).map(|(with, without)| with / without));
         Some(Self {
-            decode_tokens_per_s_without_predictor: median(&mut without)?,
-            predictor_ratio: median(&mut ratios)?,
+            decode_tokens_per_s_without_predictor: median(&sorted(without.iter().copied()))?,
+            predictor_ratio: median(&ratios)?,
             predictor_ratio_ci: median_interval(&ratios)?,
         })
     }
@@ -58,9 +57,14 @@ impl fmt::Display for PredictorCost {
     }
 }
 
-fn median(values: &mut [f64]) -> Option<f64> {
+fn sorted(values: impl Iterator<Item = f64>) -> Vec<f64> {
+    let mut values: Vec<f64> = values.collect();
     values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied()
+    values
+}
+
+fn median(sorted: &[f64]) -> Option<f64> {
+    sorted.get(sorted.len() / 2).copied()
 }
 
 /// 95 % confidence interval of the median of what `sorted` was drawn from: between the values whose ranks are as far from the middle as
