@@ -62,7 +62,7 @@ forecast: setup ## collect replies for PROMPTS=FILE, train and judge all models,
 	$(COLLECT) --prompts $(PROMPTS) --out $(FORECAST)/warm --temperature 0.8 --seed 1
 	$(COLLECT) --prompts $(PROMPTS) --out $(FORECAST)/cool --temperature 0.2 --top-p 0.9 --seed 2 --limit 700
 	$(COLLECT) --prompts $(PROMPTS) --out $(FORECAST)/repeated --temperature 0.8 --seed 3 --limit 100 --samples 8
-	$(BIN)/eoscast-predictor train --data $(FORECAST)/warm --model all --out $(FORECAST)/models $(ALSO_FOR)
+	$(BIN)/eoscast-predictor train --data $(FORECAST)/warm --model all --out $(FORECAST)/models --resume $(ALSO_FOR)
 	$(BIN)/eoscast-predictor evaluate --data $(FORECAST)/warm --artifact $(FORECAST)/models \
 		--noise-floor $(FORECAST)/repeated --permutation --json > $(FORECAST)/warm.json
 	$(BIN)/eoscast-predictor evaluate --data $(FORECAST)/cool --artifact $(FORECAST)/models --json > $(FORECAST)/cool.json

@@ -14,6 +14,7 @@ mod predictor;
 #[path = "../tests/service/workload.rs"]
 mod workload;
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use eoscast_predictor::load::rpc::{Pace, play};
@@ -23,12 +24,14 @@ use eoscast_predictor::tracker::Tracker;
 use eoscast_proto::domain::{StepBatch, WorkerRun};
 
 use predictor::Predictor;
+use tempfile::TempDir;
 use workload::Engine;
 
 /// Live requests, each with an event in every message.
 const LIVE: usize = 256;
-/// Events a second at which the latency is measured.
+/// Events a second at which the latency is measured, and requests that are live then.
 const PACE: f64 = 20_000.0;
+const PACED_LIVE: [usize; 3] = [16, 64, LIVE];
 
 /// The floor, and what ships.
 const MODELS: [&str; 2] = ["prior", "survival"];
@@ -41,12 +44,15 @@ fn main() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     for model in MODELS {
         for log in ["true", "false"] {
-            runtime.block_on(end_to_end(model, log));
+            let (predictor, data) = runtime.block_on(end_to_end(model, log));
+            if log == "true" {
+                PACED_LIVE.iter().for_each(|live| latency(&predictor, data.path(), *live));
+            }
         }
     }
 }
 
-async fn end_to_end(model: &str, log: &str) {
+async fn end_to_end(model: &str, log: &str) -> (Predictor, TempDir) {
     let data = tempfile::tempdir().unwrap();
     let args = ["--metrics", "off", "--model", model, "--enable-eos-prob-logging", log];
     let predictor = Predictor::start(data.path(), &args);
@@ -63,13 +69,16 @@ async fn end_to_end(model: &str, log: &str) {
     stream.acknowledged(last).await;
     let rate = events as f64 / begun.elapsed().as_secs_f64();
     println!("{model}, log {log}: {events} events, {rate:.0} events/s, last acknowledged");
-    if log == "true" {
-        let run = WorkerRun { worker_id: "load".to_owned().try_into().unwrap(), epoch: 1 };
-        let player = Player::new(read(data.path()).unwrap(), run).unwrap();
-        let pace = Pace { live: LIVE, events_per_s: Some(PACE), duration: Duration::from_secs(10) };
-        let report = play(&format!("http://{}", predictor.addr), player, pace, |_| ()).await.unwrap();
-        println!("{report}");
-    }
+    (predictor, data)
+}
+
+fn latency(predictor: &Predictor, log: &Path, live: usize) {
+    let run = WorkerRun { worker_id: format!("load-{live}").try_into().unwrap(), epoch: 1 };
+    let player = Player::new(read(log).unwrap(), run).unwrap();
+    let pace = Pace { live, events_per_s: Some(PACE), duration: Duration::from_secs(5) };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let report = runtime.block_on(play(&format!("http://{}", predictor.addr), player, pace, |_| ())).unwrap();
+    println!("{live} events a message\n{report}");
 }
 
 fn micros(model: &str) -> f64 {

@@ -63,7 +63,8 @@ impl LoadArgs {
             events_per_s: (self.rate > 0.0).then_some(self.rate),
             duration: self.duration,
         };
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+        // What reads from the connection is what takes the estimates: no thread has to wake another.
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let report = runtime.block_on(play(&self.predictor, player, pace, move |events| shown.set_position(events)))?;
         bar.finish_and_clear();
         if self.json {

@@ -30,6 +30,10 @@ pub(super) struct TrainArgs {
     #[arg(long, value_name = "FILE", env = "EOSCAST_TRAIN_OUT")]
     out: PathBuf,
 
+    /// Keep what the same command has made of the same log before, and train the rest; after an interrupt.
+    #[arg(long, env = "EOSCAST_RESUME")]
+    resume: bool,
+
     /// Which generating model's requests to use, if the log mixes several.
     #[arg(long, value_name = "NAME", env = "EOSCAST_MODEL_NAME")]
     model_name: Option<String>,
@@ -102,7 +106,15 @@ impl TrainArgs {
         }
         for kind in self.model.kinds() {
             let path = if self.model == Models::All { self.out.join(file_name(kind)) } else { self.out.clone() };
-            let bytes = self.train(kind, &dataset)?;
+            let options = self.options(kind);
+            if self.resume
+                && let Ok(artifact) = Artifact::load(&path)
+                && artifact.is_made_by(&options.command, &dataset.hash)
+            {
+                println!("{} (found, {})", path.display(), artifact.digest);
+                continue;
+            }
+            let bytes = fit(kind, &dataset, &options)?;
             std::fs::write(&path, &bytes)
                 .with_context(|| format!("{} cannot be written; choose another --out", path.display()))?;
             let artifact = Artifact::load(&path)?;
@@ -111,8 +123,8 @@ impl TrainArgs {
         Ok(ExitCode::SUCCESS)
     }
 
-    fn train(&self, kind: ModelKind, dataset: &Dataset) -> anyhow::Result<Vec<u8>> {
-        let options = Options {
+    fn options(&self, kind: ModelKind) -> Options {
+        Options {
             seed: self.seed,
             split_seed: self.split_seed,
             epochs: self.epochs,
@@ -126,29 +138,33 @@ impl TrainArgs {
             ),
             also_for: self.also_for.clone(),
             threads: std::thread::available_parallelism().map_or(1, NonZeroUsize::get),
-        };
-        let style = ProgressStyle::with_template("{msg} {bar:40} epoch {pos}/{len} {elapsed}")?;
-        let bar = ProgressBar::new(u64::from(self.epochs)).with_style(style).with_message(kind.as_str());
-        let bytes = train(kind, dataset, &options, &mut |Progress { what, event }| {
-            let line = match &event {
-                Event::Note(note) => format!("{what}: {note}"),
-                Event::Epoch(epoch) => {
-                    let validation = epoch.validation_loss.map_or_else(String::new, |loss| {
-                        let best = if epoch.best { ", best so far" } else { "" };
-                        format!(", validation {loss:.4}{best}")
-                    });
-                    format!("{what}: epoch {}/{}, loss {:.4}{validation}", epoch.number, epoch.epochs, epoch.train_loss)
-                }
-            };
-            bar.suspend(|| eprintln!("{line}"));
-            if let Event::Epoch(epoch) = event {
-                bar.set_message(what);
-                bar.set_position(u64::from(epoch.number));
-            }
-        })?;
-        bar.finish_and_clear();
-        Ok(bytes)
+        }
     }
+}
+
+/// Trains one model with a progress bar and a line an epoch; gives the bytes of its artifact.
+fn fit(kind: ModelKind, dataset: &Dataset, options: &Options) -> anyhow::Result<Vec<u8>> {
+    let style = ProgressStyle::with_template("{msg} {bar:40} epoch {pos}/{len} {elapsed}")?;
+    let bar = ProgressBar::new(u64::from(options.epochs)).with_style(style).with_message(kind.as_str());
+    let bytes = train(kind, dataset, options, &mut |Progress { what, event }| {
+        let line = match &event {
+            Event::Note(note) => format!("{what}: {note}"),
+            Event::Epoch(epoch) => {
+                let validation = epoch.validation_loss.map_or_else(String::new, |loss| {
+                    let best = if epoch.best { ", best so far" } else { "" };
+                    format!(", validation {loss:.4}{best}")
+                });
+                format!("{what}: epoch {}/{}, loss {:.4}{validation}", epoch.number, epoch.epochs, epoch.train_loss)
+            }
+        };
+        bar.suspend(|| eprintln!("{line}"));
+        if let Event::Epoch(epoch) = event {
+            bar.set_message(what);
+            bar.set_position(u64::from(epoch.number));
+        }
+    })?;
+    bar.finish_and_clear();
+    Ok(bytes)
 }
 
 /// Reads a dataset with a progress bar, and tells on stderr what was wrong with it.

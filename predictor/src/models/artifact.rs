@@ -195,6 +195,13 @@ impl Artifact {
         self.trained_for.iter().any(|known| known == name)
     }
 
+    /// Whether `command` with this version made it of the log with the SHA-256 `data_hash`, and so would make the same again.
+    pub fn is_made_by(&self, command: &str, data_hash: &str) -> bool {
+        self.card.as_ref().is_some_and(|card| {
+            (card.command.as_str(), card.data_hash.as_str()) == (command, data_hash) && card.libraries == libraries()
+        })
+    }
+
     /// The first 32 bits of the file's SHA-256.
     pub fn mark(&self) -> u32 {
         u32::from_str_radix(&self.digest, 16).unwrap_or_default()
@@ -227,7 +234,6 @@ pub fn to_bytes(
 
 /// A card without metrics for an artifact of this version.
 pub fn card(kind: ModelKind, trained_for: &str) -> Card {
-    let libraries = [("eoscast-predictor", env!("CARGO_PKG_VERSION")), ("candle", "0.11"), ("smartcore", "0.7")];
     Card {
         format: FORMAT.to_owned(),
         kind: kind.as_str().to_owned(),
@@ -238,9 +244,16 @@ pub fn card(kind: ModelKind, trained_for: &str) -> Card {
         command: String::new(),
         requests: 0,
         tokens: 0,
-        libraries: libraries.map(|(name, version)| (name.to_owned(), version.to_owned())).into(),
+        libraries: libraries(),
         metrics: BTreeMap::new(),
     }
+}
+
+/// What trains here.
+fn libraries() -> BTreeMap<String, String> {
+    [("eoscast-predictor", env!("CARGO_PKG_VERSION")), ("candle", "0.11"), ("smartcore", "0.7")]
+        .map(|(name, version)| (name.to_owned(), version.to_owned()))
+        .into()
 }
 
 /// Numbers with a flag beside each.

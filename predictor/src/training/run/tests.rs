@@ -141,3 +141,11 @@ fn a_damaged_artifact_is_refused_and_never_panics() {
         }
     }
 }
+
+#[test]
+fn an_artifact_knows_the_command_and_the_log_that_it_was_made_of() {
+    let artifact = trained(ModelKind::Prior, 1);
+    assert!(artifact.is_made_by("train", &DATA.hash));
+    assert!(!artifact.is_made_by("train --seed 2", &DATA.hash));
+    assert!(!artifact.is_made_by("train", "another"));
+}
