@@ -27,6 +27,10 @@ pub(super) struct EvaluateArgs {
     #[arg(long, value_name = "DIR", env = "EOSCAST_DATA_DIR")]
     data: PathBuf,
 
+    /// Log of replies to further prompts, to be judged on too, but for replies to prompts that --data has or that look the same.
+    #[arg(long, value_name = "DIR", env = "EOSCAST_UNSEEN")]
+    unseen: Option<PathBuf>,
+
     /// A trained model, or a folder of them; can be given several times.
     #[arg(long, value_name = "FILE", env = "EOSCAST_ARTIFACT")]
     artifact: Vec<PathBuf>,
@@ -80,11 +84,14 @@ impl EvaluateArgs {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let artifacts = self.artifacts()?;
         let dataset = load(&self.data, self.model_name.as_deref(), self.bad_lines)?;
-        let split = Split::new(&dataset.samples, self.split_seed);
-        let groups = groups(&dataset.samples);
+        let unseen = self.unseen(&dataset)?;
+        let further = unseen.as_ref().map_or(&[][..], |log| &log.samples);
+        let all: Vec<&Sample> = dataset.samples.iter().chain(further).collect();
+        let groups = groups(all.iter().copied());
+        let split = Split::with_further(&dataset.samples, further, self.split_seed);
         let replies = |part: &[usize]| -> (Vec<&Sample>, Vec<Reply>) {
-            let judged = part.iter().filter(|i| dataset.samples[**i].is_served_out());
-            judged.map(|i| (&dataset.samples[*i], trained::reply(&dataset.samples[*i], groups[*i].clone()))).unzip()
+            let judged = part.iter().filter(|i| all[**i].is_served_out());
+            judged.map(|i| (all[*i], trained::reply(all[*i], groups[*i].clone()))).unzip()
         };
         let (samples, test) = replies(&split.test);
         let (past_samples, past) = replies(&split.train);
@@ -127,7 +134,10 @@ impl EvaluateArgs {
         }
         bar.finish_and_clear();
         let several = self.several()?;
-        let mut evaluation = Evaluation::new(&test, reports, &describe(&dataset, &test), &several);
+        let data_hashes: Vec<&str> =
+            std::iter::once(&dataset).chain(&unseen).filter_map(|log| log.hash.get(..8)).collect();
+        let mut evaluation =
+            Evaluation::new(&test, reports, &describe(&dataset.model, all.len(), &data_hashes, &test), &several);
         if self.permutation {
             evaluation.permutation = Some(without_groups(&evaluation, &artifacts, &samples)?);
         }
@@ -156,6 +166,20 @@ impl EvaluateArgs {
         // The prior is judged as a baseline, with what it has seen of the training requests.
         let loaded = files.iter().map(|path| Artifact::load(path)).collect::<anyhow::Result<Vec<_>>>()?;
         Ok(loaded.into_iter().filter(|artifact| artifact.kind.is_trained()).collect())
+    }
+
+    /// The log of further prompts.
+    fn unseen(&self, dataset: &Dataset) -> anyhow::Result<Option<Dataset>> {
+        let Some(path) = &self.unseen else { return Ok(None) };
+        let unseen = load(path, self.model_name.as_deref(), self.bad_lines)?;
+        ensure!(
+            unseen.model == dataset.model,
+            "--unseen {}: replies of {}, but --data has those of {}",
+            path.display(),
+            unseen.model,
+            dataset.model
+        );
+        Ok(Some(unseen))
     }
 
     fn several(&self) -> anyhow::Result<Vec<Reply>> {
@@ -218,17 +242,15 @@ fn report(model: &dyn LengthModel, samples: &[&Sample], replies: &[Reply]) -> Mo
     ModelReport::new(model.kind().as_str(), &judged, Some(took.as_secs_f64() * 1e6 / answers.max(1) as f64))
 }
 
-fn describe(dataset: &Dataset, test: &[Reply]) -> String {
+fn describe(model: &str, requests: usize, data_hashes: &[&str], test: &[Reply]) -> String {
     let mut temperatures: Vec<f32> = test.iter().map(|reply| reply.temperature).collect();
     temperatures.sort_by(f32::total_cmp);
     temperatures.dedup();
     let temperatures: Vec<String> = temperatures.iter().map(f32::to_string).collect();
     format!(
-        "{} of {} requests of {}, held out by prompt; temperature {}; data {}",
+        "{} of {requests} requests of {model}, held out by prompt; temperature {}; data {}",
         test.len(),
-        dataset.samples.len(),
-        dataset.model,
         temperatures.join(", "),
-        dataset.hash.chars().take(8).collect::<String>()
+        data_hashes.join(", ")
     )
 }

@@ -2,8 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Judged;
+use super::answer::Answer;
 use super::weight::{age_bin, by_bin, by_bin_of_steps, overall, progress_bin};
+use super::{Judged, Reply};
 
 /// Intervals of one nominal share.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -24,17 +25,19 @@ pub struct IntervalScores {
     pub width_by_bin: [Option<f64>; 5],
 }
 
+/// 1 where the interval that is to hold the truth with probability `share` does, else 0.
+pub fn covered(share: f64) -> impl Fn(&Reply, u32, &Answer) -> f64 + Copy {
+    move |reply, t, answer| {
+        let ((low, high), truth) = (answer.interval(share, reply.cap(t)), f64::from(reply.remaining(t)));
+        f64::from(u8::from(low <= truth && truth <= high))
+    }
+}
+
 impl IntervalScores {
     /// Of the intervals that are to hold the truth with probability `share`.
     pub fn of(judged: &[Judged<'_>], share: f64) -> Self {
-        let holds = |interval: (f64, f64), truth: u32| {
-            let truth = f64::from(truth);
-            f64::from(u8::from(interval.0 <= truth && truth <= interval.1))
-        };
-        let covered = |reply: &super::Reply, t: u32, answer: &super::answer::Answer| {
-            holds(answer.interval(share, reply.cap(t)), reply.remaining(t))
-        };
-        let width = |reply: &super::Reply, t: u32, answer: &super::answer::Answer| {
+        let covered = covered(share);
+        let width = |reply: &Reply, t: u32, answer: &Answer| {
             let (low, high) = answer.interval(share, reply.cap(t));
             high - low
         };
@@ -53,7 +56,6 @@ impl IntervalScores {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::evaluation::answer::Answer;
     use crate::evaluation::testing::{knows_the_law, uniform_replies};
 
     #[test]

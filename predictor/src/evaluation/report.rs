@@ -10,13 +10,13 @@ use super::bootstrap::Bootstrap;
 use super::ending::{self, EndingScores};
 use super::errors::{self, ReplyErrors};
 use super::example::Example;
-use super::intervals::IntervalScores;
+use super::intervals::{IntervalScores, covered};
 use super::lead_time::{self, Alarm};
 use super::permutation::Permutation;
 use super::rank::{self, tau_b};
 use super::reliability::{self, Reliability};
 use super::reservation::{self, Reserved, When};
-use super::weight::{age_bin, by_bin, overall, progress_bin};
+use super::weight::{age_bin, by_bin, each_by_bin, overall, progress_bin, weighted_mean};
 use super::{Judged, Reply};
 
 /// Models judged on the same replies. Figures that cannot be had are null. Lengths are in tokens, `*_ci` are intervals of 95 %,
@@ -89,6 +89,9 @@ pub struct ModelReport {
     pub bias_by_age: [Option<f64>; 5],
     /// `intervals["90"].coverage_by_age`.
     pub coverage90_by_age: [Option<f64>; 5],
+    /// Their intervals.
+    #[serde(default)]
+    pub coverage90_by_age_ci: [Option<[f64; 2]>; 5],
     /// `intervals["90"].width_by_age`.
     pub width90_by_age: [Option<f64>; 5],
     /// `intervals["90"].coverage_by_bin`.
@@ -143,6 +146,7 @@ impl ModelReport {
         let intervals = [50, 80, 90u32]
             .map(|percent| (percent.to_string(), IntervalScores::of(judged, f64::from(percent) / 100.0)));
         let [.., (_, interval90)] = intervals.clone();
+        let covered90 = each_by_bin(judged, age_bin, covered(0.9));
         let alarms = lead_time::alarms(judged);
         let frontier_once = reservation::frontier(judged, When::Once);
         let frontier_updated = reservation::frontier(judged, When::Updated);
@@ -169,6 +173,12 @@ impl ModelReport {
             mae_by_age: by_bin(judged, age_bin, errors::absolute),
             bias_by_age: by_bin(judged, age_bin, errors::signed),
             coverage90_by_age: interval90.coverage_by_age,
+            coverage90_by_age_ci: std::array::from_fn(|bin| {
+                let of_bin = |weights: &[f64]| {
+                    weighted_mean(covered90.iter().map(|bins| bins[bin]).zip(weights.iter().copied()))
+                };
+                bootstrap.interval(of_bin)
+            }),
             width90_by_age: interval90.width_by_age,
             coverage90_by_bin: interval90.coverage_by_bin,
             intervals: intervals.into(),
@@ -250,12 +260,29 @@ mod tests {
         }
         let lengths = |key: &str| model[key].as_array().map(Vec::len);
         assert_eq!(lengths("mae_ci"), Some(2));
-        for key in ["mae_by_bin", "bias_by_bin", "coverage90_by_age", "width90_by_age", "coverage90_by_bin"] {
+        for key in [
+            "mae_by_bin",
+            "bias_by_bin",
+            "coverage90_by_age",
+            "coverage90_by_age_ci",
+            "width90_by_age",
+            "coverage90_by_bin",
+        ] {
             assert_eq!(lengths(key), Some(5), "{key}");
         }
         let keys = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
         assert_eq!(keys(&model["tau"]), ["0", "25", "50", "75"]);
         assert_eq!(keys(&model["lead_time"]), ["1", "10", "5"]);
+    }
+
+    #[test]
+    fn the_interval_of_a_coverage_lies_around_it() {
+        let report = report();
+        let law = &report.models[0];
+        let ([low, high], share) = (law.coverage90_by_age_ci[0].unwrap(), law.coverage90_by_age[0].unwrap());
+        // Of 60 replies, whose standard error is 0.04.
+        assert!((0.03..0.1).contains(&(share - low)) && share <= high && high <= 1.0, "{low} {share} {high}");
+        assert_eq!(report.models[1].coverage90_by_age_ci[0], Some([1.0, 1.0]));
     }
 
     #[test]

@@ -53,18 +53,35 @@ pub fn by_bin(
     value: impl Fn(&Reply, u32, &Answer) -> f64,
 ) -> [Option<f64>; 5] {
     let mut averages = [Average::default(); 5];
-    for one in judged {
+    for means in each_by_bin(judged, bin, value) {
+        averages.iter_mut().zip(means).for_each(|(average, mean)| average.push(mean.into_iter()));
+    }
+    averages.map(|average| average.mean())
+}
+
+/// The mean of `value` in each bin of each reply; `None` where it has no step.
+pub fn each_by_bin(
+    judged: &[Judged<'_>],
+    bin: impl Fn(&Reply, u32) -> usize,
+    value: impl Fn(&Reply, u32, &Answer) -> f64,
+) -> Vec<[Option<f64>; 5]> {
+    let means = |one: &Judged<'_>| {
         let mut sums = [(0.0, 0u32); 5];
         for (t, answer) in one.steps() {
             let (sum, count) = &mut sums[bin(one.reply, t)];
             *sum += value(one.reply, t, answer);
             *count += 1;
         }
-        for (average, (sum, count)) in averages.iter_mut().zip(sums) {
-            average.push((count > 0).then(|| sum / f64::from(count)).into_iter());
-        }
-    }
-    averages.map(|average| average.mean())
+        sums.map(|(sum, count)| (count > 0).then(|| sum / f64::from(count)))
+    };
+    judged.iter().map(means).collect()
+}
+
+/// The mean of the values there are, each counted with its weight; `None` where nothing counts.
+pub fn weighted_mean(values: impl Iterator<Item = (Option<f64>, f64)>) -> Option<f64> {
+    let known = values.filter_map(|(value, weight)| Some((value?, weight)));
+    let (sum, total) = known.fold((0.0, 0.0), |(sum, total), (value, weight)| (sum + value * weight, total + weight));
+    (total > 0.0).then(|| sum / total)
 }
 
 /// The mean of `value` in each bin, where every step of every reply weighs one.

@@ -22,10 +22,19 @@ impl Split {
     /// By a hash of `seed` and of each sample's group.
     pub fn new(samples: &[Sample], seed: u64) -> Self {
         let mut split = Self::default();
-        for (i, group) in groups(samples).iter().enumerate() {
+        for (i, group) in groups(samples.iter()).iter().enumerate() {
             let part = if share(seed, "split", group) < TRAIN { &mut split.train } else { &mut split.test };
             part.push(i);
         }
+        split
+    }
+
+    /// The same with `further` samples, whose positions follow, to test on too, but for those of a group that is in `samples`.
+    pub fn with_further(samples: &[Sample], further: &[Sample], seed: u64) -> Self {
+        let mut split = Self::new(samples, seed);
+        let groups = groups(samples.iter().chain(further));
+        let known: HashSet<&String> = groups[..samples.len()].iter().collect();
+        split.test.extend((samples.len()..groups.len()).filter(|i| !known.contains(&groups[*i])));
         split
     }
 }
@@ -35,20 +44,16 @@ const LEAST_GROUPS: u32 = 10;
 
 /// Divides training samples in `folds` parts by group and keeps part `fold` aside: (the others, that part).
 pub fn fold(samples: &[&Sample], seed: u64, folds: u32, fold: u32) -> (Vec<usize>, Vec<usize>) {
-    let mut names: Vec<String> = groups_of(samples.iter().copied());
+    let mut names: Vec<String> = groups(samples.iter().copied());
     if names.iter().collect::<HashSet<_>>().len() < (LEAST_GROUPS * folds) as usize {
         names = (0..samples.len()).map(|i| i.to_string()).collect();
     }
     (0..samples.len()).partition(|i| (share(seed, "fold", &names[*i]) * f64::from(folds)) as u32 != fold)
 }
 
-/// The group of each sample: the name of its prompt, or of the first of the prompts that look the same.
-pub fn groups(samples: &[Sample]) -> Vec<String> {
-    groups_of(samples.iter())
-}
-
-/// Prompts with equal features and lengths are near-duplicates: a template with other words of the same shape.
-fn groups_of<'a>(samples: impl Iterator<Item = &'a Sample> + Clone) -> Vec<String> {
+/// The group of each sample: the name of its prompt, or of the first of the prompts that look the same. Prompts with equal features and
+/// lengths are near-duplicates: a template with other words of the same shape.
+pub fn groups<'a>(samples: impl Iterator<Item = &'a Sample> + Clone) -> Vec<String> {
     // The smallest name of each look, and through shared names of all looks that belong together.
     let mut of_name: HashMap<&str, &str> = HashMap::new();
     let mut of_look: HashMap<(u32, Vec<u32>), &str> = HashMap::new();
@@ -104,13 +109,30 @@ mod tests {
             (all[a].arrival.prompt, all[b].arrival.prompt) = (prompt, prompt);
             all[b].arrival.prompt_length = all[a].arrival.prompt_length;
         }
-        let groups = groups(&all);
+        let groups = groups(all.iter());
         assert_eq!(groups[36..40], [const { "prompt-50" }; 4].map(str::to_owned));
         assert_eq!(groups[280], "prompt-50");
         let split = Split::new(&all, 3);
         for part in [&split.train, &split.test] {
             assert!(part.iter().all(|i| (0..400).filter(|j| groups[*j] == groups[*i]).all(|j| part.contains(&j))));
         }
+    }
+
+    #[test]
+    fn further_samples_are_tested_on_unless_their_prompts_are_known() {
+        let (mut all, mut further) = (samples(60, 1), samples(4, 2));
+        let name = |name: &str| name.to_owned().try_into().unwrap();
+        let prompt = Some(eoscast_log::prompt::PromptFeatures::of("What now?"));
+        all.iter_mut().chain(&mut further).for_each(|sample| sample.arrival.prompt = None);
+        (all[7].request_id, all[9].arrival.prompt) = (name("known"), prompt);
+        further
+            .iter_mut()
+            .zip(["known", "new", "looks-known", "new-too"])
+            .for_each(|(sample, id)| sample.request_id = name(id));
+        (further[2].arrival.prompt, further[2].arrival.prompt_length) = (prompt, all[9].arrival.prompt_length);
+        let (alone, both) = (Split::new(&all, 3), Split::with_further(&all, &further, 3));
+        assert_eq!(both.train, alone.train);
+        assert_eq!(both.test, [alone.test, vec![61, 63]].concat());
     }
 
     #[test]
