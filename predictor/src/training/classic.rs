@@ -16,7 +16,7 @@ use crate::models::logistic::{self, Logistic};
 /// Most rows that a regression or forest is fitted to.
 const MOST_ROWS: usize = 24_000;
 /// Weight of the squared coefficients.
-const RIDGE: f64 = 1.0;
+const RIDGE: f32 = 1.0;
 const TREES: usize = 40;
 const DEPTH: u16 = 9;
 const LEAST_LEAF: usize = 25;
@@ -69,16 +69,17 @@ pub fn logistic(rows: &Rows, seed: u64, progress: &mut dyn FnMut(String)) -> any
         let (mut x, mut row) = (vec![], vec![]);
         for (i, _) in &drawn {
             inputs.apply(rows.input(*i), &mut row);
-            x.extend(row.iter().map(|value| f64::from(*value)));
+            x.extend_from_slice(&row);
         }
+        // In f32, as smartcore stops where the loss no longer changes or its gradient is below 1e-8, which f64 never reaches here.
         let x = DenseMatrix::new(drawn.len(), inputs.columns.len(), x, false)?;
         let y: Vec<i32> = drawn.iter().map(|(_, longer)| i32::from(*longer)).collect();
         let parameters = LogisticRegressionParameters::default().with_alpha(RIDGE);
         let fitted = LogisticRegression::fit(&x, &y, parameters)
             .map_err(|error| anyhow!("logistic regression for horizon {horizon}: {error}"))?;
-        bias[k] = *fitted.intercept().get((0, 0)) as f32;
+        bias[k] = *fitted.intercept().get((0, 0));
         for j in 0..inputs.columns.len() {
-            weights[j * outputs + k] = *fitted.coefficients().get((0, j)) as f32;
+            weights[j * outputs + k] = *fitted.coefficients().get((0, j));
         }
     }
     Ok(Logistic { inputs, log_odds: Dense::new(&weights, &bias) })
