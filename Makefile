@@ -56,6 +56,8 @@ ALSO_FOR := $(addprefix --also-for ,SmolLM2-135M-Instruct SmolLM2-135M-Instruct.
 endif
 COLLECT = $(BIN)/eoscast-worker collect --model $(MODEL) --max-tokens 768 --resume
 
+# Training runs one fit on each core; candle's own threads would wait for them in a loop.
+forecast: export CANDLE_NUM_THREADS := 1
 forecast: setup ## collect replies for PROMPTS=FILE, train and judge all models, write a report (hours; go on with the same command)
 	@test -n "$(PROMPTS)" || { echo "name the prompts: make forecast PROMPTS=prompts.jsonl"; exit 2; }
 	@mkdir -p $(FORECAST)
@@ -117,7 +119,7 @@ experiment-serving: setup ## compare policies on the real worker with PROMPTS=FI
 	@rm -rf $(SERVING)/fit && mkdir -p $(SERVING)
 	@trap 'kill $$(jobs -p) 2>/dev/null; wait' EXIT; \
 	nice -n 19 $(BIN)/eoscast-predictor serve --listen 127.0.0.1:50062 --metrics off --data-dir $(SERVING)/fit & sleep 2; \
-	$(BIN)/eoscast-worker bench --model $(MODEL) --sketch-dims 64 --predictor http://127.0.0.1:50062 --fit-cost $(SERVING)/cost.json
+	$(BIN)/eoscast-worker bench --model $(MODEL) --predictor http://127.0.0.1:50062 --fit-cost $(SERVING)/cost.json
 	$(BIN)/eoscast-serving-experiment --model $(MODEL) --prompts $(PROMPTS) --cost $(SERVING)/cost.json --out $(SERVING)
 
 clean: ## remove builds, models and tools

@@ -17,6 +17,10 @@ use crate::training::run::{Event, Options, Progress, train};
 
 /// Train models on an event log, as collect and serve write it, and write artifacts for serve --artifact.
 #[derive(Debug, Args)]
+#[command(
+    after_help = "Parts of the data are fitted side by side, one on each core. Set CANDLE_NUM_THREADS=1, or each of them wants\n\
+    all cores and waits for them in a loop: gru, lstm and transformer then take much longer."
+)]
 pub(super) struct TrainArgs {
     /// Folder of the event log.
     #[arg(long, value_name = "DIR", env = "EOSCAST_DATA_DIR")]

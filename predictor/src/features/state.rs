@@ -111,10 +111,13 @@ impl Sketches {
         }
     }
 
+    /// An empty sketch is not told: the last one counts on.
     fn push(&mut self, sketch: &[f32], step: u32) {
         let first = !self.known;
-        self.known |= !sketch.is_empty();
-        self.now = [f16::ZERO; limits::SKETCH];
+        if !sketch.is_empty() {
+            self.known = true;
+            self.now = [f16::ZERO; limits::SKETCH];
+        }
         for (now, value) in self.now.iter_mut().zip(sketch) {
             *now = f16::from_f32(value.clamp(f16::MIN.to_f32(), f16::MAX.to_f32()));
         }

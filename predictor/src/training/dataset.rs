@@ -24,6 +24,8 @@ struct Step {
     step: u32,
     token_id: u32,
     signals: StepSignals,
+    /// Its sketch is told.
+    is_sketched: bool,
 }
 
 /// One finished request.
@@ -44,7 +46,7 @@ pub struct Sample {
     /// It ended by itself, so that `length` is its natural length; else it would have had more.
     pub ended: bool,
     steps: Vec<Step>,
-    /// Of all steps one after the other, in half precision as features keep them; each has `sketch_length` numbers.
+    /// Of the steps that have one, in half precision as features keep them; each has `sketch_length` numbers.
     sketches: Vec<f16>,
     sketch_length: usize,
 }
@@ -52,14 +54,18 @@ pub struct Sample {
 impl Sample {
     /// Its steps in order.
     pub fn events(&self) -> impl Iterator<Item = StepEvent> {
-        self.steps.iter().enumerate().map(|(i, step)| StepEvent {
-            request_id: self.request_id.clone(),
-            step: step.step,
-            token_id: step.token_id,
-            signals: step.signals,
-            finish_reason: None,
-            eos_bias: 0.0,
-            sketch: self.sketches[i * self.sketch_length..][..self.sketch_length].iter().map(|v| v.to_f32()).collect(),
+        let mut sketches = self.sketches.chunks(self.sketch_length.max(1));
+        self.steps.iter().map(move |step| {
+            let sketch = if step.is_sketched { sketches.next() } else { None };
+            StepEvent {
+                request_id: self.request_id.clone(),
+                step: step.step,
+                token_id: step.token_id,
+                signals: step.signals,
+                finish_reason: None,
+                eos_bias: 0.0,
+                sketch: sketch.unwrap_or_default().iter().map(|value| value.to_f32()).collect(),
+            }
         })
     }
 
@@ -294,15 +300,16 @@ impl Reading {
                 event.step, line.request_id
             )));
         }
-        if last == 0 {
+        let is_sketched = !event.sketch.is_empty();
+        if is_sketched && sample.sketches.is_empty() {
             sample.sketch_length = event.sketch.len();
-        } else if event.sketch.len() != sample.sketch_length {
+        } else if is_sketched && event.sketch.len() != sample.sketch_length {
             return Some(Trouble::Impossible("sketch: has another length than in the steps before"));
         }
         let missing = event.step - last - 1;
         intake.missing_steps += u64::from(missing);
         sample.sketches.extend(event.sketch.iter().map(|value| f16::from_f32(*value)));
-        sample.steps.push(Step { step: event.step, token_id: event.token_id, signals: event.signals });
+        sample.steps.push(Step { step: event.step, token_id: event.token_id, signals: event.signals, is_sketched });
         (missing > 0)
             .then(|| Trouble::Gap(format!("{missing} steps of request {} are missing before this", line.request_id)))
     }

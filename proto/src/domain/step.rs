@@ -108,7 +108,7 @@ pub struct StepEvent {
     /// Nats added to the logits of the EOS set by length control; above 0, the step is no natural one.
     pub eos_bias: f32,
     /// Projection of the hidden state that the token was drawn from, at most [`limits::SKETCH`](super::limits::SKETCH) finite
-    /// numbers; empty if it is not told.
+    /// numbers; empty if it is not told, then the last one counts.
     pub sketch: Arc<[f32]>,
 }
 

@@ -19,8 +19,6 @@ use crate::pair::{connect, start_worker};
 use crate::process::Process;
 use crate::prompts::PROMPTS;
 
-/// The predictor that ships sees most with sketches of this size.
-const SKETCH_DIMS: &str = "64";
 /// Requests before a run, so that code and memory are warm, and tokens of each.
 const WARM_UP: usize = 4;
 const WARM_UP_TOKENS: u32 = 16;
@@ -91,7 +89,6 @@ impl Services {
             ["--block-size", &block_size],
             ["--max-running", &max_running],
             ["--max-batched-tokens", &batched],
-            ["--sketch-dims", SKETCH_DIMS],
         ];
         let args: Vec<String> = args.iter().flatten().map(|arg| (*arg).to_owned()).collect();
         let mut worker = start_worker(&endpoint, &args)?;

@@ -48,13 +48,11 @@ enum Command {
     /// Print one reply, with a bar that shows its forecast.
     Generate(Box<generate::GenerateArgs>),
     /// Print the model's log-probabilities of given replies, or write them as an event log.
-    #[command(mut_arg("sketch_dims", |arg| arg.default_value("64")))]
     Score(Box<score::ScoreArgs>),
     /// Run prompts through the model and write the event log that predictors learn from.
     #[command(
         // There is no forecast to schedule by, and what is collected is to be complete.
         mut_arg("policy", |arg| arg.default_value("fcfs+aggressive+lifo")),
-        mut_arg("sketch_dims", |arg| arg.default_value("64")),
         after_help = "Example:\n  eoscast-worker collect --prompts prompts.jsonl --out data/collected --samples 2\n  \
             eoscast-worker collect --prompts prompts.jsonl --out data/collected --samples 2 --resume"
     )]

@@ -13,9 +13,10 @@ pub(super) struct SignalArgs {
     /// Tell at each step how likely tokens are that end a sentence, and tokens with a line break.
     #[arg(long, env = "EOSCAST_TOKEN_CLASSES", default_value_t = true, action = ArgAction::Set, value_name = "BOOL")]
     pub(super) token_classes: bool,
-    /// Numbers in the sketch of the hidden state that is told at each step, at most 64; 0 for none.
-    #[arg(long, env = "EOSCAST_SKETCH_DIMS", default_value_t = 0, value_name = "N")]
-    sketch_dims: usize,
+    /// Numbers in the sketch of the hidden state that is told at every fourth step, at most 64; 0 for none [default: 64, or the size of
+    /// the hidden state if that is less].
+    #[arg(long, env = "EOSCAST_SKETCH_DIMS", value_name = "N")]
+    sketch_dims: Option<usize>,
     /// Layer whose output is sketched, counted from 1 [default: two thirds of the way up].
     #[arg(long, env = "EOSCAST_SKETCH_LAYER", value_name = "LAYER")]
     sketch_layer: Option<usize>,

@@ -6,6 +6,7 @@ use eoscast_proto::domain::{FinishReason, RequestStarted, StepBatch, StepEvent, 
 
 use super::folder::{self, Folder};
 use crate::link::now_micros;
+use crate::runner::sketch;
 use crate::scoring::Scores;
 
 /// Writes scored replies as if the engine had generated them.
@@ -42,7 +43,7 @@ impl ScoredLog {
             signals: *signals,
             finish_reason: (step as usize == reply.len()).then_some(ending),
             eos_bias: 0.0,
-            sketch: sketch.clone(),
+            sketch: if sketch::is_told(step) { sketch.clone() } else { [].into() },
         });
         let batch = StepBatch {
             run: self.run.clone(),

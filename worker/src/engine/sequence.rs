@@ -17,6 +17,7 @@ use super::prepare::PreparedRequest;
 use crate::link::estimates::EstimateTable;
 use crate::runner::length_control::eos_bias;
 use crate::runner::sampler::{Sample, Sampler};
+use crate::runner::sketch;
 use crate::runner::{ModelSpec, OutputRow, TokenSets};
 use crate::text::Vocabulary;
 
@@ -157,7 +158,7 @@ impl Sequence {
             signals: sample.signals,
             finish_reason: ending.as_ref().map(|(reason, _)| *reason),
             eos_bias: sample.eos_bias,
-            sketch: row.sketch.into(),
+            sketch: if sketch::is_told(step) { row.sketch.into() } else { [].into() },
         };
         Some(NextToken { event, ending, chunk: self.chunk(text, sample, outlook.estimate, vocabulary) })
     }

@@ -12,7 +12,7 @@ use eoscast_worker::runner::{
 };
 
 fn runner(model: &TinyModel, compute: Compute) -> CandleRunner {
-    let sketch = SketchOptions { dims: 16, layer: None };
+    let sketch = SketchOptions { dims: Some(16), layer: None };
     model.load(compute).unwrap().runner.with_sketch(sketch).unwrap()
 }
 

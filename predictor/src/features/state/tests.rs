@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use eoscast_log::prompt::PromptFeatures;
 use eoscast_proto::domain::StepSignals;
 use proptest::prelude::*;
@@ -69,6 +71,23 @@ fn the_sketch_of_the_first_step_stays_as_that_of_the_prompt() {
     let starts: Vec<[f32; 3]> = row.sketches.iter().map(|s| [s[0], s[1], s[2]]).collect();
     assert_eq!(starts, [[17.0, 14.0, 0.0], [2.0, -1.0, 0.0], [1.0, -2.0, 0.0]]);
     assert_eq!((feature(&row, "sketch_known"), feature(&row, "prompt_sketch_known")), (1.0, 1.0));
+}
+
+#[test]
+fn a_step_without_a_sketch_goes_on_with_the_last_one() {
+    let observe = |sketches: [Arc<[f32]>; 4]| {
+        let mut state = FeatureState::new(ARRIVAL, 0);
+        let rows =
+            (1..).zip(sketches).map(|(step, sketch)| state.observe(&StepEvent { sketch, ..event(step, -3.0, 1.0) }));
+        rows.last().unwrap().sketches
+    };
+    let none: Arc<[f32]> = [].into();
+    let (a, b): (Arc<[f32]>, Arc<[f32]>) = ([1.0, -2.0].into(), [4.0, 8.0].into());
+    assert_eq!(
+        observe([a.clone(), none.clone(), b.clone(), none.clone()]),
+        observe([a.clone(), a.clone(), b.clone(), b.clone()])
+    );
+    assert_ne!(observe([a.clone(), none.clone(), none.clone(), none]), observe([a, b.clone(), b.clone(), b]));
 }
 
 #[test]

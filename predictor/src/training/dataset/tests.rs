@@ -9,7 +9,7 @@ fn file(folder: &Path, series: &str) -> PathBuf {
 }
 
 /// Writes a log of 30 requests whose lines `edit` has changed, and reads it.
-fn edited(series: &str, edit: impl Fn(&mut Vec<String>)) -> anyhow::Result<Dataset> {
+fn edited(series: &str, edit: impl FnOnce(&mut Vec<String>)) -> anyhow::Result<Dataset> {
     let folder = tempfile::tempdir().unwrap();
     write_log(folder.path(), 30, 1);
     let path = file(folder.path(), series);
@@ -119,6 +119,32 @@ fn requests_of_several_models_are_not_mixed_unasked() {
     assert!(
         load(Wanted::Named("third")).unwrap_err().to_string().contains("no request in the log is of the model third")
     );
+}
+
+#[test]
+fn steps_without_a_sketch_have_none_when_read_back() {
+    let mut told = HashMap::new();
+    let dataset = edited("steps", |lines| {
+        for line in lines.iter_mut() {
+            let step: StepLine = serde_json::from_str(line).unwrap();
+            if step.step % 4 != 1 {
+                *line = format!("{}}}", &line[..line.find(",\"sketch\":[").unwrap()]);
+            } else {
+                told.insert((step.request_id, step.step), step.sketch);
+            }
+        }
+    })
+    .unwrap();
+    for sample in &dataset.samples {
+        for event in sample.events() {
+            match told.get(&(event.request_id, event.step)) {
+                Some(sketch) => {
+                    assert_eq!(event.sketch[..], sketch.iter().map(|v| f16::from_f32(*v).to_f32()).collect::<Vec<_>>())
+                }
+                None => assert!(event.sketch.is_empty()),
+            }
+        }
+    }
 }
 
 #[test]
