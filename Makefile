@@ -89,9 +89,9 @@ ADMISSIONS := $(ADMISSIONS)$(foreach x,0.001 0.01 0.03 0.05 0.1 0.3,$(comma)fcfs
 
 experiments: experiment-traces experiment-recorded experiment-serving ## all three, one after the other
 
-experiment-traces: build ## policies on recorded traffic with noisy forecasts, simulated: TRACES=FOLDER of CSV files (minutes)
+experiment-traces: build ## policies on recorded traffic with noisy forecasts, simulated: TRACES=FOLDER of CSV files (an hour)
 	@test -n "$(TRACES)" || { echo "name the folder of traces: make experiment-traces TRACES=traces"; exit 2; }
-	@for trace in $(TRACES)/*.csv; do for kv in 65536 262144; do \
+	@for trace in $(TRACES)/*.csv; do for kv in 32768 65536 262144; do \
 		$(SIMULATE) --trace $$trace --poisson 0.3,0.7,0.9,1.1 --cost h100 --kv-tokens $$kv --max-running 256 \
 			--max-batched-tokens 2048 --predictor oracle-noise:0.7 --seeds 5 --policy '$(POLICIES)' \
 			--out $(EXPERIMENTS)/traces/$$(basename $$trace .csv)-$$kv > /dev/null || exit; \

@@ -71,6 +71,13 @@ mod tests {
         })
     }
 
+    fn same_on_all_paths<M: Matrix>(matrix: &M, x: &[f32]) -> std::result::Result<(), TestCaseError> {
+        let [best, one_panel, plain] = on_all_paths(matrix, x);
+        prop_assert_eq!(&best, &plain);
+        prop_assert_eq!(one_panel, plain);
+        Ok(())
+    }
+
     fn file(rows: usize, columns: usize, dtype: GgmlDType, seed: u64) -> Result<QTensor> {
         let weights = Tensor::from_vec(normals(rows * columns, seed), (rows, columns), &Device::Cpu)?;
         QTensor::quantize(&weights, dtype)
@@ -86,35 +93,19 @@ mod tests {
             let columns = 256 * blocks;
             let x = normals(x_rows * columns, seed ^ 1);
             let data = |dtype| file(rows, columns, dtype, seed)?.data().map(|data| [Cow::Owned(data.into_owned())]);
-            let [best, one_panel, plain] = on_all_paths(&Packed::<Q4_0>::new(&data(GgmlDType::Q4_0)?, columns), &x);
-            prop_assert_eq!(&best, &plain);
-            prop_assert_eq!(one_panel, plain);
-            let [best, one_panel, plain] = on_all_paths(&Packed::<Q4_1>::new(&data(GgmlDType::Q4_1)?, columns), &x);
-            prop_assert_eq!(&best, &plain);
-            prop_assert_eq!(one_panel, plain);
-            let [best, one_panel, plain] = on_all_paths(&Packed::<Q4K>::new(&data(GgmlDType::Q4K)?, columns), &x);
-            prop_assert_eq!(&best, &plain);
-            prop_assert_eq!(one_panel, plain);
-            let [best, one_panel, plain] = on_all_paths(&Packed::<Q6K>::new(&data(GgmlDType::Q6K)?, columns), &x);
-            prop_assert_eq!(&best, &plain);
-            prop_assert_eq!(one_panel, plain);
-            let [best, one_panel, plain] = on_all_paths(&Packed::<Q8_0>::new(&data(GgmlDType::Q8_0)?, columns), &x);
-            prop_assert_eq!(&best, &plain);
-            prop_assert_eq!(one_panel, plain);
+            same_on_all_paths(&Packed::<Q4_0>::new(&data(GgmlDType::Q4_0)?, columns), &x)?;
+            same_on_all_paths(&Packed::<Q4_1>::new(&data(GgmlDType::Q4_1)?, columns), &x)?;
+            same_on_all_paths(&Packed::<Q4K>::new(&data(GgmlDType::Q4K)?, columns), &x)?;
+            same_on_all_paths(&Packed::<Q6K>::new(&data(GgmlDType::Q6K)?, columns), &x)?;
+            same_on_all_paths(&Packed::<Q8_0>::new(&data(GgmlDType::Q8_0)?, columns), &x)?;
             let columns = columns + odd;
             let (weights, x) = (normals(rows * columns, seed), normals(x_rows * columns, seed ^ 1));
             let bits = |to_bits: fn(f32) -> u16| weights.iter().map(|&w| to_bits(w)).collect::<Vec<_>>();
             let f16s = bits(|w| f16::from_f32(w).to_bits()).into_iter().map(F16).collect();
             let bf16s = bits(|w| bf16::from_f32(w).to_bits()).into_iter().map(Bf16).collect();
-            let [best, one_panel, plain] = on_all_paths(&Dense::<F16>::new(&[f16s], columns), &x);
-            prop_assert_eq!(&best, &plain);
-            prop_assert_eq!(one_panel, plain);
-            let [best, one_panel, plain] = on_all_paths(&Dense::<Bf16>::new(&[bf16s], columns), &x);
-            prop_assert_eq!(&best, &plain);
-            prop_assert_eq!(one_panel, plain);
-            let [best, one_panel, plain] = on_all_paths(&Dense::<f32>::new(&[weights], columns), &x);
-            prop_assert_eq!(&best, &plain);
-            prop_assert_eq!(one_panel, plain);
+            same_on_all_paths(&Dense::<F16>::new(&[f16s], columns), &x)?;
+            same_on_all_paths(&Dense::<Bf16>::new(&[bf16s], columns), &x)?;
+            same_on_all_paths(&Dense::<f32>::new(&[weights], columns), &x)?;
         }
     }
 }
