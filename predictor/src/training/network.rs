@@ -123,7 +123,8 @@ impl Averaging {
     /// Over `vars`, with this weight decay.
     pub fn new(vars: Vec<Var>, weight_decay: f64) -> Result<Self> {
         let params = ParamsAdamW { lr: LEARNING_RATE, weight_decay, ..ParamsAdamW::default() };
-        let mean = vars.iter().map(|var| var.as_tensor().copy()).collect::<Result<_>>()?;
+        // Detached, or each mean would keep all before it, for a gradient that nobody asks for.
+        let mean = vars.iter().map(|var| var.as_tensor().detach().copy()).collect::<Result<_>>()?;
         Ok(Self { optimiser: AdamW::new(vars.clone(), params)?, vars, mean, steps: 0.0 })
     }
 
@@ -299,6 +300,15 @@ mod tests {
             })
             .sum();
         assert!((plain / 60.0 - loss).abs() < 1e-3, "{} and {loss}", plain / 60.0);
+    }
+
+    #[test]
+    fn the_running_mean_keeps_nothing_of_the_steps_before() {
+        let var = Var::ones(2, candle_core::DType::F32, &Device::Cpu).unwrap();
+        let mut averaging = Averaging::new(vec![var.clone()], 0.0).unwrap();
+        averaging.step(&var.as_tensor().sum_all().unwrap()).unwrap();
+        let gradients = averaging.mean()[0].sum_all().unwrap().backward().unwrap();
+        assert!(gradients.get(&var).is_none(), "the mean leads back to the variable, and so through all steps");
     }
 
     #[test]
