@@ -89,7 +89,7 @@ ADMISSIONS := $(ADMISSIONS)$(foreach x,0.001 0.01 0.03 0.05 0.1 0.3,$(comma)fcfs
 
 experiments: experiment-traces experiment-recorded experiment-serving ## all three, one after the other
 
-experiment-traces: build ## policies on recorded traffic with noisy forecasts, simulated: TRACES=FOLDER of CSV files (an hour)
+experiment-traces: build ## policies on recorded traffic with noisy forecasts, simulated: TRACES=FOLDER of CSV files (minutes for each and budget)
 	@test -n "$(TRACES)" || { echo "name the folder of traces: make experiment-traces TRACES=traces"; exit 2; }
 	@for trace in $(TRACES)/*.csv; do for kv in 32768 65536 262144; do \
 		$(SIMULATE) --trace $$trace --poisson 0.3,0.7,0.9,1.1 --cost h100 --kv-tokens $$kv --max-running 256 \

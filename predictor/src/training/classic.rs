@@ -71,7 +71,7 @@ pub fn logistic(rows: &Rows, seed: u64, progress: &mut dyn FnMut(String)) -> any
             inputs.apply(rows.input(*i), &mut row);
             x.extend_from_slice(&row);
         }
-        // In f32, as smartcore stops where the loss no longer changes or its gradient is below 1e-8, which f64 never reaches here.
+        // In f32: smartcore stops only where the loss no longer changes or its gradient is below 1e-8, for which f64 takes far longer.
         let x = DenseMatrix::new(drawn.len(), inputs.columns.len(), x, false)?;
         let y: Vec<i32> = drawn.iter().map(|(_, longer)| i32::from(*longer)).collect();
         let parameters = LogisticRegressionParameters::default().with_alpha(RIDGE);
