@@ -1,8 +1,9 @@
 //! Connection settings that both ends must share.
 //!
-//! h2 (0.4.16 and later) charges each unread DATA frame below 256 bytes to a per-connection budget and closes the connection
-//! when it is spent. Step events are that small, so a reader that stalls would lose its stream. Windows of 64 MiB on both ends
-//! keep the budget from being reached; adaptive windows would override them.
+//! h2 (0.4.16 and later) charges each unread DATA frame below 256 bytes, by what it lacks to them, to a per-connection budget of
+//! half the window and closes the connection when it is spent. Step events are that small, so a reader that stalls would lose its
+//! stream. Windows of 64 MiB on both ends and a bound on the messages on their way keep the budget from being reached; adaptive
+//! windows would override them.
 
 use std::time::Duration;
 
@@ -12,6 +13,11 @@ use tonic::transport::{Endpoint, Server};
 
 /// Flow-control window of a connection and of each of its streams, in bytes.
 pub const WINDOW_BYTES: u32 = 64 << 20;
+
+/// Most messages of a step stream that are not acknowledged (the contract says so too).
+pub const MOST_UNACKNOWLEDGED: usize = 65_536;
+// If all of them lie unread, half of h2's budget is spent.
+const _: () = assert!(MOST_UNACKNOWLEDGED * 256 <= WINDOW_BYTES as usize / 4);
 
 /// Largest message that either service accepts, in bytes.
 pub const MAX_MESSAGE_BYTES: usize = 4 << 20;

@@ -1,9 +1,14 @@
+use std::sync::Arc;
 use std::time::Duration;
+
+use eoscast_proto::transport::MOST_UNACKNOWLEDGED;
+use tokio::sync::Semaphore;
 
 use crate::predictor::{Predictor, lines};
 use crate::workload::{event, message, started};
 
-/// h2 closes a connection that lets too many small frames lie unread; the shared window settings keep that from happening.
+/// h2 closes a connection that lets too many small frames lie unread; the shared window settings keep that from happening to
+/// workers that have no more on their way than the contract allows.
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn three_hundred_thousand_tiny_messages_survive_readers_that_stall() {
     const MESSAGES: u64 = 300_000;
@@ -14,6 +19,8 @@ async fn three_hundred_thousand_tiny_messages_survive_readers_that_stall() {
     let predictor = Predictor::start(data.path(), &["--metrics", "off", "--fsync", "never"]);
     let mut stream = predictor.stream_of(1).await;
     let sender = stream.sender.clone();
+    let window = Arc::new(Semaphore::new(MOST_UNACKNOWLEDGED));
+    let open = window.clone();
     let sending = tokio::spawn(async move {
         for sequence_number in 1..=MESSAGES {
             let mut message = message("w", sequence_number);
@@ -23,20 +30,25 @@ async fn three_hundred_thousand_tiny_messages_survive_readers_that_stall() {
                 message.started.extend((step == 0).then(|| started(&request_id)));
                 message.events.push(event(&request_id, step + 1));
             }
+            open.acquire().await.unwrap().forget();
             assert!(sender.send(message).await.is_ok(), "the stream broke at {sequence_number}");
             // Lets the connection put it into a frame of its own, as it would between the steps of an engine.
             tokio::task::yield_now().await;
         }
     });
-    for stalled_at in [1, 20_000, 100_000, 200_000] {
-        stream.acknowledged(stalled_at).await;
+    let mut acknowledged = 0;
+    for stall_after in [1, 20_000, 100_000, 200_000, MESSAGES] {
+        while acknowledged < stall_after {
+            let now = stream.acknowledged(acknowledged + 1).await.acknowledged_sequence_number;
+            window.add_permits((now - acknowledged) as usize);
+            acknowledged = now;
+        }
         predictor.signal("STOP");
         tokio::time::sleep(STALL).await;
         predictor.signal("CONT");
         // Nor does the worker read for a while.
         tokio::time::sleep(STALL).await;
     }
-    stream.acknowledged(MESSAGES).await;
     sending.await.unwrap();
     assert!(predictor.terminate());
     assert_eq!(lines(data.path(), "steps-").len() as u64, MESSAGES / STEP_EVERY - 99);

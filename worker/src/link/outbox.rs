@@ -11,6 +11,7 @@ use eoscast_proto::domain::{EngineLoad, RequestEnded, RequestId, RequestStarted,
 const CAPACITY: usize = 4096;
 /// Batches in flight on one connection.
 const WINDOW: usize = 1024;
+const _: () = assert!(WINDOW <= eoscast_proto::transport::MOST_UNACKNOWLEDGED);
 /// Steps that wait for each other while nothing hangs on their estimates: to wake predictor and connection costs more than what
 /// they then do, and both may need the cores that compute.
 const TOGETHER: usize = 8;
