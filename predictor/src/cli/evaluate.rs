@@ -101,6 +101,11 @@ impl EvaluateArgs {
             test.len(),
             10 * LEAST_TEST
         );
+        ensure!(
+            !past.is_empty(),
+            "--data {}: no request of it was for training, and the baselines learn from those; name the whole log",
+            self.data.display()
+        );
         let bar = ProgressBar::new((BASELINES.len() + artifacts.len()) as u64)
             .with_style(ProgressStyle::with_template("judging {msg} {bar:40} {pos}/{len} {eta}")?);
         let mut reports = vec![];

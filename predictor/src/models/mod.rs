@@ -151,18 +151,18 @@ pub enum ModelKind {
     LengthOnly,
     /// A network on the present row, without sketches.
     Mlp,
+    /// Averaged networks on all that is known.
+    Survival,
     /// A recurrent network with gated units.
     Gru,
     /// A recurrent network with long short-term memory.
     Lstm,
     /// A causal transformer over the last steps.
     Transformer,
-    /// Averaged networks on all that is known.
-    Survival,
 }
 
 impl ModelKind {
-    /// All, simple ones first.
+    /// All, those first that are trained sooner.
     pub const ALL: [Self; 10] = [
         Self::Prior,
         Self::Threshold,
@@ -170,10 +170,10 @@ impl ModelKind {
         Self::Forest,
         Self::LengthOnly,
         Self::Mlp,
+        Self::Survival,
         Self::Gru,
         Self::Lstm,
         Self::Transformer,
-        Self::Survival,
     ];
 
     /// As estimates, logs and flags spell it.
@@ -185,10 +185,10 @@ impl ModelKind {
             Self::Forest => "forest",
             Self::LengthOnly => "length-only",
             Self::Mlp => "mlp",
+            Self::Survival => "survival",
             Self::Gru => "gru",
             Self::Lstm => "lstm",
             Self::Transformer => "transformer",
-            Self::Survival => "survival",
         }
     }
 

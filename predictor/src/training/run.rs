@@ -156,7 +156,7 @@ fn enough(all: usize, train: &[&Sample]) -> anyhow::Result<()> {
     ensure!(
         train.len() >= LEAST_TRAIN && 2 * ended >= LEAST_TRAIN,
         "there are {all} usable requests: {} to train on, of which {ended} ended by themselves; needed are {LEAST_TRAIN} and {}; \
-         collect about {} requests",
+         collect about {} requests, with a --max-tokens that lets most replies end",
         train.len(),
         LEAST_TRAIN / 2,
         2 * LEAST_TRAIN

@@ -8,6 +8,7 @@ mod generate;
 mod length_control;
 mod local;
 mod pressure;
+mod research;
 mod serving;
 mod shutdown;
 
