@@ -3,8 +3,9 @@
 //! - [`trace_file`]: traces as CSV; [`trace_log`]: the event log as a trace, with its estimates
 //! - [`cost_file`]: the cost model as JSON
 //! - [`experiment`]: every policy at every load with every seed
-//! - [`table`]: the results as text; [`plots`]: as SVG
+//! - [`table`]: the results as text; [`plots`]: as figures, each a [`chart`]
 
+pub mod chart;
 pub mod cost_file;
 pub mod experiment;
 pub mod plots;
