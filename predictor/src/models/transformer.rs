@@ -2,7 +2,7 @@
 //! at any length.
 
 use candle_core::{D, Device, Result, Tensor};
-use candle_nn::{LayerNorm, Linear, Module, VarBuilder, layer_norm, linear, linear_no_bias, ops};
+use candle_nn::{Linear, Module, VarBuilder, linear, linear_no_bias, ops};
 
 use super::sequence::{Core, Parameter, WIDTH};
 
@@ -14,8 +14,24 @@ const WINDOW: usize = 32;
 /// Of these, how many came before.
 const PAST: usize = WINDOW - 1;
 
+/// Layer normalisation of single operations, since candle-nn's `LayerNorm` has no gradient and gives none to what comes before it.
+struct Norm {
+    weight: Tensor,
+    bias: Tensor,
+}
+
+impl Norm {
+    fn new(vb: &VarBuilder<'_>) -> Result<Self> {
+        Ok(Self { weight: vb.get(WIDTH, "weight")?, bias: vb.get(WIDTH, "bias")? })
+    }
+
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        ops::layer_norm_slow(x, &self.weight, &self.bias, 1e-5)
+    }
+}
+
 struct Layer {
-    norms: [LayerNorm; 2],
+    norms: [Norm; 2],
     queries_keys_values: Linear,
     out: Linear,
     /// Added to the scores, by head and by how many steps ago (Raffel et al., JMLR 21, 2020, without buckets).
@@ -27,7 +43,7 @@ struct Layer {
 /// Pre-norm layers of attention and feed-forward networks.
 pub struct Transformer {
     layers: Vec<Layer>,
-    norm: LayerNorm,
+    norm: Norm,
 }
 
 /// Its parameters.
@@ -59,7 +75,7 @@ impl Transformer {
         let layer = |i: usize| {
             let vb = vb.pp(i);
             Ok(Layer {
-                norms: [layer_norm(WIDTH, 1e-5, vb.pp("norm0"))?, layer_norm(WIDTH, 1e-5, vb.pp("norm1"))?],
+                norms: [Norm::new(&vb.pp("norm0"))?, Norm::new(&vb.pp("norm1"))?],
                 queries_keys_values: linear_no_bias(WIDTH, 3 * WIDTH, vb.pp("qkv"))?,
                 out: linear_no_bias(WIDTH, WIDTH, vb.pp("out"))?,
                 bias: vb.get((HEADS, WINDOW), "relative_bias")?,
@@ -68,7 +84,7 @@ impl Transformer {
             })
         };
         let layers = (0..LAYERS).map(layer).collect::<Result<_>>()?;
-        Ok(Self { layers, norm: layer_norm(WIDTH, 1e-5, vb.pp("norm"))? })
+        Ok(Self { layers, norm: Norm::new(&vb.pp("norm"))? })
     }
 }
 

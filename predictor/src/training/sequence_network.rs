@@ -1,7 +1,5 @@
 //! Fits the networks that read a request step by step, by truncated backpropagation through time.
 
-use std::collections::HashMap;
-
 use candle_core::{Device, Result, Tensor, Var};
 
 use super::dataset::Sample;
@@ -91,6 +89,26 @@ fn batches(requests: &[Prepared]) -> Vec<Vec<&Prepared>> {
     by_length.chunks(BATCH).map(<[_]>::to_vec).collect()
 }
 
+/// Parameters to start from.
+fn initial(kind: ModelKind, width: usize, random: &mut fastrand::Rng) -> Result<Vec<(String, Var)>> {
+    let variable = |(name, shape): (String, Vec<usize>)| {
+        let var = if name.contains("norm") && name.ends_with("weight") {
+            Var::ones(shape, candle_core::DType::F32, &Device::Cpu)?
+        } else {
+            let bound =
+                if shape.len() < 2 || name.ends_with("relative_bias") { 0.0 } else { (3.0 / shape[1] as f32).sqrt() };
+            uniform(&shape, bound, random)?
+        };
+        Ok((name, var))
+    };
+    Network::parameters(kind, width).into_iter().map(variable).collect()
+}
+
+/// The network that changes with `vars`.
+fn network(kind: ModelKind, width: usize, vars: &[(String, Var)]) -> Result<Network> {
+    Network::new(kind, width, vars.iter().map(|(name, var)| (name.clone(), var.as_tensor().clone())).collect())
+}
+
 /// Fits the parameters of the network of `kind`.
 ///
 /// # Errors
@@ -105,22 +123,11 @@ pub fn fit(
 ) -> Result<Best<Vec<(String, Tensor)>>> {
     let mut random = fastrand::Rng::with_seed(seed);
     let width = standardiser.columns.len();
-    let mut vars: Vec<(String, Var)> = vec![];
-    for (name, shape) in Network::parameters(kind, width) {
-        let var = if name.contains("norm") && name.ends_with("weight") {
-            Var::ones(shape, candle_core::DType::F32, &Device::Cpu)?
-        } else {
-            let bound =
-                if shape.len() < 2 || name.ends_with("relative_bias") { 0.0 } else { (3.0 / shape[1] as f32).sqrt() };
-            uniform(&shape, bound, &mut random)?
-        };
-        vars.push((name, var));
-    }
+    let vars = initial(kind, width, &mut random)?;
     let named = |tensors: &[Tensor]| -> Vec<(String, Tensor)> {
         vars.iter().zip(tensors).map(|((name, _), tensor)| (name.clone(), tensor.clone())).collect()
     };
-    let current: HashMap<_, _> = vars.iter().map(|(name, var)| (name.clone(), var.as_tensor().clone())).collect();
-    let network = Network::new(kind, width, current)?;
+    let network = network(kind, width, &vars)?;
     let mut averaging = Averaging::new(vars.iter().map(|(_, var)| var.clone()).collect(), WEIGHT_DECAY)?;
     let data = prepare(train, standardiser);
     let held_out = stop.validation().map(|samples| prepare(samples, standardiser));
@@ -153,4 +160,37 @@ pub fn fit(
 /// What such networks see, brought to one scale over training rows.
 pub fn standardiser(rows: &super::rows::Rows) -> Standardiser {
     Standardiser::fit(columns(), &rows.weighted())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_parameter_of_a_network_over_steps_has_a_gradient() {
+        const INPUTS: usize = 5;
+        let mut random = fastrand::Rng::with_seed(3);
+        let request = |length: usize, random: &mut fastrand::Rng| Prepared {
+            inputs: (0..length * INPUTS).map(|_| 2.0 * random.f32() - 1.0).collect(),
+            length,
+            ended: true,
+        };
+        let requests = [request(40, &mut random), request(48, &mut random)];
+        for kind in [ModelKind::Gru, ModelKind::Lstm, ModelKind::Transformer] {
+            let vars = initial(kind, INPUTS, &mut random).unwrap();
+            let network = network(kind, INPUTS, &vars).unwrap();
+            let batch: Vec<&Prepared> = requests.iter().collect();
+            run(&network, &batch, INPUTS, |loss| {
+                let gradients = loss.backward()?;
+                for (name, var) in &vars {
+                    let gradient =
+                        gradients.get(var.as_tensor()).map(|gradient| gradient.abs()?.max_all()?.to_scalar());
+                    let largest: f32 = gradient.transpose()?.unwrap_or_default();
+                    assert!(largest > 0.0, "{}: {name}", kind.as_str());
+                }
+                Ok(())
+            })
+            .unwrap();
+        }
+    }
 }
