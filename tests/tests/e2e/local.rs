@@ -1,22 +1,13 @@
 //! Commands for people at a terminal: one reply without a server, replay of a log, and help that teaches.
 
-use std::process::Command;
-
 use eoscast_tests::client::{chat, generate};
 use eoscast_tests::log;
 use eoscast_tests::pair::{Pair, PairOptions};
-use eoscast_tests::process::{binary, models_folder};
 use eoscast_tests::prompts::PROMPTS;
 use serde_json::Value;
 
 use crate::generate::all_acknowledged;
-
-fn run(name: &str, args: &[&str]) -> (bool, String, String) {
-    let output =
-        Command::new(binary(name).unwrap()).args(args).env("EOSCAST_MODELS", models_folder()).output().unwrap();
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    (output.status.success(), text(&output.stdout), text(&output.stderr))
-}
+use crate::run;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn generate_prints_a_reply_and_with_a_predictor_its_forecast() {

@@ -12,7 +12,10 @@ mod research;
 mod serving;
 mod shutdown;
 
+use std::process::Command;
 use std::time::{Duration, Instant};
+
+use eoscast_tests::process::{binary, models_folder};
 
 /// Waits until `holds` does; fails with `what` after half a minute.
 async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
@@ -21,4 +24,12 @@ async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
         assert!(Instant::now() < deadline, "never came true: {what}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
+}
+
+/// Runs a binary to its end: whether it succeeded, and what it printed on stdout and stderr.
+fn run(name: &str, args: &[&str]) -> (bool, String, String) {
+    let output =
+        Command::new(binary(name).unwrap()).args(args).env("EOSCAST_MODELS", models_folder()).output().unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (output.status.success(), text(&output.stdout), text(&output.stderr))
 }

@@ -2,14 +2,13 @@
 
 use std::collections::HashSet;
 use std::path::Path;
-use std::process::Command;
 use std::time::Duration;
 
 use eoscast_tests::log;
-use eoscast_tests::process::{Process, binary, models_folder};
+use eoscast_tests::process::Process;
 use serde_json::{Value, json};
 
-use crate::until;
+use crate::{run, until};
 
 const COUNTRIES: [&str; 14] = [
     "Norway",
@@ -57,19 +56,9 @@ fn write_prompts(path: &Path) -> usize {
 
 /// What a command prints; it must succeed.
 fn output(name: &str, args: &str) -> String {
-    let (ok, out, errors) = run(name, args);
+    let (ok, out, errors) = run(name, &args.split(' ').collect::<Vec<_>>());
     assert!(ok, "{name} {args}: {errors}");
     out
-}
-
-fn run(name: &str, args: &str) -> (bool, String, String) {
-    let output = Command::new(binary(name).unwrap())
-        .args(args.split(' '))
-        .env("EOSCAST_MODELS", models_folder())
-        .output()
-        .unwrap();
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    (output.status.success(), text(&output.stdout), text(&output.stderr))
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -128,6 +117,6 @@ async fn a_log_is_collected_across_an_interrupt_and_a_model_of_it_trained_judged
     assert_eq!(policies.len(), 2);
     assert!(runs.iter().all(|run| run["throughput"].as_f64().is_some_and(|rate| rate > 0.0)), "{simulated}");
 
-    let (ok, _, errors) = run("eoscast-predictor", &format!("evaluate --data {estimates} --artifact {artifact}"));
+    let (ok, _, errors) = run("eoscast-predictor", &["evaluate", "--data", &estimates, "--artifact", &artifact]);
     assert!(!ok && errors.contains("no request of it was for training"), "{errors}");
 }
