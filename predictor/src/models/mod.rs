@@ -1,6 +1,7 @@
 //! Models that forecast remaining length. A new one is a file here, a [`ModelKind`] and an arm in [`ModelKind::build`].
 
 pub mod artifact;
+pub mod attention;
 pub mod dense;
 pub mod forest;
 pub mod gru;

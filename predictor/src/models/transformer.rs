@@ -2,39 +2,24 @@
 //! at any length.
 
 use candle_core::{D, Device, Result, Tensor};
-use candle_nn::{Linear, Module, VarBuilder, linear, linear_no_bias, ops};
+use candle_nn::{Linear, Module, VarBuilder, linear_no_bias};
 
+use super::attention::{HEADS, PAST, WINDOW, attend};
 use super::sequence::{Core, Parameter, WIDTH};
 
 const LAYERS: usize = 2;
-const HEADS: usize = 4;
-const HEAD_WIDTH: usize = WIDTH / HEADS;
-/// Steps that each layer looks at, the present one included.
-const WINDOW: usize = 32;
-/// Of these, how many came before.
-const PAST: usize = WINDOW - 1;
 
-/// Layer normalisation of single operations, since candle-nn's `LayerNorm` has no gradient and gives none to what comes before it.
-struct Norm {
-    weight: Tensor,
-    bias: Tensor,
-}
-
-impl Norm {
-    fn new(vb: &VarBuilder<'_>) -> Result<Self> {
-        Ok(Self { weight: vb.get(WIDTH, "weight")?, bias: vb.get(WIDTH, "bias")? })
-    }
-
-    fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        ops::layer_norm_slow(x, &self.weight, &self.bias, 1e-5)
-    }
+/// Root mean square normalisation (Zhang and Sennrich, NeurIPS 2019) over `[.., WIDTH]`, without weights, as the linear layers
+/// behind it have them. Of single operations, since candle-nn's norms have no gradient and give none to what comes before them.
+fn normalise(x: &Tensor) -> Result<Tensor> {
+    let mean = (x.sqr()?.sum_keepdim(D::Minus1)? / WIDTH as f64)?;
+    x.broadcast_div(&(mean + 1e-5)?.sqrt()?)
 }
 
 struct Layer {
-    norms: [Norm; 2],
     queries_keys_values: Linear,
     out: Linear,
-    /// Added to the scores, by head and by how many steps ago (Raffel et al., JMLR 21, 2020, without buckets).
+    /// Of [`attend`].
     bias: Tensor,
     up: Linear,
     down: Linear,
@@ -43,25 +28,18 @@ struct Layer {
 /// Pre-norm layers of attention and feed-forward networks.
 pub struct Transformer {
     layers: Vec<Layer>,
-    norm: Norm,
 }
 
 /// Its parameters.
 pub fn parameters() -> Vec<Parameter> {
-    let mut all = vec![("norm.weight".to_owned(), vec![WIDTH]), ("norm.bias".to_owned(), vec![WIDTH])];
+    let mut all = vec![];
     for i in 0..LAYERS {
         let mut add = |name: &str, shape: &[usize]| all.push((format!("{i}.{name}"), shape.to_vec()));
-        for norm in ["norm0", "norm1"] {
-            add(&format!("{norm}.weight"), &[WIDTH]);
-            add(&format!("{norm}.bias"), &[WIDTH]);
-        }
         add("qkv.weight", &[3 * WIDTH, WIDTH]);
         add("out.weight", &[WIDTH, WIDTH]);
         add("relative_bias", &[HEADS, WINDOW]);
-        for (name, rows, columns) in [("up", 2 * WIDTH, WIDTH), ("down", WIDTH, 2 * WIDTH)] {
-            add(&format!("{name}.weight"), &[rows, columns]);
-            add(&format!("{name}.bias"), &[rows]);
-        }
+        add("up.weight", &[2 * WIDTH, WIDTH]);
+        add("down.weight", &[WIDTH, 2 * WIDTH]);
     }
     all
 }
@@ -75,55 +53,27 @@ impl Transformer {
         let layer = |i: usize| {
             let vb = vb.pp(i);
             Ok(Layer {
-                norms: [Norm::new(&vb.pp("norm0"))?, Norm::new(&vb.pp("norm1"))?],
                 queries_keys_values: linear_no_bias(WIDTH, 3 * WIDTH, vb.pp("qkv"))?,
                 out: linear_no_bias(WIDTH, WIDTH, vb.pp("out"))?,
                 bias: vb.get((HEADS, WINDOW), "relative_bias")?,
-                up: linear(WIDTH, 2 * WIDTH, vb.pp("up"))?,
-                down: linear(2 * WIDTH, WIDTH, vb.pp("down"))?,
+                up: linear_no_bias(WIDTH, 2 * WIDTH, vb.pp("up"))?,
+                down: linear_no_bias(2 * WIDTH, WIDTH, vb.pp("down"))?,
             })
         };
-        let layers = (0..LAYERS).map(layer).collect::<Result<_>>()?;
-        Ok(Self { layers, norm: Norm::new(&vb.pp("norm"))? })
+        Ok(Self { layers: (0..LAYERS).map(layer).collect::<Result<_>>()? })
     }
-}
-
-/// Which of the kept and new steps a new one looks at: (how many steps ago, what to add to its score) for `steps` x
-/// `PAST + steps` pairs. Of the kept, only the last `known` were ever seen.
-fn pairs(steps: usize, known: usize) -> (Vec<u32>, Vec<f32>) {
-    let mut ago = vec![];
-    let mut mask = vec![];
-    for query in PAST..PAST + steps {
-        for key in 0..PAST + steps {
-            let seen = key <= query && query - key < WINDOW && key + known >= PAST;
-            ago.push(if seen { (query - key) as u32 } else { 0 });
-            mask.push(if seen { 0.0 } else { f32::NEG_INFINITY });
-        }
-    }
-    (ago, mask)
 }
 
 impl Layer {
-    /// New steps `[batch, steps, WIDTH]` after kept keys and values `[batch, PAST, WIDTH]`.
-    fn forward(&self, x: &Tensor, kept: &[Tensor], pairs: &[Tensor; 2]) -> Result<(Tensor, [Tensor; 2])> {
-        let (batch, steps, _) = x.dims3()?;
-        let projected = self.queries_keys_values.forward(&self.norms[0].forward(x)?)?.chunk(3, D::Minus1)?;
-        let keys = Tensor::cat(&[&kept[0], &projected[1]], 1)?;
-        let values = Tensor::cat(&[&kept[1], &projected[2]], 1)?;
-        let heads = |t: &Tensor| {
-            let length = t.dim(1)?;
-            t.reshape((batch, length, HEADS, HEAD_WIDTH))?.transpose(1, 2)?.contiguous()
-        };
-        let scores = heads(&projected[0])?.matmul(&heads(&keys)?.transpose(2, 3)?.contiguous()?)?;
-        let scores = (scores / (HEAD_WIDTH as f64).sqrt())?;
-        let bias = self.bias.index_select(&pairs[0], 1)?.reshape((1, HEADS, steps, PAST + steps))?;
-        let scores = scores.broadcast_add(&bias)?.broadcast_add(&pairs[1])?;
-        let attended = ops::softmax(&scores, 3)?.matmul(&heads(&values)?)?;
-        let attended = attended.transpose(1, 2)?.reshape((batch, steps, WIDTH))?;
+    /// New steps `[batch, steps, WIDTH]` after kept keys and values `[batch, PAST, 2 * WIDTH]`, of which `known` ever were.
+    fn forward(&self, x: &Tensor, kept: &Tensor, known: usize) -> Result<(Tensor, Tensor)> {
+        let projected = self.queries_keys_values.forward(&normalise(x)?)?;
+        let attended = attend(&projected, kept, &self.bias, known)?;
         let x = (x + self.out.forward(&attended)?)?;
-        let x = (&x + self.down.forward(&self.up.forward(&self.norms[1].forward(&x)?)?.relu()?)?)?;
-        let last = |t: Tensor| t.narrow(1, steps, PAST)?.contiguous();
-        Ok((x, [last(keys)?, last(values)?]))
+        let x = (&x + self.down.forward(&self.up.forward(&normalise(&x)?)?.relu()?)?)?;
+        let new = projected.detach().narrow(2, WIDTH, 2 * WIDTH)?;
+        let kept = Tensor::cat(&[kept, &new], 1)?.narrow(1, x.dim(1)?, PAST)?.contiguous()?;
+        Ok((x, kept))
     }
 }
 
@@ -131,25 +81,20 @@ impl Core for Transformer {
     /// How many steps there were, up to `PAST`; then keys and values of each layer, the latest last.
     fn state_shapes(&self) -> Vec<Vec<usize>> {
         let mut shapes = vec![vec![1]];
-        shapes.extend(vec![vec![PAST, WIDTH]; 2 * LAYERS]);
+        shapes.extend(vec![vec![PAST, 2 * WIDTH]; LAYERS]);
         shapes
     }
 
     fn forward(&self, steps: &Tensor, state: &[Tensor]) -> Result<(Tensor, Vec<Tensor>)> {
-        let count = steps.dim(1)?;
         let known = state[0].flatten_all()?.max(0)?.to_scalar::<f32>()? as usize;
-        let (ago, mask) = pairs(count, known);
-        let pairs = [
-            Tensor::from_vec(ago, count * (PAST + count), &Device::Cpu)?,
-            Tensor::from_vec(mask, (1, 1, count, PAST + count), &Device::Cpu)?,
-        ];
+        let after = (known + steps.dim(1)?).min(PAST) as f32;
+        let mut after = vec![Tensor::full(after, state[0].shape(), &Device::Cpu)?];
         let mut x = steps.clone();
-        let mut after = vec![Tensor::full((known + count).min(PAST) as f32, state[0].shape(), &Device::Cpu)?];
-        for (layer, kept) in self.layers.iter().zip(state[1..].chunks_exact(2)) {
-            let (next, kept) = layer.forward(&x, kept, &pairs)?;
+        for (layer, kept) in self.layers.iter().zip(&state[1..]) {
+            let (next, kept) = layer.forward(&x, kept, known)?;
             x = next;
-            after.extend(kept);
+            after.push(kept);
         }
-        Ok((self.norm.forward(&x)?, after))
+        Ok((normalise(&x)?, after))
     }
 }

@@ -1,7 +1,7 @@
 //! Training of models from event logs.
 //!
 //! - [`dataset`]: finished requests with their steps, from a log; [`intake`]: what else was in it; [`split`]: which of them are for what
-//! - [`rows`]: single steps as training rows; [`sequences`]: whole requests
+//! - [`rows`]: single steps as training rows
 //! - [`network`]: fits feed-forward networks, [`sequence_network`]: recurrent ones and transformers; [`classic`]: regressions
 //!   and forests
 //! - [`run`]: one model from data to artifact

@@ -92,14 +92,9 @@ fn batches(requests: &[Prepared]) -> Vec<Vec<&Prepared>> {
 /// Parameters to start from.
 fn initial(kind: ModelKind, width: usize, random: &mut fastrand::Rng) -> Result<Vec<(String, Var)>> {
     let variable = |(name, shape): (String, Vec<usize>)| {
-        let var = if name.contains("norm") && name.ends_with("weight") {
-            Var::ones(shape, candle_core::DType::F32, &Device::Cpu)?
-        } else {
-            let bound =
-                if shape.len() < 2 || name.ends_with("relative_bias") { 0.0 } else { (3.0 / shape[1] as f32).sqrt() };
-            uniform(&shape, bound, random)?
-        };
-        Ok((name, var))
+        let bound =
+            if shape.len() < 2 || name.ends_with("relative_bias") { 0.0 } else { (3.0 / shape[1] as f32).sqrt() };
+        Ok((name, uniform(&shape, bound, random)?))
     };
     Network::parameters(kind, width).into_iter().map(variable).collect()
 }
