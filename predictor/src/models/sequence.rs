@@ -169,3 +169,33 @@ impl Forecaster for Sequence {
         probabilities
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::training::network::uniform;
+
+    #[test]
+    fn a_request_read_step_by_step_gets_the_scores_of_one_read_at_once() {
+        const INPUTS: usize = 5;
+        const STEPS: usize = 70;
+        let mut random = fastrand::Rng::with_seed(2);
+        for kind in [ModelKind::Gru, ModelKind::Lstm, ModelKind::Transformer] {
+            let parameters = Network::parameters(kind, INPUTS).into_iter();
+            let parameters = parameters.map(|(name, shape)| {
+                let tensor = uniform(&shape, 0.5, &mut random).unwrap().as_detached_tensor();
+                (name, tensor)
+            });
+            let network = Network::new(kind, INPUTS, parameters.collect()).unwrap();
+            let steps = uniform(&[2, STEPS, INPUTS], 1.0, &mut random).unwrap();
+            let (at_once, _) = network.forward(&steps, &network.start(2).unwrap()).unwrap();
+            let mut state = network.start(2).unwrap();
+            for step in 0..STEPS {
+                let (scores, after) = network.forward(&steps.narrow(1, step, 1).unwrap(), &state).unwrap();
+                let apart = (scores - at_once.narrow(1, step, 1).unwrap()).unwrap().abs().unwrap().max_all().unwrap();
+                assert!(apart.to_scalar::<f32>().unwrap() < 1e-4, "{}, step {step}", kind.as_str());
+                state = after;
+            }
+        }
+    }
+}

@@ -1,23 +1,20 @@
 //! The serving experiment: policies compared on the real worker with the real predictor.
 #![allow(clippy::print_stdout, reason = "what it prints is what it is for")]
 
-use std::fs::File;
-use std::io::{BufWriter, Write};
-use std::path::Path;
-
 use anyhow::{Context, ensure};
 use clap::Parser;
-use eoscast_sched::sim::{Demand, TraceRequest};
+use eoscast_proto::worker::v1::GenerateRequest;
+use eoscast_sched::sim::{CostModel, Demand, TraceRequest};
+use eoscast_tests::serving::journal::{FirstPass, Journal, Setting};
 use eoscast_tests::serving::options::Options;
 use eoscast_tests::serving::plan::{plan, workload};
 use eoscast_tests::serving::report::Report;
-use eoscast_tests::serving::requests::{known, requests};
-use eoscast_tests::serving::run::{Outcome, first_pass, run};
+use eoscast_tests::serving::requests::{Known, known, requests};
+use eoscast_tests::serving::run::{calibrated, first_pass, run};
 use eoscast_tests::serving::{plot, table};
 use eoscast_worker::collection::prompts::{draw, read_prompts};
 use eoscast_worker::simulation::cost_file::read_cost;
 use indicatif::{ProgressBar, ProgressStyle};
-use serde_json::json;
 
 fn main() -> anyhow::Result<()> {
     let options = Options::parse();
@@ -27,39 +24,45 @@ fn main() -> anyhow::Result<()> {
 
 async fn experiment(options: &Options) -> anyhow::Result<()> {
     options.check()?;
-    let cost = read_cost(&options.cost).context("--cost")?;
+    let fitted = read_cost(&options.cost).context("--cost")?;
     let prompts = read_prompts(&options.prompts).context("--prompts")?;
     let prompts = draw(prompts, options.requests as usize, options.seed);
-    if let Some(folder) = &options.out {
-        std::fs::create_dir_all(folder).with_context(|| format!("--out: {} cannot be made", folder.display()))?;
-    }
+    std::fs::create_dir_all(&options.out)
+        .with_context(|| format!("--out: {} cannot be made", options.out.display()))?;
+    let setting = Setting::new(options, prompts.iter().map(|prompt| prompt.id.clone()));
+    let (mut journal, first, mut outcomes) = Journal::open(&options.out.join("runs.jsonl"), &setting)?;
 
     let asked = requests(&prompts, options);
-    let bar = progress_bar(asked.len());
-    bar.set_message("first pass, to know the lengths");
-    let served = first_pass(options, asked.clone(), &|| bar.inc(1)).await?;
-    bar.finish_and_clear();
-    let (known, left_out) = known(asked, &served, options);
+    let first = match first {
+        Some(first) => first,
+        None => {
+            let first = measure_first_pass(options, fitted, setting, asked.clone()).await?;
+            journal.add(&first)?;
+            first
+        }
+    };
+    let cost = CostModel::from(first.cost);
+    let (known, left_out) = known(asked, &first.served, options);
     if !left_out.is_empty() {
         eprintln!("left out, as prompt and reply may not fit: {}", left_out.join(", "));
     }
-    ensure!(
-        known.len() > 1,
-        "--kv-tokens: fewer than 2 of {} requests fit, there is nothing to compare",
-        prompts.len()
-    );
-
-    let lengths: Vec<TraceRequest> = known.iter().map(|known| known.lengths).collect();
+    let lengths = lengths(&known);
     let demand = Demand::of(&lengths, options.config(), &cost);
-    let planned = plan(&options.rho, options.rounds, options.policy.len());
+    let mut planned = plan(&options.rho, options.rounds, options.policy.len());
+    planned.retain(|next| {
+        !outcomes
+            .iter()
+            .any(|run| (run.rho, run.round) == (next.rho, next.round) && run.policy == options.policy[next.policy].name)
+    });
     let bar = progress_bar(planned.len() * known.len());
-    let mut outcomes: Vec<Outcome> = Vec::new();
     for next in planned {
         let workload = workload(&lengths, &demand, next.rho, options.seed, next.round)?;
         let name = &options.policy[next.policy].name;
         bar.set_message(format!("{name}, load {}, round {} of {}", next.rho, next.round + 1, options.rounds));
         let outcome = run(options, cost, &known, &workload, next, &|| bar.inc(1)).await;
-        outcomes.push(outcome.with_context(|| format!("{name}, load {}, round {}", next.rho, next.round + 1))?);
+        let outcome = outcome.with_context(|| format!("{name}, load {}, round {}", next.rho, next.round + 1))?;
+        journal.add(&outcome)?;
+        outcomes.push(outcome);
     }
     bar.finish_and_clear();
 
@@ -68,34 +71,37 @@ async fn experiment(options: &Options) -> anyhow::Result<()> {
         true => println!("{}", serde_json::to_string(&report)?),
         false => print!("{}", table::text(&report)),
     }
-    if let Some(folder) = &options.out {
-        let path = folder.join("report.json");
-        std::fs::write(&path, serde_json::to_string_pretty(&report)? + "\n")
-            .with_context(|| format!("cannot write {}", path.display()))?;
-        write_requests(options, &outcomes, &folder.join("requests.jsonl"))?;
-        for path in plot::draw(&report, folder)? {
-            eprintln!("wrote {}", path.display());
-        }
+    let path = options.out.join("report.json");
+    std::fs::write(&path, serde_json::to_string_pretty(&report)? + "\n")
+        .with_context(|| format!("cannot write {}", path.display()))?;
+    for path in plot::draw(&report, &options.out)? {
+        eprintln!("wrote {}", path.display());
     }
     Ok(())
 }
 
-/// What became of each request in each run.
-fn write_requests(options: &Options, outcomes: &[Outcome], path: &Path) -> anyhow::Result<()> {
-    let file = File::create(path).with_context(|| format!("cannot write {}", path.display()))?;
-    let mut file = BufWriter::new(file);
-    for Outcome { planned, served, .. } in outcomes {
-        for (id, served) in served {
-            let line = json!({
-                "policy": options.policy[planned.policy].name, "rho": planned.rho, "round": planned.round,
-                "request_id": id, "arrival": served.arrival, "sent": served.sent, "first_token": served.first_token,
-                "end": served.end, "prompt_tokens": served.prompt_tokens, "output_tokens": served.output_tokens,
-                "preemptions": served.preemptions,
-            });
-            writeln!(file, "{line}")?;
-        }
-    }
-    file.flush().with_context(|| format!("cannot write {}", path.display()))
+async fn measure_first_pass(
+    options: &Options,
+    fitted: CostModel,
+    setting: Setting,
+    asked: Vec<GenerateRequest>,
+) -> anyhow::Result<FirstPass> {
+    let bar = progress_bar(asked.len());
+    bar.set_message("first pass, to know lengths and speed");
+    let served = first_pass(options, asked.clone(), &|| bar.inc(1)).await?;
+    bar.finish_and_clear();
+    let (known, left_out) = known(asked, &served, options);
+    ensure!(
+        known.len() > 1,
+        "--kv-tokens: fewer than 2 of {} requests fit, there is nothing to compare",
+        known.len() + left_out.len()
+    );
+    let cost = calibrated(options, fitted, lengths(&known), &served)?.into();
+    Ok(FirstPass { setting, served, cost })
+}
+
+fn lengths(known: &[Known]) -> Vec<TraceRequest> {
+    known.iter().map(|known| known.lengths).collect()
 }
 
 fn progress_bar(requests: usize) -> ProgressBar {

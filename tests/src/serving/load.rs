@@ -1,19 +1,18 @@
 //! The client that sends the load. It waits for nothing before it sends.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use eoscast_proto::worker::v1 as pb;
 use pb::generate_response::Event;
 use pb::worker_service_client::WorkerServiceClient;
-use tokio::sync::Semaphore;
+use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
 use tonic::Code;
 use tonic::transport::Channel;
 
 /// What became of one request. Times are seconds from the first arrival.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Served {
     /// When it was due.
     pub arrival: f64,
@@ -60,24 +59,21 @@ pub async fn open_loop(
     Ok(all)
 }
 
-/// Keeps `concurrency` requests with the worker until all are answered; none where the worker refuses one.
+/// Sends all requests at once, and collects the replies in the order of the requests; none where the worker refuses one.
 ///
 /// # Errors
 /// One failed otherwise; named.
-pub async fn closed_loop(
+pub async fn all_at_once(
     client: &WorkerServiceClient<Channel>,
     requests: Vec<pb::GenerateRequest>,
-    concurrency: usize,
     progress: &(dyn Fn() + Sync),
 ) -> anyhow::Result<Vec<Option<Served>>> {
     let start = Instant::now();
-    let places = Arc::new(Semaphore::new(concurrency));
     let mut running = JoinSet::new();
     let mut all = vec![None; requests.len()];
     for (i, request) in requests.into_iter().enumerate() {
-        let (client, places) = (client.clone(), Arc::clone(&places));
+        let client = client.clone();
         running.spawn(async move {
-            let _place = places.acquire_owned().await?;
             let name = request.request_id.clone();
             match serve(client, request, start).await {
                 Ok(served) => Ok((i, Some(served))),

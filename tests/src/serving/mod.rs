@@ -8,9 +8,12 @@
 //! - [`oracle`]: a predictor that knows the lengths
 //! - [`services`]: worker and predictor, fresh for each run
 //! - [`run`]: one policy on one workload, on the worker and in the simulator
+//! - [`journal`]: what was measured so far, on disk
 //! - [`plan`]: which runs there are, and in which order
-//! - [`report`]: means over rounds, and ratios by round; [`table`]: as text; [`plot`]: as SVG
+//! - [`figures`]: what is reported of a run; [`report`]: means over rounds, and ratios by round; [`table`]: as text; [`plot`]: as SVG
 
+pub mod figures;
+pub mod journal;
 pub mod load;
 pub mod options;
 pub mod oracle;

@@ -50,15 +50,16 @@ pub struct Options {
     /// Policies to compare, as order+admission+victim; one that wants true lengths gets them.
     #[arg(long, env = "EOSCAST_POLICIES", value_name = "NAME,...", value_delimiter = ',', default_value = POLICIES)]
     pub policy: Vec<NamedPolicy>,
-    /// What a step costs on this machine, from `eoscast-worker bench --fit-cost FILE`.
+    /// What a step costs on this machine, from `eoscast-worker bench --fit-cost FILE`; the first pass corrects all prices alike.
     #[arg(long, env = "EOSCAST_COST", value_name = "FILE")]
     pub cost: PathBuf,
     /// A GGUF file or a model name.
     #[arg(long, env = "EOSCAST_MODEL", default_value = "smollm2-135m")]
     pub model: String,
-    /// Folder for the report, the fate of each request, and figures.
+    /// Folder for the report, figures, and runs.jsonl: all requests of all runs, with which an interrupted experiment goes on, and one with
+    /// more policies, loads or rounds makes only these.
     #[arg(long, env = "EOSCAST_OUT", value_name = "FOLDER")]
-    pub out: Option<PathBuf>,
+    pub out: PathBuf,
     /// Print one JSON object instead of a table.
     #[arg(long, env = "EOSCAST_JSON")]
     pub json: bool,
@@ -95,7 +96,7 @@ mod tests {
     use super::*;
 
     fn parse(args: &[&str]) -> Result<Options, clap::Error> {
-        let given = ["experiment", "--prompts", "p.jsonl", "--cost", "c.json"];
+        let given = ["experiment", "--prompts", "p.jsonl", "--cost", "c.json", "--out", "o"];
         Options::try_parse_from(given.iter().chain(args))
     }
 

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use eoscast_worker::simulation::chart::Chart;
 
-use super::report::{Line, Mean, Report};
+use super::figures::Mean;
+use super::report::{Line, Report};
 
 /// Writes one figure for each load into `folder`; gives their paths.
 ///

@@ -1,8 +1,9 @@
 //! Means over the rounds of each policy at each load, and ratios to others, round by round.
 
-use eoscast_sched::sim::{CostModel, Interval, Summary, TraceRequest};
+use eoscast_sched::sim::{CostModel, Interval, TraceRequest};
 use serde::Serialize;
 
+use super::figures::{Figures, Mean};
 use super::options::Options;
 use super::run::Outcome;
 
@@ -50,38 +51,6 @@ pub struct Line {
     pub ratios: Vec<Ratio>,
 }
 
-/// What is reported of a policy on the worker.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct Figures<T> {
-    /// Seconds from arrival to the last token, mean.
-    pub mean_latency: T,
-    /// Median.
-    pub p50_latency: T,
-    /// 95th percentile.
-    pub p95_latency: T,
-    /// 99th percentile.
-    pub p99_latency: T,
-    /// Latency over the tokens of the reply, seconds a token, mean.
-    pub mean_normalised_latency: T,
-    /// Seconds to the first token, mean.
-    pub mean_ttft: T,
-    /// 99th percentile.
-    pub p99_ttft: T,
-    /// Preemptions for a hundred requests.
-    pub evictions_per_100: T,
-    /// Tokens generated a second.
-    pub throughput: T,
-}
-
-/// A mean over rounds, with half the width of its 95 % confidence interval: null for a single round.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct Mean {
-    /// The mean.
-    pub mean: f64,
-    /// Half the width.
-    pub half_width: f64,
-}
-
 /// Figures of a policy over those of another in the same round.
 #[derive(Debug, Serialize)]
 pub struct Ratio {
@@ -121,45 +90,6 @@ pub struct RunLine {
     pub steps_by_estimates: f64,
 }
 
-impl From<Interval> for Mean {
-    fn from(Interval { mean, half_width }: Interval) -> Self {
-        Self { mean, half_width }
-    }
-}
-
-impl Figures<f64> {
-    fn of(summary: &Summary) -> Self {
-        Self {
-            mean_latency: summary.mean_latency,
-            p50_latency: summary.p50_latency,
-            p95_latency: summary.p95_latency,
-            p99_latency: summary.p99_latency,
-            mean_normalised_latency: summary.mean_normalised_latency,
-            mean_ttft: summary.mean_ttft,
-            p99_ttft: summary.p99_ttft,
-            evictions_per_100: summary.evictions_per_100,
-            throughput: summary.throughput,
-        }
-    }
-}
-
-impl Figures<Mean> {
-    fn over(runs: &[Figures<f64>]) -> Self {
-        let mean = |of: fn(&Figures<f64>) -> f64| Interval::of(&runs.iter().map(of).collect::<Vec<_>>()).into();
-        Self {
-            mean_latency: mean(|run| run.mean_latency),
-            p50_latency: mean(|run| run.p50_latency),
-            p95_latency: mean(|run| run.p95_latency),
-            p99_latency: mean(|run| run.p99_latency),
-            mean_normalised_latency: mean(|run| run.mean_normalised_latency),
-            mean_ttft: mean(|run| run.mean_ttft),
-            p99_ttft: mean(|run| run.p99_ttft),
-            evictions_per_100: mean(|run| run.evictions_per_100),
-            throughput: mean(|run| run.throughput),
-        }
-    }
-}
-
 impl Report {
     /// Of all runs. Each policy has run in every round at every load.
     pub fn new(
@@ -187,34 +117,35 @@ impl Report {
             max_running: options.max_running,
             cost: cost.named().to_vec(),
             policies,
-            runs: outcomes.iter().map(|outcome| run_line(options, outcome)).collect(),
+            runs: outcomes.iter().map(run_line).collect(),
         }
     }
 }
 
 fn line(options: &Options, outcomes: &[Outcome], rho: f64, policy: usize) -> Line {
     let of = |policy: usize| {
+        let name = &options.policy[policy].name;
         let mut runs: Vec<&Outcome> =
-            outcomes.iter().filter(|run| (run.planned.rho, run.planned.policy) == (rho, policy)).collect();
-        runs.sort_by_key(|run| run.planned.round);
+            outcomes.iter().filter(|run| run.rho == rho && run.policy == *name && run.round < options.rounds).collect();
+        runs.sort_by_key(|run| run.round);
         runs
     };
     let runs = of(policy);
-    let figures: Vec<_> = runs.iter().map(|run| Figures::of(&run.measured)).collect();
+    let figures: Vec<_> = runs.iter().map(|run| run.measured).collect();
     let simulated: Vec<f64> = runs.iter().map(|run| run.simulated.mean_latency).collect();
     let (figures, simulated) = (Figures::over(&figures), Interval::of(&simulated));
     let ratio = |to: &'static str| {
         let baseline = to.parse().ok()?;
         let baseline = of(options.policy.iter().position(|named| named.policy == baseline)?);
-        let mean = |of: fn(&Summary) -> f64| {
+        let mean = |of: fn(&Figures<f64>) -> f64| {
             let pairs = runs.iter().zip(&baseline);
             Interval::of(&pairs.map(|(run, other)| of(&run.measured) / of(&other.measured)).collect::<Vec<_>>()).into()
         };
         Some(Ratio {
             to,
-            mean_latency: mean(|summary| summary.mean_latency),
-            p99_latency: mean(|summary| summary.p99_latency),
-            mean_normalised_latency: mean(|summary| summary.mean_normalised_latency),
+            mean_latency: mean(|figures| figures.mean_latency),
+            p99_latency: mean(|figures| figures.p99_latency),
+            mean_normalised_latency: mean(|figures| figures.mean_normalised_latency),
         })
     };
     Line {
@@ -227,15 +158,15 @@ fn line(options: &Options, outcomes: &[Outcome], rho: f64, policy: usize) -> Lin
     }
 }
 
-fn run_line(options: &Options, outcome: &Outcome) -> RunLine {
-    let Outcome { planned, measured, simulated, .. } = outcome;
+fn run_line(outcome: &Outcome) -> RunLine {
+    let Outcome { measured, simulated, .. } = outcome;
     RunLine {
-        policy: options.policy[planned.policy].name.clone(),
-        rho: planned.rho,
-        round: planned.round,
-        offered_rho: measured.rho,
-        kv_pressure: measured.kv_pressure,
-        figures: Figures::of(measured),
+        policy: outcome.policy.clone(),
+        rho: outcome.rho,
+        round: outcome.round,
+        offered_rho: outcome.offered_rho,
+        kv_pressure: outcome.kv_pressure,
+        figures: *measured,
         simulated_mean_latency: simulated.mean_latency,
         simulated_p99_latency: simulated.p99_latency,
         simulated_mean_normalised_latency: simulated.mean_normalised_latency,
@@ -252,10 +183,10 @@ pub(super) mod tests {
     use clap::Parser;
 
     use super::*;
-    use crate::serving::plan::{Planned, plan};
+    use crate::serving::plan::plan;
 
-    fn summary(seconds: f64) -> Summary {
-        Summary {
+    fn figures(seconds: f64) -> Figures<f64> {
+        Figures {
             mean_latency: seconds,
             p50_latency: seconds,
             p95_latency: 2.0 * seconds,
@@ -264,12 +195,25 @@ pub(super) mod tests {
             mean_ttft: seconds / 10.0,
             p99_ttft: seconds / 5.0,
             evictions_per_100: 7.0,
-            recomputed_tokens: 0,
-            kv_utilisation: 0.0,
-            steps: 0,
             throughput: 500.0,
-            rho: 0.9,
+        }
+    }
+
+    /// A run whose latencies are of so many seconds, and a tenth longer in the simulator.
+    pub(in crate::serving) fn outcome(policy: &str, rho: f64, round: u32, seconds: f64) -> Outcome {
+        Outcome {
+            policy: policy.to_owned(),
+            rho,
+            round,
+            offered_rho: rho,
             kv_pressure: 1.5,
+            measured: figures(seconds),
+            simulated: figures(1.1 * seconds),
+            different_lengths: 1,
+            latest_send: 0.004,
+            dropped_steps: 0,
+            steps_by_estimates: 1.0,
+            served: Vec::new(),
         }
     }
 
@@ -282,6 +226,8 @@ pub(super) mod tests {
             "p",
             "--cost",
             "c",
+            "--out",
+            "o",
             "--rho",
             "0.5,0.9",
             "--policy",
@@ -289,20 +235,12 @@ pub(super) mod tests {
             "--rounds",
             &rounds_text,
         ]);
-        let outcome = |planned: Planned| {
-            let seconds = f64::from(planned.round + 1) * if planned.policy == 0 { 4.0 } else { 2.0 };
-            Outcome {
-                planned,
-                measured: summary(seconds),
-                simulated: summary(1.1 * seconds),
-                different_lengths: 1,
-                latest_send: 0.004,
-                dropped_steps: 0,
-                steps_by_estimates: 1.0,
-                served: Vec::new(),
-            }
-        };
-        let outcomes: Vec<_> = plan(&options.rho, options.rounds, 2).into_iter().map(outcome).collect();
+        let planned = plan(&options.rho, options.rounds, 2).into_iter();
+        let outcomes = planned.map(|run| {
+            let seconds = f64::from(run.round + 1) * if run.policy == 0 { 4.0 } else { 2.0 };
+            outcome(&options.policy[run.policy].name, run.rho, run.round, seconds)
+        });
+        let outcomes: Vec<_> = outcomes.collect();
         let request = TraceRequest { row: 0, arrival: None, prompt_tokens: 9, output_tokens: 90, max_tokens: 768 };
         Report::new(&options, CostModel::WORKER, &[request], vec!["long".to_owned()], &outcomes)
     }

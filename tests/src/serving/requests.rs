@@ -79,6 +79,8 @@ mod tests {
             "p",
             "--cost",
             "c",
+            "--out",
+            "o",
             "--kv-tokens",
             "100",
             "--max-tokens",

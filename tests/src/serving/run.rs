@@ -6,30 +6,41 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use eoscast_proto::worker::v1::GenerateRequest;
-use eoscast_sched::sim::{CostModel, Demand, Engine, KvUse, Predictor, Reply, Run, Summary, Workload, simulate};
+use eoscast_sched::sim::{
+    CostModel, Demand, Engine, KvUse, Predictor, Reply, Run, Summary, TraceRequest, Workload, simulate,
+};
 use eoscast_worker::simulation::experiment::NamedPolicy;
 use eoscast_worker::simulation::trace_log::LogTrace;
+use serde::{Deserialize, Serialize};
 
-use super::load::{Served, closed_loop, open_loop};
+use super::figures::Figures;
+use super::load::{Served, all_at_once, open_loop};
 use super::options::Options;
 use super::oracle::Lengths;
 use super::plan::Planned;
 use super::requests::Known;
 use super::services::{Forecasts, Services};
 
-/// Memory and places of the run that finds the lengths.
-const AMPLE_KV_TOKENS: u32 = 65_536;
-const AMPLE_RUNNING: u32 = 32;
+/// Policy of the first pass: LightLLM's, which fills the memory without a forecast.
+const FIRST_POLICY: &str = "fcfs+past-future";
 
 /// What came of a run.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Outcome {
-    /// Which run.
-    pub planned: Planned,
-    /// On the worker. What a client cannot see is 0: recomputed tokens, steps, KV use.
-    pub measured: Summary,
+    /// As it was asked for.
+    pub policy: String,
+    /// The load.
+    pub rho: f64,
+    /// Counted from 0.
+    pub round: u32,
+    /// Load that the arrivals came to.
+    pub offered_rho: f64,
+    /// KV that a batch without a memory limit would hold, over the budget.
+    pub kv_pressure: f64,
+    /// On the worker.
+    pub measured: Figures<f64>,
     /// The same requests, arrivals, policy and forecasts in virtual time.
-    pub simulated: Summary,
+    pub simulated: Figures<f64>,
     /// Replies that had another length than before.
     pub different_lengths: usize,
     /// Seconds by which the latest request was sent too late.
@@ -42,19 +53,39 @@ pub struct Outcome {
     pub served: Vec<(String, Served)>,
 }
 
-/// Serves all requests with ample memory; what came of each.
+/// Serves all requests, sent at once; what came of each.
 ///
 /// # Errors
-/// The worker does not start, or a request fails for another reason than that it is refused.
+/// A service does not start, or a request fails for another reason than that it is refused.
 pub async fn first_pass(
     options: &Options,
     requests: Vec<GenerateRequest>,
     progress: &(dyn Fn() + Sync),
 ) -> anyhow::Result<Vec<Option<Served>>> {
-    let services = Services::start(options, "fcfs", AMPLE_KV_TOKENS, AMPLE_RUNNING, Forecasts::None).await?;
-    let served = closed_loop(&services.client, requests, AMPLE_RUNNING as usize, progress).await?;
+    let services = Services::start(options, FIRST_POLICY, Forecasts::Predictor).await?;
+    let served = all_at_once(&services.client, requests, progress).await?;
     services.stop().await?;
     Ok(served)
+}
+
+/// The prices with which the simulator takes as long as the first pass took: what serving costs beside the steps themselves, and
+/// how fast the machine is today, are in them, so that a load of 1 is what the worker can really serve.
+///
+/// # Errors
+/// The simulator refuses.
+pub fn calibrated(
+    options: &Options,
+    cost: CostModel,
+    requests: Vec<TraceRequest>,
+    served: &[Option<Served>],
+) -> anyhow::Result<CostModel> {
+    let policy = FIRST_POLICY.parse()?;
+    let engine = Engine { config: options.config(), policy, cost, prefix_cache: true };
+    let workload = Workload { arrivals: vec![0.0; requests.len()], requests };
+    let simulated = simulate(&engine, &workload, &Predictor::Prior, 0, |_| ())?;
+    let simulated = simulated.replies.iter().map(|reply| reply.end).fold(0.0, f64::max);
+    let took = served.iter().flatten().map(|served| served.end).fold(0.0, f64::max);
+    Ok(cost.times(took / simulated))
 }
 
 /// Runs one policy on a workload drawn from the known requests, whose rows are their places among these.
@@ -81,7 +112,7 @@ pub async fn run(
     };
     let asked: Vec<&Known> = workload.requests.iter().map(|request| &known[request.row]).collect();
     let due = workload.arrivals.iter().copied().zip(asked.iter().map(|known| known.request.clone())).collect();
-    let mut services = Services::start(options, name, options.kv_tokens, options.max_running, forecasts).await?;
+    let mut services = Services::start(options, name, forecasts).await?;
     let served = open_loop(&services.client, due, progress).await?;
     let dropped_steps = services.link().await?.dropped_steps;
     let steps_by_estimates = services.steps_by_estimates().await?;
@@ -95,10 +126,15 @@ pub async fn run(
     };
     let simulated = simulate(&engine, &workload_by_log, &predictor, 0, |_| ()).with_context(|| name.clone())?;
     let differs = |(served, known): &(&Served, &&Known)| served.output_tokens != known.lengths.output_tokens;
+    let measured = Summary::of(&as_run(&served), workload, &demand);
     Ok(Outcome {
-        planned,
-        measured: Summary::of(&as_run(&served), workload, &demand),
-        simulated: Summary::of(&simulated, workload, &demand),
+        policy: name.clone(),
+        rho: planned.rho,
+        round: planned.round,
+        offered_rho: measured.rho,
+        kv_pressure: measured.kv_pressure,
+        measured: measured.into(),
+        simulated: Summary::of(&simulated, workload, &demand).into(),
         different_lengths: served.iter().zip(&asked).filter(differs).count(),
         latest_send: served.iter().map(|served| served.sent - served.arrival).fold(0.0, f64::max),
         dropped_steps,

@@ -11,7 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tonic::transport::Channel;
 
-use super::load::closed_loop;
+use super::load::all_at_once;
 use super::options::Options;
 use super::oracle::{Lengths, Oracle};
 use crate::client::chat;
@@ -28,8 +28,6 @@ const POLL: Duration = Duration::from_millis(10);
 /// Who answers the worker's steps.
 #[derive(Debug, Clone)]
 pub enum Forecasts {
-    /// Nobody.
-    None,
     /// The predictor, with the model that ships.
     Predictor,
     /// One who knows.
@@ -46,7 +44,6 @@ pub struct Services {
 }
 
 enum Forecaster {
-    None,
     Predictor { process: Process, data: TempDir },
     Oracle(#[expect(dead_code, reason = "it serves until it is dropped")] Oracle),
 }
@@ -56,15 +53,8 @@ impl Services {
     ///
     /// # Errors
     /// One does not start, or they do not find each other.
-    pub async fn start(
-        options: &Options,
-        policy: &str,
-        kv_tokens: u32,
-        max_running: u32,
-        forecasts: Forecasts,
-    ) -> anyhow::Result<Self> {
+    pub async fn start(options: &Options, policy: &str, forecasts: Forecasts) -> anyhow::Result<Self> {
         let (forecaster, endpoint) = match forecasts {
-            Forecasts::None => (Forecaster::None, "none".to_owned()),
             Forecasts::Oracle(lengths) => {
                 let oracle = Oracle::start(lengths).await?;
                 let endpoint = format!("http://{}", oracle.addr);
@@ -80,7 +70,7 @@ impl Services {
             }
         };
         let limits = options.config();
-        let (kv_tokens, max_running) = (kv_tokens.to_string(), max_running.to_string());
+        let (kv_tokens, max_running) = (options.kv_tokens.to_string(), options.max_running.to_string());
         let (block_size, batched) = (limits.block_size.to_string(), limits.max_batched_tokens.to_string());
         let args = [
             ["--model", &options.model],
@@ -102,7 +92,7 @@ impl Services {
 
     async fn connected(&mut self) -> anyhow::Result<()> {
         let deadline = Instant::now() + PATIENCE;
-        while !matches!(self.forecaster, Forecaster::None) && !self.link().await?.connected {
+        while !self.link().await?.connected {
             ensure!(Instant::now() < deadline, "the worker found no predictor:\n{}", self.worker.log());
             tokio::time::sleep(POLL).await;
         }
@@ -112,7 +102,7 @@ impl Services {
     async fn warm_up(&self) -> anyhow::Result<()> {
         let prompts = PROMPTS.iter().take(WARM_UP).zip(0..);
         let requests = prompts.map(|((_, prompt), i)| chat(&format!("warm-up-{i}"), prompt, i, WARM_UP_TOKENS));
-        closed_loop(&self.client, requests.collect(), WARM_UP, &|| ()).await?;
+        all_at_once(&self.client, requests.collect(), &|| ()).await?;
         Ok(())
     }
 
@@ -147,7 +137,7 @@ impl Services {
         drop(client);
         end(worker).await?;
         match forecaster {
-            Forecaster::None | Forecaster::Oracle(_) => Ok(None),
+            Forecaster::Oracle(_) => Ok(None),
             Forecaster::Predictor { process, data } => {
                 end(process).await?;
                 Ok(Some(data))

@@ -1,6 +1,7 @@
 //! The report as text.
 
-use super::report::{BASELINES, Line, Mean, Ratio, Report};
+use super::figures::Mean;
+use super::report::{BASELINES, Line, Ratio, Report};
 
 /// Heading, decimals, and the figure.
 type Column = (&'static str, usize, fn(&Line) -> Mean);

@@ -29,6 +29,18 @@ impl From<CostModel> for CostFile {
     }
 }
 
+impl From<CostFile> for CostModel {
+    fn from(file: CostFile) -> Self {
+        Self {
+            step: file.step_s,
+            decode: file.decode_s,
+            decode_context: file.decode_context_s,
+            prefill_token: file.prefill_token_s,
+            prefill_pair: file.prefill_pair_s,
+        }
+    }
+}
+
 /// Reads a cost model.
 ///
 /// # Errors
@@ -36,13 +48,7 @@ impl From<CostModel> for CostFile {
 pub fn read_cost(path: &Path) -> anyhow::Result<CostModel> {
     let text = std::fs::read_to_string(path).with_context(|| format!("cannot open {}", path.display()))?;
     let file: CostFile = serde_json::from_str(&text).with_context(|| path.display().to_string())?;
-    let cost = CostModel {
-        step: file.step_s,
-        decode: file.decode_s,
-        decode_context: file.decode_context_s,
-        prefill_token: file.prefill_token_s,
-        prefill_pair: file.prefill_pair_s,
-    };
+    let cost = CostModel::from(file);
     cost.check().with_context(|| path.display().to_string())?;
     Ok(cost)
 }

@@ -96,6 +96,12 @@ impl CostModel {
         Self { step, decode, decode_context, prefill_token, prefill_pair }
     }
 
+    /// Every price times `factor`.
+    pub fn times(&self, factor: f64) -> Self {
+        let [step, decode, decode_context, prefill_token, prefill_pair] = self.prices().map(|price| price * factor);
+        Self { step, decode, decode_context, prefill_token, prefill_pair }
+    }
+
     fn prices(&self) -> [f64; 5] {
         [self.step, self.decode, self.decode_context, self.prefill_token, self.prefill_pair]
     }
