@@ -14,7 +14,7 @@ const MAX_BATCHED_TOKENS: u32 = 256;
 /// The rules of vLLM, TGI, SGLang and LightLLM; of LTR and TRAIL; ours: the default, with admission by risk, and without a bound on
 /// waiting; and what true lengths allow.
 const POLICIES: &str = "fcfs+aggressive,fcfs+conservative,fcfs+new-token-ratio,fcfs+past-future,sjf-pred,srpt-pred,\
-    boost+peak(0.85)+least-cost,boost+risk+least-cost,srpt-pred(0)+peak(0.8)+least-cost,srpt-oracle+oracle-peak";
+    boost+peak(0.8)+least-cost,boost+risk+least-cost,srpt-pred(0)+peak(0.8)+least-cost,srpt-oracle+oracle-peak";
 
 /// Compares scheduling policies on the real worker with the real predictor, both fresh for each run, under Poisson load.
 #[derive(Debug, Clone, Parser)]
