@@ -96,12 +96,13 @@ experiment-traces: build ## policies on recorded traffic with noisy forecasts, s
 			--max-batched-tokens 2048 --predictor oracle-noise:0.7 --seeds 5 --policy '$(POLICIES)' \
 			--out $(EXPERIMENTS)/traces/$$(basename $$trace .csv)-$$kv > /dev/null || exit; \
 	done; done
-	@# What accuracy is worth, on the first of them.
-	@for predictor in prior oracle-noise:1 oracle-noise:0.7 oracle-noise:0.5 oracle-noise:0.3 oracle-noise:0.1 oracle; do \
-		$(SIMULATE) --trace $$(ls $(TRACES)/*.csv | head -n 1) --poisson 0.9 --cost h100 --kv-tokens 65536 --max-running 256 \
+	@# What accuracy is worth, where memory is scarce.
+	@for trace in $(TRACES)/*.csv; do \
+		for predictor in prior oracle-noise:1 oracle-noise:0.7 oracle-noise:0.5 oracle-noise:0.3 oracle-noise:0.1 oracle; do \
+		$(SIMULATE) --trace $$trace --poisson 0.9 --cost h100 --kv-tokens 32768 --max-running 256 \
 			--max-batched-tokens 2048 --predictor $$predictor --seeds 5 --policy '$(POLICIES)' \
-			--out $(EXPERIMENTS)/accuracy/$$predictor > /dev/null || exit; \
-	done
+			--out $(EXPERIMENTS)/accuracy/$$(basename $$trace .csv)/$$predictor > /dev/null || exit; \
+	done; done
 
 experiment-recorded: build ## policies with recorded forecasts of the real predictor, simulated, on the log of `make forecast`
 	rm -rf $(EXPERIMENTS)/estimates

@@ -92,6 +92,8 @@ impl Chart {
         let mut mesh = chart.configure_mesh();
         mesh.light_line_style(TRANSPARENT).bold_line_style(GRID).axis_style(GRID.stroke_width(2));
         mesh.label_style(style(TEXT - 3.0)).axis_desc_style(style(TEXT)).x_desc(self.x).y_desc(self.y);
+        let x_label = |x: &f64| if self.logarithmic_x && is_crowded(*x) { String::new() } else { number(*x) };
+        mesh.x_label_formatter(&x_label).y_label_formatter(&|y| number(*y));
         mesh.draw()?;
         for (i, (_, line)) in self.lines.iter().enumerate() {
             chart.draw_series(LineSeries::new(line.iter().copied(), color(i).stroke_width(3)))?;
@@ -106,10 +108,34 @@ impl Chart {
     }
 }
 
+/// Whether a number stands so close to others on a logarithmic axis that only the grid line has room: all but 1, 2 and 5 times
+/// a power of ten.
+fn is_crowded(value: f64) -> bool {
+    let leading = (value / 10f64.powf(value.log10().floor())).round();
+    ![1.0, 2.0, 5.0, 10.0].contains(&leading)
+}
+
+/// Without the tail of digits that a multiple of a step may have.
+fn number(value: f64) -> String {
+    format!("{}", (value * 1e6).round() / 1e6)
+}
+
 fn color(policy: usize) -> RGBColor {
     PALETTE[policy % PALETTE.len()]
 }
 
 fn style(size: f64) -> TextStyle<'static> {
     ("sans-serif", size).into_font().color(&INK)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_logarithmic_axis_is_labelled_where_there_is_room() {
+        let labelled = [0.1, 0.3, 20.0, 50.0, 60.0, 99.9999, 700.0, 900.0, 1000.0].map(|value| !is_crowded(value));
+        assert_eq!(labelled, [true, false, true, true, false, true, false, false, true]);
+        assert_eq!([0.1 + 0.2, 400.0, 1e-3].map(number), ["0.3", "400", "0.001"]);
+    }
 }
