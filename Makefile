@@ -115,8 +115,9 @@ experiment-recorded: build ## policies with recorded forecasts of the real predi
 		--policy '$(POLICIES)' --out $(EXPERIMENTS)/slots
 
 SERVING = $(EXPERIMENTS)/serving
-experiment-serving: setup $(SERVING)/cost.json ## compare policies on the real worker with PROMPTS=FILE that the predictor does not know (half an hour; keep the machine quiet; go on with the same command)
+experiment-serving: setup ## compare policies on the real worker with PROMPTS=FILE that the predictor does not know (half an hour; keep the machine quiet; go on with the same command)
 	@test -n "$(PROMPTS)" || { echo "name the prompts: make experiment-serving PROMPTS=prompts.jsonl"; exit 2; }
+	@$(MAKE) --no-print-directory -o setup $(SERVING)/cost.json
 	$(BIN)/eoscast-serving-experiment --model $(MODEL) --prompts $(PROMPTS) --cost $(SERVING)/cost.json --out $(SERVING)
 
 $(SERVING)/cost.json: | setup
@@ -124,7 +125,6 @@ $(SERVING)/cost.json: | setup
 	@trap 'kill $$(jobs -p) 2>/dev/null; wait' EXIT; \
 	nice -n 19 $(BIN)/eoscast-predictor serve --listen 127.0.0.1:50062 --metrics off --data-dir $(SERVING)/fit & sleep 2; \
 	$(BIN)/eoscast-worker bench --model $(MODEL) --predictor http://127.0.0.1:50062 --fit-cost $@
-
 
 clean: ## remove builds, models and tools
 	rm -rf target models $(TOOLS)

@@ -65,19 +65,19 @@ impl View<'_> {
     /// How much a step attends to each of the steps in its window, by how many steps ago; they sum to 1.
     fn weights(&self, request: usize, step: usize, head: usize, seen: usize) -> [f32; WINDOW] {
         let query = &self.new[at(request * self.steps + step, Part::Query, head)];
-        let mut weights = [f32::NEG_INFINITY; WINDOW];
-        for (ago, weight) in weights.iter_mut().enumerate().take(seen) {
+        let mut weights = [0.0; WINDOW];
+        for (ago, weight) in weights[..seen].iter_mut().enumerate() {
             let key = self.past(request, step, ago, Part::Key, head);
             *weight = dot(query, key) * scale() + self.bias[head][ago];
         }
-        let most = weights.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        let most = weights[..seen].iter().copied().fold(f32::NEG_INFINITY, f32::max);
         let mut sum = 0.0;
         for weight in &mut weights[..seen] {
             *weight = (*weight - most).exp();
             sum += *weight;
         }
-        for weight in &mut weights {
-            *weight = if *weight > 0.0 { *weight / sum } else { 0.0 };
+        for weight in &mut weights[..seen] {
+            *weight /= sum;
         }
         weights
     }
@@ -96,7 +96,7 @@ fn scale() -> f32 {
 }
 
 // Loops over a constant number of indices, which the compiler turns into a few vector instructions; it did not do so with
-// iterators, and took twice as long.
+// iterators, and the first epoch took 38 s instead of 26.
 
 fn dot(a: &Head, b: &Head) -> f32 {
     let mut sums = [0.0; 4];

@@ -76,7 +76,6 @@ impl Journal {
         let file = open.with_context(|| format!("--out: cannot open {name}"))?;
         let text = std::fs::read_to_string(path).with_context(|| format!("--out: cannot read {name}"))?;
         let whole = text.rfind('\n').map_or(0, |end| end + 1);
-        file.set_len(whole as u64).with_context(|| format!("--out: cannot write {name}"))?;
         let mut lines = text[..whole].lines().zip(1..);
         let first: Option<FirstPass> = lines.next().map(|line| parse(line, &name)).transpose()?;
         ensure!(
@@ -84,6 +83,7 @@ impl Journal {
             "--out: {name} tells of an experiment with other prompts, seed, model or limits; name another folder, or remove that file"
         );
         let outcomes = lines.map(|line| parse(line, &name)).collect::<anyhow::Result<_>>()?;
+        file.set_len(whole as u64).with_context(|| format!("--out: cannot write {name}"))?;
         Ok((Self { file, path: name }, first, outcomes))
     }
 
