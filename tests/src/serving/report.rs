@@ -80,6 +80,8 @@ pub struct RunLine {
     simulated_p99_latency: f64,
     simulated_mean_normalised_latency: f64,
     simulated_evictions_per_100: f64,
+    /// How many times as long steps took as in the first pass.
+    pub slowness: f64,
     /// Replies that had another length than in the first pass.
     pub different_lengths: usize,
     /// Seconds.
@@ -171,6 +173,7 @@ fn run_line(outcome: &Outcome) -> RunLine {
         simulated_p99_latency: simulated.p99_latency,
         simulated_mean_normalised_latency: simulated.mean_normalised_latency,
         simulated_evictions_per_100: simulated.evictions_per_100,
+        slowness: outcome.slowness,
         different_lengths: outcome.different_lengths,
         latest_send: outcome.latest_send,
         dropped_steps: outcome.dropped_steps,
@@ -209,6 +212,7 @@ pub(super) mod tests {
             kv_pressure: 1.5,
             measured: figures(seconds),
             simulated: figures(1.1 * seconds),
+            slowness: 1.0 + 0.05 * f64::from(round),
             different_lengths: 1,
             latest_send: 0.004,
             dropped_steps: 0,

@@ -19,7 +19,7 @@ use super::options::Options;
 use super::oracle::Lengths;
 use super::plan::Planned;
 use super::requests::Known;
-use super::services::{Forecasts, Services};
+use super::services::{Counts, Forecasts, Services};
 
 /// Policy of the first pass: LightLLM's, which fills the memory without a forecast.
 const FIRST_POLICY: &str = "fcfs+past-future";
@@ -39,8 +39,10 @@ pub struct Outcome {
     pub kv_pressure: f64,
     /// On the worker.
     pub measured: Figures<f64>,
-    /// The same requests, arrivals, policy and forecasts in virtual time.
+    /// The same requests, arrivals, policy and forecasts in virtual time, at the speed that the machine had.
     pub simulated: Figures<f64>,
+    /// How many times as long the same steps took as in the first pass: others share the machine.
+    pub slowness: f64,
     /// Replies that had another length than before.
     pub different_lengths: usize,
     /// Seconds by which the latest request was sent too late.
@@ -115,16 +117,21 @@ pub async fn run(
     let mut services = Services::start(options, name, forecasts).await?;
     let served = open_loop(&services.client, due, progress).await?;
     let dropped_steps = services.link().await?.dropped_steps;
-    let steps_by_estimates = services.steps_by_estimates().await?;
+    let counts = services.counts().await?;
     let log = services.stop().await?;
 
     let demand = Demand::of(&workload.requests, options.config(), &cost);
-    let engine = Engine { config: options.config(), policy: *policy, cost, prefix_cache: true };
     let (workload_by_log, predictor) = match &log {
         Some(folder) => with_estimates(workload, &asked, folder.path())?,
         None => (workload.clone(), Predictor::Oracle),
     };
-    let simulated = simulate(&engine, &workload_by_log, &predictor, 0, |_| ()).with_context(|| name.clone())?;
+    let at = |slowness: f64| {
+        let engine =
+            Engine { config: options.config(), policy: *policy, cost: cost.times(slowness), prefix_cache: true };
+        simulate(&engine, &workload_by_log, &predictor, 0, |_| ()).with_context(|| name.clone())
+    };
+    let slowness = slowness(&counts, &at(1.0)?, &cost);
+    let simulated = at(slowness)?;
     let differs = |(served, known): &(&Served, &&Known)| served.output_tokens != known.lengths.output_tokens;
     let measured = Summary::of(&as_run(&served), workload, &demand);
     Ok(Outcome {
@@ -135,12 +142,19 @@ pub async fn run(
         kv_pressure: measured.kv_pressure,
         measured: measured.into(),
         simulated: Summary::of(&simulated, workload, &demand).into(),
+        slowness,
         different_lengths: served.iter().zip(&asked).filter(differs).count(),
         latest_send: served.iter().map(|served| served.sent - served.arrival).fold(0.0, f64::max),
         dropped_steps,
-        steps_by_estimates,
+        steps_by_estimates: counts.steps_by_estimates,
         served: asked.iter().map(|known| known.request.request_id.clone()).zip(served).collect(),
     })
+}
+
+/// How many times as long the worker's steps took as such steps should by `cost`, with which `simulated` ran. Both computed the same
+/// replies, but slower steps gather larger batches and need fewer of them, so what a step costs by itself is made up for.
+fn slowness(counts: &Counts, simulated: &Run, cost: &CostModel) -> f64 {
+    counts.busy_seconds / (simulated.kv_use.busy_seconds() + cost.step * (counts.steps - simulated.steps as f64))
 }
 
 /// The workload with the rows of the predictor's log, and the estimates in it.
@@ -170,5 +184,32 @@ fn as_run(served: &[Served]) -> Run {
         request_steps: 0,
         recomputed_tokens: 0,
         kv_use: KvUse::default(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slow_machine_is_told_from_its_busy_time_though_it_gathers_larger_batches() {
+        let request = |row| TraceRequest { row, arrival: None, prompt_tokens: 30, output_tokens: 90, max_tokens: 99 };
+        let requests: Vec<_> = (0..40).map(request).collect();
+        let arrivals = (0..40).map(|i| 0.4 * f64::from(i)).collect();
+        let workload = Workload { requests, arrivals };
+        let config =
+            eoscast_sched::SchedulerConfig { block_size: 16, num_blocks: 64, max_running: 8, max_batched_tokens: 64 };
+        let cost = CostModel::WORKER;
+        let run = |slowness: f64| {
+            let policy = "fcfs".parse().unwrap();
+            let engine = Engine { config, policy, cost: cost.times(slowness), prefix_cache: true };
+            simulate(&engine, &workload, &Predictor::Prior, 0, |_| ()).unwrap()
+        };
+        let (usual, slow) = (run(1.0), run(1.5));
+        assert!(slow.kv_use.busy_seconds() < 1.3 * usual.kv_use.busy_seconds() && slow.steps < usual.steps);
+        let counts =
+            Counts { steps: slow.steps as f64, steps_by_estimates: 1.0, busy_seconds: slow.kv_use.busy_seconds() };
+        let told = slowness(&counts, &usual, &cost);
+        assert!((told - 1.5).abs() < 0.03, "{told}");
     }
 }

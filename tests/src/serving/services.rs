@@ -115,16 +115,17 @@ impl Services {
         info.predictor.context("the worker tells nothing of its predictor")
     }
 
-    /// Share of the worker's steps whose forecasts were all fresh estimates; the others had to do with the prior or less.
+    /// What the worker has counted so far.
     ///
     /// # Errors
     /// The worker does not answer, or has not counted.
-    pub async fn steps_by_estimates(&self) -> anyhow::Result<f64> {
+    pub async fn counts(&self) -> anyhow::Result<Counts> {
         let mut http = TcpStream::connect(self.http_addr).await?;
         http.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").await?;
         let mut page = String::new();
         http.read_to_string(&mut page).await?;
-        share_of_estimates(&page).context("the worker's /metrics do not tell what forecasts rested on")
+        Counts::read(&page)
+            .context("the worker's /metrics do not tell what forecasts rested on, or how long steps took")
     }
 
     /// Ends both, the worker first, so that the predictor has its last steps; gives the folder of the predictor's log.
@@ -146,13 +147,28 @@ impl Services {
     }
 }
 
-fn share_of_estimates(page: &str) -> Option<f64> {
-    let steps = page.lines().filter(|line| line.contains("steps_by_forecast_basis_total{"));
-    let counted = steps.filter_map(|line| Some((line, line.rsplit(' ').next()?.parse::<f64>().ok()?)));
-    let (estimates, others): (Vec<_>, Vec<_>) = counted.partition(|(line, _)| line.contains("\"estimate\""));
-    let sum = |steps: &[(&str, f64)]| steps.iter().map(|(_, count)| count).sum::<f64>();
-    let all = sum(&estimates) + sum(&others);
-    (all > 0.0).then(|| sum(&estimates) / all)
+/// Since the worker started.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Counts {
+    /// Its steps.
+    pub steps: f64,
+    /// Share of them whose forecasts were all fresh estimates; the others had to do with the prior or less.
+    pub steps_by_estimates: f64,
+    /// Seconds spent in steps.
+    pub busy_seconds: f64,
+}
+
+impl Counts {
+    /// From the page of its metrics.
+    fn read(page: &str) -> Option<Self> {
+        let sum = |name: &str, label: &str| -> f64 {
+            let lines = page.lines().filter(|line| line.contains(&format!("{name}_total{{")) && line.contains(label));
+            lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+        };
+        let (steps, busy_seconds) = (sum("steps_by_forecast_basis", ""), sum("step_seconds", ""));
+        let steps_by_estimates = sum("steps_by_forecast_basis", "\"estimate\"") / steps;
+        (steps > 0.0 && busy_seconds > 0.0).then_some(Self { steps, steps_by_estimates, busy_seconds })
+    }
 }
 
 /// Meanwhile the connections close.
@@ -167,10 +183,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_share_of_steps_with_estimates_is_read_from_the_metrics() {
+    fn what_the_worker_counted_is_read_from_its_metrics() {
         let page = "# TYPE w_steps_by_forecast_basis counter\nw_steps_by_forecast_basis_total{basis=\"prior\"} 10\n\
-                    w_steps_by_forecast_basis_total{basis=\"estimate\"} 30\nw_other_total 5\n";
-        assert_eq!(share_of_estimates(page), Some(0.75));
-        assert_eq!(share_of_estimates("w_other_total 5\n"), None);
+                    w_steps_by_forecast_basis_total{basis=\"estimate\"} 30\nw_other_total 5\n\
+                    w_step_seconds_total{phase=\"forward\"} 1.5\nw_step_seconds_total{phase=\"sample\"} 0.25\n";
+        assert_eq!(Counts::read(page), Some(Counts { steps: 40.0, steps_by_estimates: 0.75, busy_seconds: 1.75 }));
+        assert_eq!(Counts::read("w_other_total 5\n"), None);
     }
 }

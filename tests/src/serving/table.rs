@@ -52,9 +52,11 @@ pub fn text(report: &Report) -> String {
     let different: usize = report.runs.iter().map(|run| run.different_lengths).sum();
     let latest = report.runs.iter().map(|run| run.latest_send).fold(0.0, f64::max);
     let dropped: u64 = report.runs.iter().map(|run| run.dropped_steps).sum();
+    let slowness = || report.runs.iter().map(|run| run.slowness);
+    let [fastest, slowest] = [slowness().fold(f64::MAX, f64::min), slowness().fold(0.0, f64::max)];
     text + &format!(
         "\n{different} of {} replies had another length than in the first pass; the latest request was sent {:.1} ms too late; {dropped} \
-         steps never reached a predictor\n",
+         steps never reached a predictor; steps took {fastest:.2} to {slowest:.2} times as long as in the first pass\n",
         report.requests * report.runs.len(),
         1e3 * latest
     )
@@ -84,5 +86,6 @@ mod tests {
         assert!(text.contains("0.50 \u{b1}0.00  0.50 \u{b1}0.00  0.50 \u{b1}0.00"), "{text}");
         assert!(text.contains("+10.0 %") && text.contains("40.0 \u{b1}"), "{text}");
         assert!(text.contains("12 of 12 replies had another length") && text.contains("4.0 ms too late"), "{text}");
+        assert!(text.contains("1.00 to 1.10 times as long"), "{text}");
     }
 }

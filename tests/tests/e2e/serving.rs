@@ -40,8 +40,14 @@ fn policies_meet_the_same_requests_and_the_report_has_them_all() {
     for run in report["runs"].as_array().unwrap() {
         assert_eq!(run["different_lengths"], 0, "a seed gives the same reply in any batch: {run}");
         assert_eq!(run["dropped_steps"], 0, "{run}");
-        for figure in ["mean_latency", "p99_latency", "mean_normalised_latency", "throughput", "simulated_mean_latency"]
-        {
+        for figure in [
+            "mean_latency",
+            "p99_latency",
+            "mean_normalised_latency",
+            "throughput",
+            "simulated_mean_latency",
+            "slowness",
+        ] {
             assert!(run[figure].as_f64().unwrap() > 0.0, "{figure}: {run}");
         }
     }
