@@ -59,10 +59,10 @@ async fn experiment(options: &Options) -> anyhow::Result<()> {
         let workload = workload(&lengths, &demand, next.rho, options.seed, next.round)?;
         let name = &options.policy[next.policy].name;
         bar.set_message(format!("{name}, load {}, round {} of {}", next.rho, next.round + 1, options.rounds));
-        let outcome = run(options, cost, &known, &workload, next, &|| bar.inc(1)).await;
-        let outcome = outcome.with_context(|| format!("{name}, load {}, round {}", next.rho, next.round + 1))?;
-        journal.add(&outcome)?;
-        outcomes.push(outcome);
+        let detailed = run(options, cost, &known, &workload, next, &|| bar.inc(1)).await;
+        let detailed = detailed.with_context(|| format!("{name}, load {}, round {}", next.rho, next.round + 1))?;
+        journal.add(&detailed)?;
+        outcomes.push(detailed.outcome);
     }
     bar.finish_and_clear();
 

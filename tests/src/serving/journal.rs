@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::load::Served;
 use super::options::Options;
-use super::run::Outcome;
+use super::run::{Detailed, Outcome};
 
 /// What replies and arrivals hang on. Policies, loads and rounds may be added to an experiment later.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -82,7 +82,7 @@ impl Journal {
             first.as_ref().is_none_or(|first| first.setting == *setting),
             "--out: {name} tells of an experiment with other prompts, seed, model or limits; name another folder, or remove that file"
         );
-        let outcomes = lines.map(|line| parse(line, &name)).collect::<anyhow::Result<_>>()?;
+        let outcomes = lines.map(|line| Ok(parse::<Detailed>(line, &name)?.outcome)).collect::<anyhow::Result<_>>()?;
         file.set_len(whole as u64).with_context(|| format!("--out: cannot write {name}"))?;
         Ok((Self { file, path: name }, first, outcomes))
     }
@@ -126,14 +126,16 @@ mod tests {
         let path = folder.path().join("runs.jsonl");
         let first = first(1);
         let runs = [outcome("fcfs", 0.5, 0, 3.0), outcome("srpt-pred", 0.5, 0, 4.0)];
+        let detailed =
+            runs.clone().map(|outcome| Detailed { outcome, served: vec![("a".to_owned(), Served::default())] });
         let (mut journal, found, outcomes) = Journal::open(&path, &first.setting).unwrap();
         assert!(found.is_none() && outcomes.is_empty());
         journal.add(&first).unwrap();
-        journal.add(&runs[0]).unwrap();
+        journal.add(&detailed[0]).unwrap();
         journal.file.write_all(b"{\"policy\":\"srpt").unwrap();
         let (mut journal, found, outcomes) = Journal::open(&path, &first.setting).unwrap();
         assert_eq!((found.as_ref(), outcomes.as_slice()), (Some(&first), &runs[..1]));
-        journal.add(&runs[1]).unwrap();
+        journal.add(&detailed[1]).unwrap();
         let (_, _, outcomes) = Journal::open(&path, &first.setting).unwrap();
         assert_eq!(outcomes, runs);
     }

@@ -30,53 +30,26 @@ pub struct Served {
     pub preemptions: u32,
 }
 
-/// Sends each request when it is due, whatever became of those before, and collects the replies in the order of the requests.
+/// Sends each request when it is due, whatever became of those before, and collects the replies in the order of the requests; none
+/// where the worker refuses one.
 ///
 /// # Errors
-/// One failed; named.
+/// One failed otherwise; named.
 pub async fn open_loop(
     client: &WorkerServiceClient<Channel>,
     due: Vec<(f64, pb::GenerateRequest)>,
     progress: &(dyn Fn() + Sync),
-) -> anyhow::Result<Vec<Served>> {
+) -> anyhow::Result<Vec<Option<Served>>> {
     let start = Instant::now();
     let mut running = JoinSet::new();
-    let mut all = vec![Served::default(); due.len()];
+    let mut all = vec![None; due.len()];
     for (i, (arrival, request)) in due.into_iter().enumerate() {
         let client = client.clone();
         running.spawn(async move {
             tokio::time::sleep_until((start + Duration::from_secs_f64(arrival)).into()).await;
             let name = request.request_id.clone();
-            let served = serve(client, request, start).await.with_context(|| format!("request {name}"))?;
-            anyhow::Ok((i, Served { arrival, ..served }))
-        });
-    }
-    while let Some(ended) = running.join_next().await {
-        let (i, served) = ended??;
-        all[i] = served;
-        progress();
-    }
-    Ok(all)
-}
-
-/// Sends all requests at once, and collects the replies in the order of the requests; none where the worker refuses one.
-///
-/// # Errors
-/// One failed otherwise; named.
-pub async fn all_at_once(
-    client: &WorkerServiceClient<Channel>,
-    requests: Vec<pb::GenerateRequest>,
-    progress: &(dyn Fn() + Sync),
-) -> anyhow::Result<Vec<Option<Served>>> {
-    let start = Instant::now();
-    let mut running = JoinSet::new();
-    let mut all = vec![None; requests.len()];
-    for (i, request) in requests.into_iter().enumerate() {
-        let client = client.clone();
-        running.spawn(async move {
-            let name = request.request_id.clone();
             match serve(client, request, start).await {
-                Ok(served) => Ok((i, Some(served))),
+                Ok(served) => Ok((i, Some(Served { arrival, ..served }))),
                 Err(status) if status.code() == Code::InvalidArgument => Ok((i, None)),
                 Err(status) => Err(status).with_context(|| format!("request {name}")),
             }

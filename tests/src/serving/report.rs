@@ -30,7 +30,7 @@ pub struct Report {
     /// Means over the rounds.
     pub policies: Vec<Line>,
     /// Every run, in its order.
-    pub runs: Vec<RunLine>,
+    pub runs: Vec<Outcome>,
 }
 
 /// A policy at a load.
@@ -64,34 +64,6 @@ pub struct Ratio {
     pub mean_normalised_latency: Mean,
 }
 
-/// One run.
-#[derive(Debug, Serialize)]
-pub struct RunLine {
-    policy: String,
-    rho: f64,
-    round: u32,
-    /// Load that the arrivals came to.
-    offered_rho: f64,
-    /// KV that a batch without a memory limit would hold, over the budget.
-    kv_pressure: f64,
-    #[serde(flatten)]
-    figures: Figures<f64>,
-    simulated_mean_latency: f64,
-    simulated_p99_latency: f64,
-    simulated_mean_normalised_latency: f64,
-    simulated_evictions_per_100: f64,
-    /// How many times as long steps took as in the first pass.
-    pub slowness: f64,
-    /// Replies that had another length than in the first pass.
-    pub different_lengths: usize,
-    /// Seconds.
-    pub latest_send: f64,
-    /// Steps that the predictor never heard of.
-    pub dropped_steps: u64,
-    /// Share of the worker's steps whose forecasts were all fresh estimates.
-    pub steps_by_estimates: f64,
-}
-
 impl Report {
     /// Of all runs. Each policy has run in every round at every load.
     pub fn new(
@@ -119,7 +91,7 @@ impl Report {
             max_running: options.max_running,
             cost: cost.named().to_vec(),
             policies,
-            runs: outcomes.iter().map(run_line).collect(),
+            runs: outcomes.to_vec(),
         }
     }
 }
@@ -160,27 +132,6 @@ fn line(options: &Options, outcomes: &[Outcome], rho: f64, policy: usize) -> Lin
     }
 }
 
-fn run_line(outcome: &Outcome) -> RunLine {
-    let Outcome { measured, simulated, .. } = outcome;
-    RunLine {
-        policy: outcome.policy.clone(),
-        rho: outcome.rho,
-        round: outcome.round,
-        offered_rho: outcome.offered_rho,
-        kv_pressure: outcome.kv_pressure,
-        figures: *measured,
-        simulated_mean_latency: simulated.mean_latency,
-        simulated_p99_latency: simulated.p99_latency,
-        simulated_mean_normalised_latency: simulated.mean_normalised_latency,
-        simulated_evictions_per_100: simulated.evictions_per_100,
-        slowness: outcome.slowness,
-        different_lengths: outcome.different_lengths,
-        latest_send: outcome.latest_send,
-        dropped_steps: outcome.dropped_steps,
-        steps_by_estimates: outcome.steps_by_estimates,
-    }
-}
-
 #[cfg(test)]
 pub(super) mod tests {
     use clap::Parser;
@@ -217,7 +168,6 @@ pub(super) mod tests {
             latest_send: 0.004,
             dropped_steps: 0,
             steps_by_estimates: 1.0,
-            served: Vec::new(),
         }
     }
 

@@ -14,7 +14,7 @@ use eoscast_worker::simulation::trace_log::LogTrace;
 use serde::{Deserialize, Serialize};
 
 use super::figures::Figures;
-use super::load::{Served, all_at_once, open_loop};
+use super::load::{Served, open_loop};
 use super::options::Options;
 use super::oracle::Lengths;
 use super::plan::Planned;
@@ -51,7 +51,15 @@ pub struct Outcome {
     pub dropped_steps: u64,
     /// Share of the worker's steps whose forecasts were all fresh estimates.
     pub steps_by_estimates: f64,
-    /// Each request, in the order of arrival.
+}
+
+/// The same with each request, in the order of arrival.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Detailed {
+    /// In sum.
+    #[serde(flatten)]
+    pub outcome: Outcome,
+    /// By request id.
     pub served: Vec<(String, Served)>,
 }
 
@@ -65,7 +73,8 @@ pub async fn first_pass(
     progress: &(dyn Fn() + Sync),
 ) -> anyhow::Result<Vec<Option<Served>>> {
     let services = Services::start(options, FIRST_POLICY, Forecasts::Predictor).await?;
-    let served = all_at_once(&services.client, requests, progress).await?;
+    let due = requests.into_iter().map(|request| (0.0, request)).collect();
+    let served = open_loop(&services.client, due, progress).await?;
     services.stop().await?;
     Ok(served)
 }
@@ -101,7 +110,7 @@ pub async fn run(
     workload: &Workload,
     planned: Planned,
     progress: &(dyn Fn() + Sync),
-) -> anyhow::Result<Outcome> {
+) -> anyhow::Result<Detailed> {
     let NamedPolicy { name, policy } = &options.policy[planned.policy];
     let forecasts = match policy.wants_truth() {
         true => Forecasts::Oracle(
@@ -115,7 +124,8 @@ pub async fn run(
     let asked: Vec<&Known> = workload.requests.iter().map(|request| &known[request.row]).collect();
     let due = workload.arrivals.iter().copied().zip(asked.iter().map(|known| known.request.clone())).collect();
     let mut services = Services::start(options, name, forecasts).await?;
-    let served = open_loop(&services.client, due, progress).await?;
+    let served: Option<Vec<Served>> = open_loop(&services.client, due, progress).await?.into_iter().collect();
+    let served = served.context("the worker refused a request that it had served in the first pass")?;
     let dropped_steps = services.link().await?.dropped_steps;
     let counts = services.counts().await?;
     let log = services.stop().await?;
@@ -134,7 +144,7 @@ pub async fn run(
     let simulated = at(slowness)?;
     let differs = |(served, known): &(&Served, &&Known)| served.output_tokens != known.lengths.output_tokens;
     let measured = Summary::of(&as_run(&served), workload, &demand);
-    Ok(Outcome {
+    let outcome = Outcome {
         policy: name.clone(),
         rho: planned.rho,
         round: planned.round,
@@ -147,8 +157,9 @@ pub async fn run(
         latest_send: served.iter().map(|served| served.sent - served.arrival).fold(0.0, f64::max),
         dropped_steps,
         steps_by_estimates: counts.steps_by_estimates,
-        served: asked.iter().map(|known| known.request.request_id.clone()).zip(served).collect(),
-    })
+    };
+    let ids = asked.iter().map(|known| known.request.request_id.clone());
+    Ok(Detailed { outcome, served: ids.zip(served).collect() })
 }
 
 /// How many times as long the worker's steps took as such steps should by `cost`, with which `simulated` ran. Both computed the same

@@ -11,7 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tonic::transport::Channel;
 
-use super::load::all_at_once;
+use super::load::open_loop;
 use super::options::Options;
 use super::oracle::{Lengths, Oracle};
 use crate::client::chat;
@@ -101,8 +101,8 @@ impl Services {
 
     async fn warm_up(&self) -> anyhow::Result<()> {
         let prompts = PROMPTS.iter().take(WARM_UP).zip(0..);
-        let requests = prompts.map(|((_, prompt), i)| chat(&format!("warm-up-{i}"), prompt, i, WARM_UP_TOKENS));
-        all_at_once(&self.client, requests.collect(), &|| ()).await?;
+        let due = prompts.map(|((_, prompt), i)| (0.0, chat(&format!("warm-up-{i}"), prompt, i, WARM_UP_TOKENS)));
+        open_loop(&self.client, due.collect(), &|| ()).await?;
         Ok(())
     }
 
