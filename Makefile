@@ -115,7 +115,7 @@ experiment-recorded: build ## policies with recorded forecasts of the real predi
 		--policy '$(POLICIES)' --out $(EXPERIMENTS)/slots
 
 SERVING = $(EXPERIMENTS)/serving
-experiment-serving: setup ## compare policies on the real worker with PROMPTS=FILE that the predictor does not know (half an hour; keep the machine quiet; go on with the same command)
+experiment-serving: setup ## compare policies on the real worker with PROMPTS=FILE that the predictor does not know (an hour and more; keep the machine quiet; go on with the same command)
 	@test -n "$(PROMPTS)" || { echo "name the prompts: make experiment-serving PROMPTS=prompts.jsonl"; exit 2; }
 	@$(MAKE) --no-print-directory -o setup $(SERVING)/cost.json
 	$(BIN)/eoscast-serving-experiment --model $(MODEL) --prompts $(PROMPTS) --cost $(SERVING)/cost.json --out $(SERVING)
