@@ -39,6 +39,21 @@ const BORDERS: [f64; CELLS + 1] = {
     }
     borders
 };
+/// Parts of 0..1 so short that each has one border at most.
+const SLOTS: usize = 2_048;
+/// The cell that each of them begins in, and that of 1.
+const CELL_OF_SLOT: [u8; SLOTS + 1] = {
+    let mut cells = [0; SLOTS + 1];
+    let (mut slot, mut cell) = (0, 0);
+    while slot <= SLOTS {
+        while cell + 1 < CELLS && BORDERS[cell + 1] <= slot as f64 / SLOTS as f64 {
+            cell += 1;
+        }
+        cells[slot] = cell as u8;
+        slot += 1;
+    }
+    cells
+};
 /// As many uniform scores stand in for what is not known yet.
 const UNIFORM_WEIGHT: f64 = 4.0;
 
@@ -62,6 +77,12 @@ fn score_cell(pit: Pit) -> usize {
     // However far below the median `max_tokens` was, an interval cut there held it.
     let above = if pit.cut { value.max(0.5) } else { value.max(1.0 - value) };
     BORDERS[HALF + 1..CELLS].partition_point(|border| *border <= above)
+}
+
+/// The cell that `u`, 0 to 1, lies in. Without a search, whose branches no processor foresees.
+fn cell(u: f64) -> usize {
+    let first = usize::from(CELL_OF_SLOT[((u * SLOTS as f64) as usize).min(SLOTS)]);
+    (first + usize::from(BORDERS[first + 1] <= u)).min(CELLS - 1)
 }
 
 /// The distribution function of PITs: its values at the borders of the cells, and its slopes within them.
@@ -91,15 +112,10 @@ impl Curve {
         Self { values: curve, slopes: std::array::from_fn(slope) }
     }
 
-    /// G of ascending arguments.
-    fn ascending(&self) -> impl FnMut(f64) -> f64 {
-        let mut cell = 0;
-        move |u| {
-            while cell + 1 < CELLS && BORDERS[cell + 1] <= u {
-                cell += 1;
-            }
-            (self.values[cell] + (u - BORDERS[cell]) * self.slopes[cell]).clamp(0.0, 1.0)
-        }
+    /// G of `u`, 0 to 1.
+    fn at(&self, u: f64) -> f64 {
+        let cell = cell(u);
+        (self.values[cell] + (u - BORDERS[cell]) * self.slopes[cell]).clamp(0.0, 1.0)
     }
 }
 
@@ -192,8 +208,8 @@ impl Calibration {
 
     /// What a forecast made after `step` tokens, of which P(length > tokens) is `survival`, should have been, clipped at `longest`.
     pub fn apply(&self, step: u32, longest: u32, mut survival: impl FnMut(u32) -> f64) -> LengthDistribution {
-        let mut g = self.windows[age(step)].curve.ascending();
-        LengthDistribution::from_survival_below(longest, |tokens| 1.0 - g(1.0 - survival(tokens)))
+        let g = &self.windows[age(step)].curve;
+        LengthDistribution::from_survival_below(longest, |tokens| 1.0 - g.at(1.0 - survival(tokens)))
     }
 }
 
@@ -300,6 +316,15 @@ mod tests {
         let (low, high) = (forecast.quantile(0.05), forecast.quantile(0.95));
         let inside = replies.iter().filter(|(length, _)| (low..=high).contains(&f64::from(*length))).count();
         inside as f64 / replies.len() as f64
+    }
+
+    #[test]
+    fn cells_are_found_as_by_a_search() {
+        let near = |u: f64| [u.next_down().max(0.0), u, u.next_up().min(1.0)];
+        for u in BORDERS.into_iter().chain((0..=SLOTS).map(|slot| slot as f64 / SLOTS as f64)).flat_map(near) {
+            assert_eq!(cell(u), BORDERS[1..CELLS].partition_point(|border| *border <= u), "{u}");
+        }
+        assert_eq!((cell(-1e-17), cell(1.0 + 1e-15), cell(f64::NAN)), (0, CELLS - 1, 0));
     }
 
     #[test]

@@ -44,59 +44,13 @@ fn bin(tokens: u32) -> usize {
     EXACT as usize + (octave - EXACT.ilog2()) as usize * PER_OCTAVE + within as usize
 }
 
-/// A survival function S(x) = P(length > x) at the edges, linear between them.
-#[derive(Debug)]
-struct Curve {
-    survival: [f64; EDGES],
-    /// At each edge the sum of S(k) over the integers k from there to [`LONGEST`].
-    tail: [f64; EDGES],
-}
-
-impl Curve {
-    /// Asked up to the first edge at or above `longest`; 0 beyond it.
-    fn new(longest: u32, mut survival: impl FnMut(u32) -> f64) -> Self {
-        let count = TOKENS.partition_point(|edge| *edge < longest).clamp(1, EDGES - 1) + 1;
-        let mut values = [0.0; EDGES];
-        values[0] = 1.0;
-        for i in 1..count {
-            // The comparison also sorts out NaN.
-            let value = survival(edge(i)).max(0.0);
-            values[i] = if value < values[i - 1] { value } else { values[i - 1] };
-        }
-        let mut tail = [0.0; EDGES];
-        for i in (0..count.min(EDGES - 1)).rev() {
-            let width = f64::from(edge(i + 1) - edge(i));
-            tail[i] = tail[i + 1] + width * values[i] + (values[i + 1] - values[i]) * (width - 1.0) / 2.0;
-        }
-        Self { survival: values, tail }
-    }
-
-    fn at(&self, tokens: f64) -> f64 {
-        if tokens >= f64::from(LONGEST) {
-            return self.survival[EDGES - 1];
-        }
-        let i = bin(tokens as u32);
-        let (left, right) = (f64::from(edge(i)), f64::from(edge(i + 1)));
-        self.survival[i] + (self.survival[i + 1] - self.survival[i]) * ((tokens - left) / (right - left))
-    }
-
-    /// Sum of S(k) over the integers from `tokens` to [`LONGEST`].
-    fn tail_from(&self, tokens: u32) -> f64 {
-        if tokens >= LONGEST {
-            return 0.0;
-        }
-        let next = bin(tokens) + 1;
-        let terms = f64::from(edge(next) - tokens);
-        self.tail[next] + terms * (self.at(f64::from(tokens)) + self.at(f64::from(edge(next) - 1))) / 2.0
-    }
-}
-
 /// A distribution over a length of 1 to [`LONGEST`] tokens. Cheap to clone, condition and clip.
 ///
 /// The length is taken as a real number whose round-up is the number of tokens, so that P(length > k) is exact at whole k.
 #[derive(Debug, Clone)]
 pub struct LengthDistribution {
-    curve: Arc<Curve>,
+    /// S(x) = P(length > x) at the edges, linear between them, up to the first edge at or above `elapsed + longest`.
+    curve: Arc<[f64]>,
     /// Tokens already known to be exceeded, in the curve's own count.
     elapsed: u32,
     /// S(elapsed), above 0.
@@ -105,7 +59,7 @@ pub struct LengthDistribution {
     longest: u32,
 }
 
-static CERTAIN: LazyLock<Arc<Curve>> = LazyLock::new(|| Arc::new(Curve::new(LONGEST, |_| 1.0)));
+static CERTAIN: LazyLock<Arc<[f64]>> = LazyLock::new(|| [1.0; EDGES].into());
 
 impl LengthDistribution {
     /// From P(length > tokens), asked at ascending edges from 1 on. Values are brought into 0..=1 and never increase.
@@ -114,9 +68,19 @@ impl LengthDistribution {
     }
 
     /// The same, [clipped](Self::clip) at `longest` tokens, and asked no further.
-    pub fn from_survival_below(longest: u32, survival: impl FnMut(u32) -> f64) -> Self {
+    pub fn from_survival_below(longest: u32, mut survival: impl FnMut(u32) -> f64) -> Self {
         let longest = longest.clamp(1, LONGEST);
-        Self { curve: Arc::new(Curve::new(longest, survival)), elapsed: 0, at_elapsed: 1.0, longest }
+        let last = TOKENS.partition_point(|edge| *edge < longest);
+        let mut least = 1.0;
+        let falling = |edge: &u32| {
+            if *edge > 0 {
+                // The comparisons also sort out NaN.
+                let value = survival(*edge).max(0.0);
+                least = if value < least { value } else { least };
+            }
+            least
+        };
+        Self { curve: TOKENS[..=last].iter().map(falling).collect(), elapsed: 0, at_elapsed: 1.0, longest }
     }
 
     /// All mass on `tokens`, brought into 1..=[`LONGEST`].
@@ -131,8 +95,16 @@ impl LengthDistribution {
         } else if tokens >= f64::from(self.longest) {
             0.0
         } else {
-            self.curve.at(f64::from(self.elapsed) + tokens) / self.at_elapsed
+            self.at(f64::from(self.elapsed) + tokens) / self.at_elapsed
         }
+    }
+
+    /// S at `tokens` in the curve's own count, below its last edge.
+    fn at(&self, tokens: f64) -> f64 {
+        // The last edge is the end of the last bin.
+        let i = bin(tokens as u32).min(self.curve.len() - 2);
+        let (left, right) = (f64::from(edge(i)), f64::from(edge(i + 1)));
+        self.curve[i] + (self.curve[i + 1] - self.curve[i]) * ((tokens - left) / (right - left))
     }
 
     /// P(length <= tokens).
@@ -152,7 +124,7 @@ impl LengthDistribution {
         let mut quantiles = [0.0; N];
         for (quantile, level) in quantiles.iter_mut().zip(levels) {
             let target = self.at_elapsed * (1.0 - level.clamp(0.0, 1.0));
-            i += self.curve.survival[i..].iter().take_while(|s| **s > target).count();
+            i += self.curve[i..].iter().take_while(|s| **s > target).count();
             *quantile = self.in_bin(i, first, target);
         }
         quantiles
@@ -160,21 +132,36 @@ impl LengthDistribution {
 
     /// The length at which survival falls to `target`, in the bin that ends at edge `i`.
     fn in_bin(&self, i: usize, first: usize, target: f64) -> f64 {
-        if i == EDGES {
+        if i == self.curve.len() {
             return f64::from(self.longest);
         }
         let start = f64::from(self.elapsed);
         let (left, at_left) =
-            if i == first { (start, self.at_elapsed) } else { (f64::from(edge(i - 1)), self.curve.survival[i - 1]) };
-        let (right, at_right) = (f64::from(edge(i)), self.curve.survival[i]);
+            if i == first { (start, self.at_elapsed) } else { (f64::from(edge(i - 1)), self.curve[i - 1]) };
+        let (right, at_right) = (f64::from(edge(i)), self.curve[i]);
         let share = if at_left > target { (at_left - target) / (at_left - at_right) } else { 0.0 };
         (left + share * (right - left) - start).min(f64::from(self.longest))
     }
 
     /// Expected tokens: the sum of P(length > k) over whole k.
     pub fn mean(&self) -> f64 {
-        let end = self.elapsed.saturating_add(self.longest);
-        (self.curve.tail_from(self.elapsed) - self.curve.tail_from(end)) / self.at_elapsed
+        let end = self.elapsed + self.longest;
+        let (mut left, mut at_left, mut area) = (self.elapsed, self.at_elapsed, 0.0);
+        for (edge, at_edge) in TOKENS.iter().zip(self.curve.iter()).skip(bin(self.elapsed) + 1) {
+            let right = end.min(*edge);
+            let at_right = if right == *edge {
+                *at_edge
+            } else {
+                at_left + (at_edge - at_left) * (f64::from(right - left) / f64::from(edge - left))
+            };
+            area += f64::from(right - left) * (at_left + at_right) / 2.0;
+            (left, at_left) = (right, at_right);
+            if right == end {
+                break;
+            }
+        }
+        // Of a straight line the sum over whole k is the area below it and half its fall.
+        (area + (self.at_elapsed - at_left) / 2.0) / self.at_elapsed
     }
 
     /// What is left of the length once it is known to exceed `tokens`.
@@ -186,7 +173,7 @@ impl LengthDistribution {
         if tokens >= self.longest || elapsed >= LONGEST {
             return Self::point(1);
         }
-        let at_elapsed = self.curve.at(f64::from(elapsed));
+        let at_elapsed = self.at(f64::from(elapsed));
         if at_elapsed < f64::MIN_POSITIVE {
             return Self::point(1);
         }
@@ -236,6 +223,17 @@ mod tests {
             assert_eq!(point.mean(), f64::from(tokens));
             assert_eq!(point.p_end_within(tokens), 1.0);
             assert_eq!(point.p_end_within(tokens - 1), 0.0);
+        }
+    }
+
+    #[test]
+    fn survival_is_known_up_to_the_very_end_of_the_last_bin() {
+        for (longest, age) in [(64, 0), (64, 63), (65, 20), (LONGEST, 0), (LONGEST, 1_000_000)] {
+            let d = LengthDistribution::from_survival_below(longest, |tokens| 0.999f64.powi(tokens.min(9_000) as i32));
+            let d = d.condition(age);
+            let left = f64::from(longest - age);
+            assert!((0.0..=1.0).contains(&d.survival(left.next_down())), "{longest} after {age}");
+            assert!((0.0..=left).contains(&d.mean()) && d.quantile(1.0) == left, "{longest} after {age}");
         }
     }
 

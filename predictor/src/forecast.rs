@@ -17,13 +17,13 @@ pub fn forecast(model: &dyn LengthModel, row: &FeatureRow, memory: &mut Memory) 
 }
 
 /// The same for several requests at once, with the same bits.
-pub fn forecast_all(model: &dyn LengthModel, asked: &mut [Asked]) -> Vec<Forecast> {
-    let mut can_end: Vec<&mut Asked> = asked.iter_mut().filter(|asked| !asked.row.arrival.ignore_eos).collect();
+pub fn forecast_all(model: &dyn LengthModel, asked: &mut [Asked<'_>]) -> Vec<Forecast> {
+    let mut can_end: Vec<&mut Asked<'_>> = asked.iter_mut().filter(|asked| !asked.row.arrival.ignore_eos).collect();
     let mut natural = model.predict_all(&mut can_end).into_iter();
     let source = Source::of(model);
-    let answer = |asked: &Asked| {
+    let answer = |asked: &Asked<'_>| {
         let natural = if asked.row.arrival.ignore_eos { None } else { natural.next() };
-        read_out(&source, &asked.row, natural)
+        read_out(&source, asked.row, natural)
     };
     asked.iter().map(answer).collect()
 }

@@ -7,6 +7,7 @@ use eoscast_log::record::Arrival;
 use eoscast_log::running::Running;
 use eoscast_proto::domain::{StepEvent, limits};
 use half::f16;
+use half::slice::HalfFloatSliceExt;
 
 use super::{FEATURE_NAMES, FeatureRow, OF_STEPS};
 
@@ -116,18 +117,31 @@ impl Sketches {
         let first = !self.known;
         if !sketch.is_empty() {
             self.known = true;
-            self.now = [f16::ZERO; limits::SKETCH];
-        }
-        for (now, value) in self.now.iter_mut().zip(sketch) {
-            *now = f16::from_f32(value.clamp(f16::MIN.to_f32(), f16::MAX.to_f32()));
+            let mut now = [0.0; limits::SKETCH];
+            for (now, value) in now.iter_mut().zip(sketch) {
+                *now = value.clamp(f16::MIN.to_f32_const(), f16::MAX.to_f32_const());
+            }
+            self.now.convert_from_f32_slice(&now);
         }
         if step == 1 {
             (self.prompt, self.prompt_known) = (self.now, self.known);
         }
-        for (mean, now) in self.mean.iter_mut().zip(self.now) {
-            *mean = if first { now.to_f32() } else { *mean + (now.to_f32() - *mean) * DECAY };
+        for (mean, now) in self.mean.iter_mut().zip(single(&self.now)) {
+            *mean = if first { now } else { *mean + (now - *mean) * DECAY };
         }
     }
+
+    /// One per sketch name.
+    fn all(&self) -> [[f32; limits::SKETCH]; 3] {
+        [single(&self.now), self.mean, single(&self.prompt)]
+    }
+}
+
+/// All numbers at once: one by one, each would ask anew what the processor can do.
+fn single(halves: &[f16; limits::SKETCH]) -> [f32; limits::SKETCH] {
+    let mut singles = [0.0; limits::SKETCH];
+    halves.convert_to_f32_slice(&mut singles);
+    singles
 }
 
 /// The rolling state of one request.
@@ -266,13 +280,12 @@ impl FeatureState {
         if let Some(prompt) = prompt {
             values[OF_STEPS..].copy_from_slice(&prompt.values);
         }
-        let Sketches { now, prompt, mean, .. } = &self.sketches;
         FeatureRow {
             step: self.step,
             observed: self.observed,
             arrival: self.arrival,
             values,
-            sketches: [now.map(f16::to_f32), *mean, prompt.map(f16::to_f32)],
+            sketches: self.sketches.all(),
         }
     }
 

@@ -213,7 +213,7 @@ mod tests {
         assert_eq!((layer.weights(), layer.bias()), (weights.clone(), &bias[..]));
         let x: Vec<f32> = (0..inputs).map(|i| i as f32 - 2.5).collect();
         let mut y = vec![];
-        assert_eq!(layer.apply(&x, inputs, &mut y), 2 * PANEL);
+        assert_eq!(layer.apply(&x, inputs, &mut y), PANEL);
         for j in 0..outputs {
             let sum: f32 = (0..inputs).map(|i| x[i] * weights[i * outputs + j]).sum();
             assert!((y[j] - sum - bias[j]).abs() < 1e-3);

@@ -31,7 +31,7 @@ impl Forecaster for Mlp {
         probabilities[0]
     }
 
-    fn predict_all(&self, asked: &mut [&mut Asked]) -> Vec<[f32; BINS]> {
+    fn predict_all(&self, asked: &mut [&mut Asked<'_>]) -> Vec<[f32; BINS]> {
         let inputs: Vec<_> = asked.iter().map(|asked| asked.row.inputs()).collect();
         let mut probabilities = self.network.scores(inputs.iter());
         probabilities.iter_mut().for_each(softmax);

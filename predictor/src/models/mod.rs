@@ -80,12 +80,12 @@ impl Memory {
 }
 
 /// A request that a model is asked about.
-#[derive(Debug, Clone)]
-pub struct Asked {
+#[derive(Debug)]
+pub struct Asked<'a> {
     /// Its present row.
-    pub row: FeatureRow,
+    pub row: &'a FeatureRow,
     /// What the model kept of the rows before.
-    pub memory: Memory,
+    pub memory: &'a mut Memory,
 }
 
 /// What was trained of a model: a fixed function of the rows of a request, in order.
@@ -98,8 +98,8 @@ pub trait Forecaster: Send + Sync {
     /// per step, in order, with the same memory; equal rows in equal order give equal answers, bit for bit.
     fn predict(&self, row: &FeatureRow, memory: &mut Memory) -> [f32; BINS];
     /// The same for several requests at once, with the same bits.
-    fn predict_all(&self, asked: &mut [&mut Asked]) -> Vec<[f32; BINS]> {
-        asked.iter_mut().map(|asked| self.predict(&asked.row, &mut asked.memory)).collect()
+    fn predict_all(&self, asked: &mut [&mut Asked<'_>]) -> Vec<[f32; BINS]> {
+        asked.iter_mut().map(|asked| self.predict(asked.row, asked.memory)).collect()
     }
 }
 
@@ -124,8 +124,8 @@ pub trait LengthModel: Send {
     /// the arrival and then once per step, in order, with the same memory.
     fn predict(&self, row: &FeatureRow, memory: &mut Memory) -> LengthDistribution;
     /// The same for several requests at once, with the same bits.
-    fn predict_all(&self, asked: &mut [&mut Asked]) -> Vec<LengthDistribution> {
-        asked.iter_mut().map(|asked| self.predict(&asked.row, &mut asked.memory)).collect()
+    fn predict_all(&self, asked: &mut [&mut Asked<'_>]) -> Vec<LengthDistribution> {
+        asked.iter_mut().map(|asked| self.predict(asked.row, asked.memory)).collect()
     }
     /// Where a reply of `length` tokens stood in the forecasts made with `memory`, if it wants to be told.
     fn pits(&self, _memory: &Memory, _length: u32) -> Option<Pits> {

@@ -1,14 +1,15 @@
 //! The product of rows and a weight matrix, vectorised for the machine it runs on.
 //!
-//! Each output is the sum of its bias and its products in the order of the inputs, rounded after every product and every sum
-//! (no fused multiply-add): so a row gives the same bits alone or among others, and on any machine.
+//! Each output is the sum of its bias and its products in the order of the inputs, each product and sum rounded once (fused
+//! multiply-add): so a row gives the same bits alone or among others, and on any machine.
 
 use pulp::{Arch, Simd, WithSimd};
 
 /// Outputs that are computed together; their weights lie side by side.
-pub const PANEL: usize = 16;
-/// Rows that share a load of weights: with two vectors of sums each, as many as 16 registers allow.
+pub const PANEL: usize = 32;
+/// Rows that share a load of weights: with [`VECTORS`] of sums each, as many as 16 registers allow.
 const ROWS: usize = 6;
+const VECTORS: usize = 2;
 
 /// The weights of [`PANEL`] outputs, by input.
 pub type Panel = Vec<[f32; PANEL]>;
@@ -71,19 +72,15 @@ fn tile<S: Simd, const R: usize>(
     out: &mut [f32],
     width: usize,
 ) {
-    if 2 * S::F32_LANES <= PANEL {
-        for at in 0..PANEL / (2 * S::F32_LANES) {
-            vectors::<S, R, 2>(simd, rows, stride, panel, bias, out, width, 2 * at);
-        }
-    } else {
-        vectors::<S, R, 1>(simd, rows, stride, panel, bias, out, width, 0);
+    for at in (0..PANEL / S::F32_LANES).step_by(VECTORS) {
+        vectors::<S, R>(simd, rows, stride, panel, bias, out, width, at);
     }
 }
 
-/// `R` rows times `V` vectors of a panel, from vector `at` on.
+/// `R` rows times [`VECTORS`] of a panel, from vector `at` on.
 #[inline(always)]
 #[expect(clippy::too_many_arguments, reason = "a loop nest that is inlined")]
-fn vectors<S: Simd, const R: usize, const V: usize>(
+fn vectors<S: Simd, const R: usize>(
     simd: S,
     rows: &[f32],
     stride: usize,
@@ -95,20 +92,20 @@ fn vectors<S: Simd, const R: usize, const V: usize>(
 ) {
     let bias = S::as_simd_f32s(bias).0;
     let rows: [&[f32]; R] = std::array::from_fn(|r| &rows[r * stride..][..panel.len()]);
-    let mut sums: [[S::f32s; V]; R] = [std::array::from_fn(|v| bias[at + v]); R];
+    let mut sums: [[S::f32s; VECTORS]; R] = [std::array::from_fn(|v| bias[at + v]); R];
     // By index: iterators that are not inlined here would have all sums leave their registers.
     for (k, weights) in panel.iter().enumerate() {
-        let weights = &S::as_simd_f32s(weights).0[at..at + V];
+        let weights = &S::as_simd_f32s(weights).0[at..at + VECTORS];
         for r in 0..R {
             let x = simd.splat_f32s(rows[r][k]);
-            for v in 0..V {
-                sums[r][v] = simd.add_f32s(sums[r][v], simd.mul_f32s(x, weights[v]));
+            for v in 0..VECTORS {
+                sums[r][v] = simd.mul_add_f32s(x, weights[v], sums[r][v]);
             }
         }
     }
     for r in 0..R {
         let out = S::as_mut_simd_f32s(&mut out[r * width..][..PANEL]).0;
-        out[at..at + V].copy_from_slice(&sums[r]);
+        out[at..at + VECTORS].copy_from_slice(&sums[r]);
     }
 }
 
@@ -135,7 +132,7 @@ mod tests {
             for (i, y) in out.iter().enumerate() {
                 let (row, panel, j) = (i / (panels * PANEL), i / PANEL % panels, i % PANEL);
                 let x = &rows[row * stride..][..inputs];
-                let sum = x.iter().zip(&weights[panel]).fold(bias[panel][j], |sum, (x, w)| sum + x * w[j]);
+                let sum = x.iter().zip(&weights[panel]).fold(bias[panel][j], |sum, (x, w)| x.mul_add(w[j], sum));
                 prop_assert_eq!(y.to_bits(), sum.to_bits());
             }
         }

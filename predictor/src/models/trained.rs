@@ -67,10 +67,10 @@ impl LengthModel for Trained {
         self.calibrated(row, memory, &probabilities)
     }
 
-    fn predict_all(&self, asked: &mut [&mut Asked]) -> Vec<LengthDistribution> {
+    fn predict_all(&self, asked: &mut [&mut Asked<'_>]) -> Vec<LengthDistribution> {
         let all = self.forecaster.predict_all(asked);
         let each = asked.iter_mut().zip(&all);
-        each.map(|(asked, probabilities)| self.calibrated(&asked.row, &mut asked.memory, probabilities)).collect()
+        each.map(|(asked, probabilities)| self.calibrated(asked.row, asked.memory, probabilities)).collect()
     }
 
     fn pits(&self, memory: &Memory, length: u32) -> Option<Pits> {

@@ -8,7 +8,7 @@ use eoscast_proto::domain::{FinishReason, LengthEstimate, RequestStarted, StepEv
 use crate::accuracy::Watched;
 use crate::features::{FeatureRow, FeatureState};
 use crate::forecast::forecast;
-use crate::models::{Asked, History, LengthModel, Memory, Serving};
+use crate::models::{History, LengthModel, Memory, Serving};
 use crate::recovery::RecoveredRequest;
 
 /// What is kept of a live request.
@@ -17,8 +17,6 @@ pub(super) struct LiveRequest {
     first_estimate: Option<Forecast>,
     features: FeatureState,
     memory: Memory,
-    /// The memory is with a model.
-    is_asked: bool,
     forecast: Forecast,
     watched: Watched,
     /// Its outcome is counted and logged already; see [`recovery`](crate::recovery).
@@ -36,7 +34,6 @@ impl LiveRequest {
             first_estimate: Some(forecast.clone()),
             features,
             memory,
-            is_asked: false,
             forecast,
             watched: Watched::default(),
             concluded: false,
@@ -51,7 +48,6 @@ impl LiveRequest {
             // What is shown until the next step; it leaves no trace in the memory.
             forecast: forecast(model, &request.features.row(), &mut memory.clone()),
             memory,
-            is_asked: false,
             logged: request.logged,
             first_estimate: request.first_estimate,
             features: request.features,
@@ -114,21 +110,15 @@ impl LiveRequest {
         self.features.observe(event)
     }
 
-    /// What a model is asked after `row`; until its [`answer`](Self::answer) the request must take no further step.
-    pub(super) fn ask(&mut self, row: FeatureRow) -> Asked {
-        self.is_asked = true;
-        Asked { row, memory: std::mem::take(&mut self.memory) }
+    /// What the model that answers keeps of it.
+    pub(super) fn memory(&mut self) -> &mut Memory {
+        &mut self.memory
     }
 
-    /// Whether an answer is still due.
-    pub(super) fn is_asked(&self) -> bool {
-        self.is_asked
-    }
-
-    /// Takes in what `model` said.
-    pub(super) fn answer(&mut self, asked: Asked, forecast: Forecast, model: &dyn LengthModel) {
-        (self.memory, self.forecast, self.is_asked) = (asked.memory, forecast, false);
-        self.watch(&asked.row, model);
+    /// Takes in what `model` said of `row`.
+    pub(super) fn answer(&mut self, row: &FeatureRow, forecast: Forecast, model: &dyn LengthModel) {
+        self.forecast = forecast;
+        self.watch(row, model);
     }
 
     /// The line of the event folded in last; with the forecast, unless it ends the reply.

@@ -1,6 +1,7 @@
 //! [`Tracker`]: live requests, their features and forecasts. Pure: messages in; estimates, log lines and counts out.
 
 mod live;
+mod steps;
 mod views;
 
 #[cfg(test)]
@@ -8,8 +9,7 @@ mod tests;
 #[cfg(test)]
 mod trained_tests;
 
-use std::collections::HashSet;
-use std::collections::btree_map::{BTreeMap, Entry};
+use std::collections::{BTreeMap, HashSet};
 use std::time::{Duration, Instant};
 
 use eoscast_proto::domain::{
@@ -18,11 +18,11 @@ use eoscast_proto::domain::{
 use eoscast_proto::status::ServiceError;
 
 use crate::accuracy::{Accuracy, ModelAccuracy};
-use crate::forecast::forecast_all;
-use crate::models::{Artifact, Asked, History, LengthModel, ModelKind, ModelVersion, Serving};
+use crate::models::{Artifact, History, LengthModel, ModelKind, ModelVersion, Serving};
 use crate::recovery::Recovered;
 use eoscast_log::record::{Lines, seconds};
 use live::LiveRequest;
+use steps::{Step, take_in};
 pub use views::{ModelInfo, RequestKey};
 
 /// Most live requests of all workers together, at about 3.2 KiB each.
@@ -69,7 +69,8 @@ pub struct Tally {
 struct Worker {
     epoch: u64,
     last_applied: u64,
-    live: BTreeMap<RequestId, LiveRequest>,
+    /// Empty places are those of requests whose step is being [taken in](steps).
+    live: BTreeMap<RequestId, Option<Box<LiveRequest>>>,
     stream: Option<StreamId>,
     /// Since when there is no stream.
     alone_since: Option<Instant>,
@@ -124,7 +125,7 @@ impl Tracker {
             let model = tracker.models.model_for(&request.logged.started().model);
             let live = LiveRequest::recovered(request, model);
             if worker.epoch == epoch {
-                worker.live.insert(request_id, live);
+                worker.live.insert(request_id, Some(live.into()));
             } else {
                 let line = live.conclude(FinishReason::Abort, 0, 0.0, &tracker.models, &mut tracker.history);
                 lines.requests.extend(line);
@@ -147,7 +148,7 @@ impl Tracker {
         if worker.epoch < batch.run.epoch {
             let old = std::mem::take(worker);
             *worker = Worker { epoch: batch.run.epoch, stream: Some(stream), ..Worker::default() };
-            let ended = old.live.into_values();
+            let ended = old.live.into_values().flatten();
             applied.lines.requests.extend(
                 ended.filter_map(|live| live.conclude(FinishReason::Abort, 0, at, &self.models, &mut self.history)),
             );
@@ -155,7 +156,7 @@ impl Tracker {
         if batch.sequence_number <= worker.last_applied {
             applied.tally.duplicate_messages = 1;
             let ids = batch.started.iter().map(|s| &s.request_id).chain(batch.events.iter().map(|e| &e.request_id));
-            applied.estimates.extend(ids.filter_map(|id| worker.live.get(id)).map(LiveRequest::estimate));
+            applied.estimates.extend(ids.filter_map(|id| worker.live.get(id)?.as_deref()).map(LiveRequest::estimate));
         } else {
             let finished_last = std::mem::take(&mut worker.finished_last);
             let is_last_logged = batch.sequence_number == worker.last_logged;
@@ -173,8 +174,7 @@ impl Tracker {
                 applied: &mut applied,
                 batch,
                 model: self.models.model(),
-                asking: vec![],
-                asked: vec![],
+                steps: vec![],
             };
             for started in &batch.started {
                 if !(is_last_logged && finished_last.contains(&started.request_id)) {
@@ -184,7 +184,7 @@ impl Tracker {
             for event in &batch.events {
                 message.step(event);
             }
-            message.answer();
+            message.take_in();
             for ended in &batch.ended {
                 message.end(ended);
             }
@@ -215,7 +215,7 @@ impl Tracker {
         self.workers.retain(|_, worker| {
             let alone = worker.alone_since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
             if worker.alone_since.is_some() && alone >= timeout {
-                let ended = std::mem::take(&mut worker.live).into_values();
+                let ended = std::mem::take(&mut worker.live).into_values().flatten();
                 lines.requests.extend(
                     ended.filter_map(|live| live.conclude(FinishReason::Abort, 0, at, &self.models, &mut self.history)),
                 );
@@ -234,7 +234,7 @@ impl Tracker {
         }
         self.models = Serving::new(self.kind, Some(&artifact), &self.history);
         self.artifact = Some(artifact);
-        for live in self.workers.values_mut().flat_map(|worker| worker.live.values_mut()) {
+        for live in self.workers.values_mut().flat_map(|worker| worker.live.values_mut().flatten()) {
             let model = self.models.model_for(&live.started().model);
             live.swap(model);
         }
@@ -307,88 +307,82 @@ struct Message<'a> {
     at: f64,
     applied: &'a mut Applied,
     batch: &'a StepBatch,
-    /// The model that is being asked, together for several events.
+    /// The model that is asked about `steps`.
     model: &'a dyn LengthModel,
-    asking: Vec<&'a StepEvent>,
-    asked: Vec<Asked>,
+    /// To be taken in together.
+    steps: Vec<Step<'a>>,
 }
-
-/// Events that a model is asked about together: enough to use its weights well, and few enough to stay in the cache.
-const TOGETHER: usize = 48;
 
 impl<'a> Message<'a> {
     fn start(&mut self, started: &RequestStarted) {
         let model = self.models.model_for(&started.model);
-        let live = match self.worker.live.entry(started.request_id.clone()) {
-            Entry::Occupied(known) => known.into_mut(),
-            Entry::Vacant(new) => {
-                let live = new.insert(LiveRequest::new(started.clone(), self.batch.run.clone(), self.at, model));
-                self.applied.lines.starts.push(live.start_line(self.batch.sequence_number));
-                live
-            }
-        };
+        let place = self.worker.live.entry(started.request_id.clone()).or_default();
+        let live = place.get_or_insert_with(|| {
+            let live = LiveRequest::new(started.clone(), self.batch.run.clone(), self.at, model);
+            self.applied.lines.starts.push(live.start_line(self.batch.sequence_number));
+            live.into()
+        });
         self.applied.estimates.push(live.estimate());
     }
 
     fn step(&mut self, event: &'a StepEvent) {
-        let models = self.models;
-        let Some(live) = self.worker.live.get(&event.request_id) else {
+        let live = match self.worker.live.get_mut(&event.request_id).map(Option::take) {
+            // Its step before is in this message, too.
+            Some(None) => {
+                self.take_in();
+                self.worker.live.get_mut(&event.request_id).and_then(Option::take)
+            }
+            known => known.flatten(),
+        };
+        let Some(live) = live else {
             self.applied.tally.unknown_requests += 1;
             return;
         };
-        let model = models.model_for(&live.started().model);
-        let is_full = self.asked.len() == TOGETHER || !std::ptr::addr_eq(model, self.model);
-        // Lines stand in the order of events, and a request is asked about one step at a time.
-        if is_full || live.is_asked() || event.finish_reason.is_some() {
-            self.answer();
-        }
-        self.model = model;
-        let Some(live) = self.worker.live.get_mut(&event.request_id) else { return };
         if event.step <= live.last_step() {
             self.applied.tally.duplicate_steps += 1;
-            return;
+            return self.put_back(live, event);
         }
         self.applied.tally.step_gaps += u64::from(live.last_step() > 0 && event.step > live.last_step() + 1);
-        let row = live.observe(event, self.at);
-        match event.finish_reason {
-            None => {
-                self.asked.push(live.ask(row));
-                self.asking.push(event);
-            }
-            Some(reason) => {
-                self.applied.lines.steps.push(live.step_line(event, self.batch.sequence_number));
-                self.conclude(&event.request_id, reason, event.step);
+        let model = self.models.model_for(&live.started().model);
+        if !std::ptr::addr_eq(model, self.model) {
+            self.take_in();
+            self.model = model;
+        }
+        self.steps.push(Step { live, event });
+    }
+
+    /// Takes in the steps that have gathered.
+    fn take_in(&mut self) {
+        let told = take_in(&mut self.steps, self.model, self.at, self.batch.sequence_number);
+        self.applied.lines.steps.extend(told.lines);
+        self.applied.estimates.extend(told.estimates);
+        for Step { live, event } in std::mem::take(&mut self.steps) {
+            match event.finish_reason {
+                None => self.put_back(live, event),
+                Some(reason) => self.conclude(live, &event.request_id, reason, event.step),
             }
         }
     }
 
-    /// Has the model answer what it was asked.
-    fn answer(&mut self) {
-        let forecasts = forecast_all(self.model, &mut self.asked);
-        for ((event, asked), forecast) in self.asking.drain(..).zip(self.asked.drain(..)).zip(forecasts) {
-            if let Some(live) = self.worker.live.get_mut(&event.request_id) {
-                live.answer(asked, forecast, self.model);
-                self.applied.lines.steps.push(live.step_line(event, self.batch.sequence_number));
-                self.applied.estimates.push(live.estimate());
-            }
+    fn put_back(&mut self, live: Box<LiveRequest>, event: &StepEvent) {
+        if let Some(place) = self.worker.live.get_mut(&event.request_id) {
+            *place = Some(live);
         }
     }
 
     fn end(&mut self, ended: &RequestEnded) {
-        if self.worker.live.contains_key(&ended.request_id) {
-            self.conclude(&ended.request_id, ended.finish_reason, ended.output_length);
-        } else {
-            self.applied.tally.unknown_requests += 1;
+        match self.worker.live.get_mut(&ended.request_id).and_then(Option::take) {
+            Some(live) => self.conclude(live, &ended.request_id, ended.finish_reason, ended.output_length),
+            None => self.applied.tally.unknown_requests += 1,
         }
     }
 
-    fn conclude(&mut self, request_id: &RequestId, reason: FinishReason, output_length: u32) {
-        if let Some(live) = self.worker.live.remove(request_id) {
-            let watched = live.watched().clone();
-            if let Some(line) = live.conclude(reason, output_length, self.at, self.models, self.history) {
-                self.accuracy.observe(&watched, &line);
-                self.applied.lines.requests.push(line);
-            }
+    fn conclude(&mut self, live: Box<LiveRequest>, request_id: &RequestId, reason: FinishReason, output_length: u32) {
+        self.worker.live.remove(request_id);
+        let watched = live.watched().clone();
+        if let Some(line) = live.conclude(reason, output_length, self.at, self.models, self.history) {
+            self.accuracy.observe(&watched, &line);
+            self.applied.lines.requests.push(line);
         }
     }
 }

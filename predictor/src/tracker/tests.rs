@@ -141,6 +141,20 @@ fn gaps_repeats_and_strangers_are_counted_and_tolerated() {
 }
 
 #[test]
+fn steps_of_one_request_in_one_message_count_one_by_one_up_to_its_end() {
+    let mut tracker = tracker();
+    let events =
+        vec![event("a", 1), event("b", 1), event("a", 2), last("b", 2), event("b", 3), event("a", 2), event("a", 3)];
+    let applied = apply(&mut tracker, &batch(1, vec![started("a"), started("b")], events));
+    let lines = applied.lines.steps.iter().map(|line| (line.request_id.as_str(), line.step));
+    assert_eq!(lines.collect::<Vec<_>>(), [("a", 1), ("b", 1), ("a", 2), ("b", 2), ("a", 3)]);
+    assert_eq!(steps_of(&applied.estimates), [0, 0, 1, 1, 2, 3]);
+    assert_eq!((applied.tally.unknown_requests, applied.tally.duplicate_steps), (1, 1));
+    assert_eq!(applied.lines.requests.len(), 1);
+    assert_eq!(tracker.live_requests(), 1);
+}
+
+#[test]
 fn a_newer_run_of_a_worker_ends_the_requests_of_the_older_one() {
     let mut tracker = tracker();
     apply(&mut tracker, &batch(9, vec![started("a")], vec![event("a", 1)]));
@@ -254,7 +268,7 @@ fn live_features_equal_those_replayed_from_the_log_bit_for_bit() {
             let state =
                 replayed.entry(line.request_id.clone()).or_insert_with(|| FeatureState::new(arrival, line.step));
             let row = state.observe(&line.event().unwrap());
-            let live = tracker.workers.values().next().unwrap().live[&line.request_id].row();
+            let live = tracker.workers.values().next().unwrap().live[&line.request_id].as_ref().unwrap().row();
             assert_eq!(row.values.map(f32::to_bits), live.values.map(f32::to_bits), "step {step}");
         }
     }

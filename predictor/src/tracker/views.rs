@@ -45,7 +45,7 @@ impl Tracker {
             .workers
             .iter()
             .filter(|(id, _)| worker_id.is_none_or(|wanted| wanted == *id))
-            .filter_map(|(id, worker)| Some((id, visible(worker.live.get(request_id)?)?)));
+            .filter_map(|(id, worker)| Some((id, visible(worker.live.get(request_id)?.as_deref()?)?)));
         let Some((id, live)) = found.next() else {
             return Err(ServiceError::NotFound(format!("request {request_id} is not live")));
         };
@@ -74,7 +74,7 @@ impl Tracker {
                     _ => Bound::Unbounded,
                 };
                 let live = worker.live.range((start, Bound::Unbounded));
-                live.filter_map(|(_, live)| visible(live)).map(move |live| state(id, live))
+                live.filter_map(|(_, live)| visible(live.as_deref()?)).map(move |live| state(id, live))
             })
             .take(count)
             .collect()

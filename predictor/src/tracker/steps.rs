@@ -1,0 +1,53 @@
+//! [`take_in`]: steps of one message, through features and model to estimates and log lines.
+
+use eoscast_log::record::StepLine;
+use eoscast_proto::domain::{LengthEstimate, StepEvent};
+
+use super::live::LiveRequest;
+use crate::features::FeatureRow;
+use crate::forecast::forecast_all;
+use crate::models::{Asked, LengthModel};
+
+/// Steps that a model is asked about together: enough to use its weights well, and few enough to stay in the cache.
+const TOGETHER: usize = 48;
+
+/// A step of a live request.
+pub(super) struct Step<'a> {
+    pub(super) live: Box<LiveRequest>,
+    pub(super) event: &'a StepEvent,
+}
+
+impl Step<'_> {
+    fn goes_on(&self) -> bool {
+        self.event.finish_reason.is_none()
+    }
+}
+
+/// What steps led to, in their order.
+#[derive(Default)]
+pub(super) struct Told {
+    pub(super) lines: Vec<StepLine>,
+    /// Of the requests that go on.
+    pub(super) estimates: Vec<LengthEstimate>,
+}
+
+/// Folds in steps of message `sequence_number`, each of another request, and has `model` forecast.
+pub(super) fn take_in(steps: &mut [Step<'_>], model: &dyn LengthModel, at: f64, sequence_number: u64) -> Told {
+    let mut told = Told::default();
+    for steps in steps.chunks_mut(TOGETHER) {
+        let rows: Vec<FeatureRow> = steps.iter_mut().map(|step| step.live.observe(step.event, at)).collect();
+        let going_on = steps.iter_mut().zip(&rows).filter(|(step, _)| step.goes_on());
+        let mut asked: Vec<Asked<'_>> = going_on.map(|(step, row)| Asked { row, memory: step.live.memory() }).collect();
+        let mut forecasts = forecast_all(model, &mut asked).into_iter();
+        for (step, row) in steps.iter_mut().zip(&rows) {
+            if step.goes_on()
+                && let Some(forecast) = forecasts.next()
+            {
+                step.live.answer(row, forecast, model);
+                told.estimates.push(step.live.estimate());
+            }
+            told.lines.push(step.live.step_line(step.event, sequence_number));
+        }
+    }
+    told
+}
