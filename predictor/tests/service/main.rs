@@ -11,6 +11,7 @@
 mod calls;
 mod durability;
 mod event_log;
+mod memory;
 mod predictor;
 mod pressure;
 mod replay;
