@@ -75,7 +75,7 @@ async fn end_to_end(model: &str, log: &str) -> (Predictor, TempDir) {
 fn latency(predictor: &Predictor, log: &Path, live: usize) {
     let run = WorkerRun { worker_id: format!("load-{live}").try_into().unwrap(), epoch: 1 };
     let player = Player::new(read(log).unwrap(), run).unwrap();
-    let pace = Pace { live, events_per_s: Some(PACE), duration: Duration::from_secs(5) };
+    let pace = Pace { live, events_per_s: Some(PACE), duration: Duration::from_secs(15) };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let report = runtime.block_on(play(&format!("http://{}", predictor.addr), player, pace, |_| ())).unwrap();
     println!("{live} events a message\n{report}");
