@@ -353,9 +353,7 @@ impl<'a> Message<'a> {
 
     /// Takes in the steps that have gathered.
     fn take_in(&mut self) {
-        let told = take_in(&mut self.steps, self.model, self.at, self.batch.sequence_number);
-        self.applied.lines.steps.extend(told.lines);
-        self.applied.estimates.extend(told.estimates);
+        take_in(&mut self.steps, self.model, self.at, self.batch.sequence_number, self.applied);
         for Step { live, event } in std::mem::take(&mut self.steps) {
             match event.finish_reason {
                 None => self.put_back(live, event),

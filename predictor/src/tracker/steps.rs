@@ -1,8 +1,8 @@
 //! [`take_in`]: steps of one message, through features and model to estimates and log lines.
 
-use eoscast_log::record::StepLine;
-use eoscast_proto::domain::{LengthEstimate, StepEvent};
+use eoscast_proto::domain::StepEvent;
 
+use super::Applied;
 use super::live::LiveRequest;
 use crate::features::FeatureRow;
 use crate::forecast::forecast_all;
@@ -23,17 +23,15 @@ impl Step<'_> {
     }
 }
 
-/// What steps led to, in their order.
-#[derive(Default)]
-pub(super) struct Told {
-    pub(super) lines: Vec<StepLine>,
-    /// Of the requests that go on.
-    pub(super) estimates: Vec<LengthEstimate>,
-}
-
-/// Folds in steps of message `sequence_number`, each of another request, and has `model` forecast.
-pub(super) fn take_in(steps: &mut [Step<'_>], model: &dyn LengthModel, at: f64, sequence_number: u64) -> Told {
-    let mut told = Told::default();
+/// Folds in steps of message `sequence_number`, each of another request, and has `model` forecast; appends their lines and
+/// estimates to `applied`, in their order.
+pub(super) fn take_in(
+    steps: &mut [Step<'_>],
+    model: &dyn LengthModel,
+    at: f64,
+    sequence_number: u64,
+    applied: &mut Applied,
+) {
     for steps in steps.chunks_mut(TOGETHER) {
         let rows: Vec<FeatureRow> = steps.iter_mut().map(|step| step.live.observe(step.event, at)).collect();
         let going_on = steps.iter_mut().zip(&rows).filter(|(step, _)| step.goes_on());
@@ -44,10 +42,9 @@ pub(super) fn take_in(steps: &mut [Step<'_>], model: &dyn LengthModel, at: f64, 
                 && let Some(forecast) = forecasts.next()
             {
                 step.live.answer(row, forecast, model);
-                told.estimates.push(step.live.estimate());
+                applied.estimates.push(step.live.estimate());
             }
-            told.lines.push(step.live.step_line(step.event, sequence_number));
+            applied.lines.steps.push(step.live.step_line(step.event, sequence_number));
         }
     }
-    told
 }
