@@ -25,7 +25,7 @@ use live::LiveRequest;
 use steps::{Step, take_in};
 pub use views::{ModelInfo, RequestKey};
 
-/// Most live requests of all workers together, at about 3.5 KiB each.
+/// Most live requests of all workers together, at about 3.7 KiB each.
 const MOST_LIVE: usize = 65_536;
 /// Most workers known at a time.
 const MOST_WORKERS: usize = 1_024;
