@@ -17,9 +17,9 @@ mod workload;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use eoscast_predictor::load::rpc::{Pace, play};
-use eoscast_predictor::load::{Player, read};
-use eoscast_predictor::models::{ModelKind, Source};
+use eoscast_forecast::models::{ModelKind, Source};
+use eoscast_lab::load::rpc::{Pace, play};
+use eoscast_lab::load::{Player, read};
 use eoscast_predictor::tracker::Tracker;
 use eoscast_proto::domain::{StepBatch, WorkerRun};
 

@@ -6,7 +6,7 @@
 //!
 //! Beside the error stands that of the prior, which knows lengths only, at the same steps. Their ratio tells of drift: it rises as
 //! traffic departs from what a model was trained on, and above 1 the model should be trained again or switched off. Coverage
-//! alone would not show it, since [`calibration`](crate::calibration) widens intervals until they hold what they promise.
+//! alone would not show it, since [`calibration`](eoscast_forecast::calibration) widens intervals until they hold what they promise.
 
 use std::collections::BTreeMap;
 use std::collections::VecDeque;
@@ -16,9 +16,9 @@ use eoscast_log::forecast::Forecast;
 use eoscast_log::record::{Pits, RequestLine};
 use eoscast_proto::domain::FinishReason;
 
-use crate::calibration::{age, drawn};
-use crate::evaluation::answer::Answer;
-use crate::models::ModelVersion;
+use eoscast_forecast::calibration::{age, drawn};
+use eoscast_forecast::judging::answer::Answer;
+use eoscast_forecast::models::ModelVersion;
 
 /// Replies that a figure rests on at most.
 pub const WINDOW: usize = 1_000;

@@ -4,38 +4,20 @@
 //! Data flows one way: [`rpc`] reads a stream -> [`pipeline`] folds and forecasts in the same task -> estimates go straight back,
 //! lines go to the writing thread, which lets the stream acknowledge them. So a slow disk delays acknowledgements only.
 //!
-//! - [`features`]: what models see of a request; one definition, online and offline
-//! - [`distribution`]: a length as a survival function; quantiles, mean, conditioning
-//! - [`models`]: the forecasters, and the outcomes they learn from; [`calibration`]: makes them hold what they promise
-//! - [`training`]: makes artifacts of models from event logs
-//! - [`forecast`]: what a model says of one request
 //! - [`tracker`]: live requests; messages in, estimates and log lines out; pure
 //! - [`accuracy`]: forecasts compared with outcomes as requests finish
 //! - [`recovery`]: what the event log (crate `eoscast-log`) says of the time before a restart
 //! - [`retraining`]: refits models from the log while it serves, and swaps in what is better
 //! - [`replay`]: makes every estimate of a log again and compares
-//! - [`estimate`]: writes a log anew with the estimates of a model
-//! - [`load`]: plays a log to a running predictor, to measure it
 //! - [`pipeline`]: the state behind all streams, and the thread that writes
 //! - [`rpc`]: the gRPC service; the only place with generated types
 //! - [`server`]: `run(listener, config, shutdown)`; health, reflection
 //! - [`metrics`]: Prometheus metrics and `/health`
-//! - [`evaluation`]: the protocol that judges forecasters
-//! - [`analysis`]: figures and a report of what a log says
 //! - [`cli`]: command lines
 
 pub mod accuracy;
-pub mod analysis;
-pub mod calibration;
 pub mod cli;
-pub mod distribution;
-pub mod estimate;
-pub mod evaluation;
-pub mod features;
-pub mod forecast;
-pub mod load;
 pub mod metrics;
-pub mod models;
 pub mod pipeline;
 pub mod recovery;
 pub mod replay;
@@ -43,4 +25,3 @@ pub mod retraining;
 pub mod rpc;
 pub mod server;
 pub mod tracker;
-pub mod training;

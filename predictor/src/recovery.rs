@@ -10,12 +10,12 @@ use std::io;
 
 use eoscast_proto::domain::{RequestId, RequestStarted, StepEvent, WorkerId, WorkerRun};
 
-use crate::features::FeatureState;
-use crate::forecast::forecast;
-use crate::models::{History, LengthModel, Memory, ModelVersion};
+use eoscast_forecast::features::FeatureState;
+use eoscast_forecast::forecast::forecast;
+use eoscast_forecast::models::{History, LengthModel, Memory, ModelVersion};
 use eoscast_log::forecast::Forecast;
 use eoscast_log::location::{Location, Segment, Series};
-use eoscast_log::reader::{Damages, LineReader};
+use eoscast_log::reader::{Damages, LineReader, first_timestamp};
 use eoscast_log::record::{Arrival, RequestLine, StartLine, StepLine};
 use eoscast_log::request::LoggedRequest;
 
@@ -126,22 +126,6 @@ pub fn recover(location: &Location) -> io::Result<Recovered> {
         })?;
     }
     Ok(recovery.finish())
-}
-
-/// When the first step of these files ended, seconds since 1970.
-///
-/// # Errors
-/// When a file cannot be read.
-pub fn first_timestamp(segments: &[Segment]) -> io::Result<f64> {
-    for segment in segments {
-        let mut reader = LineReader::open(&segment.path)?;
-        while let Some(line) = reader.read_line::<StepLine>()? {
-            if let Ok((_, line)) = line {
-                return Ok(line.timestamp);
-            }
-        }
-    }
-    Ok(f64::NEG_INFINITY)
 }
 
 impl Recovery {

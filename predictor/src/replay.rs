@@ -7,10 +7,12 @@ use anyhow::{Context, ensure};
 use eoscast_proto::domain::{RequestId, WorkerId};
 use serde::Serialize;
 
-use crate::features::{FeatureRow, FeatureState};
-use crate::forecast::forecast;
-use crate::models::{Artifact, History, LONGEST_WINDOW, LengthModel, Memory, ModelKind, ModelVersion, Prior, Source};
 use crate::retraining;
+use eoscast_forecast::features::{FeatureRow, FeatureState};
+use eoscast_forecast::forecast::forecast;
+use eoscast_forecast::models::{
+    Artifact, History, LONGEST_WINDOW, LengthModel, Memory, ModelKind, ModelVersion, Prior, Source,
+};
 use eoscast_log::forecast::Forecast;
 use eoscast_log::location::{Location, Series};
 use eoscast_log::reader::{Damages, LineReader};
@@ -178,21 +180,6 @@ pub fn replay(path: &Path, mut artifacts: Vec<Artifact>, mut progress: impl FnMu
     replay.report.damaged_lines = replay.damages.count;
     replay.report.first_damaged = replay.damages.first.iter().take(TOLD).map(ToString::to_string).collect();
     Ok(replay.report)
-}
-
-/// Bytes that a replay of the log at `path` reads.
-///
-/// # Errors
-/// When the folder cannot be read.
-pub fn log_bytes(path: &Path) -> std::io::Result<u64> {
-    let location = Location::parse(path);
-    let mut bytes = 0;
-    for series in [Series::Starts, Series::Requests, Series::Steps] {
-        for segment in location.segments(series)? {
-            bytes += std::fs::metadata(&segment.path)?.len();
-        }
-    }
-    Ok(bytes)
 }
 
 impl Replay {

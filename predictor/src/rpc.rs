@@ -17,12 +17,12 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::accuracy::{AgeCoverage, ModelAccuracy};
-use crate::calibration::AGES;
-use crate::features::{FEATURE_NAMES, FEATURE_VERSION};
-use crate::models::Source;
 use crate::pipeline::{Pipeline, Progress, StreamAnswers, StreamSteps, weight};
 use crate::retraining::decision::Decision;
 use crate::tracker::RequestKey;
+use eoscast_forecast::calibration::AGES;
+use eoscast_forecast::features::{FEATURE_NAMES, FEATURE_VERSION};
+use eoscast_forecast::models::Source;
 
 /// Most entries of each kind in one message.
 const MOST_ENTRIES: usize = 4_096;

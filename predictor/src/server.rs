@@ -14,13 +14,13 @@ use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
 use crate::metrics::{self, Metrics};
-use crate::models::{Artifact, ModelKind, Prior, Source};
 use crate::pipeline::{LogState, Pipeline, TICK};
 use crate::recovery::{Recovered, recover};
 use crate::retraining::Retrainer;
 use crate::retraining::decision::{Decision, last_swap};
 use crate::rpc::{Rpc, SERVICE_NAME};
 use crate::tracker::Tracker;
+use eoscast_forecast::models::{Artifact, ModelKind, Prior, Source};
 use eoscast_log::location::Location;
 use eoscast_log::{EventLog, LogConfig};
 

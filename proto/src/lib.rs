@@ -3,12 +3,14 @@
 //! # Layout
 //! - [`domain`]: the plain types that both services compute with; nothing generated
 //! - [`convert`]: the only conversions between generated messages and [`domain`]
+//! - [`hash`](mod@hash): names to numbers, the same everywhere
 //! - [`status`]: [`FieldViolation`](status::FieldViolation), [`ServiceError`](status::ServiceError) and their gRPC status
 //! - [`transport`]: channel and server settings that both ends must share
 //! - [`worker`], [`predictor`]: generated from `eoscast/*/v1/*.proto`; named only where a service meets the wire
 
 pub mod convert;
 pub mod domain;
+pub mod hash;
 pub mod status;
 pub mod transport;
 

@@ -6,11 +6,7 @@
 //! - [`engine`]: the thread that turns requests into steps
 //! - [`link`]: the predictor: step events out, estimates in
 //! - [`runner`]: one forward pass over a ragged batch with a paged KV cache, and the sampler
-//! - [`models`]: one file per architecture, and the table that loads them
-//! - [`kernels`]: CPU kernels as candle custom ops, each beside its plain-ops twin
-//! - [`text`]: tokenizer and chat template, both from the model file
 //! - [`collection`]: replies to many prompts, as an event log
-//! - [`simulation`]: policies compared in virtual time, over traces
 //! - [`scoring`]: log-probabilities of given replies
 //! - [`metrics`]: what is counted; [`tensor_error`]: what the tensor library says when it fails
 
@@ -18,14 +14,9 @@ pub mod cli;
 pub mod collection;
 pub mod engine;
 pub mod http;
-pub mod kernels;
 pub mod link;
 pub mod metrics;
-pub mod models;
 pub mod rpc;
 pub mod runner;
 pub mod scoring;
 pub mod server;
-pub mod simulation;
-pub mod tensor_error;
-pub mod text;

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use eoscast_proto::domain::StepSignals;
 
-use crate::kernels::row_stats;
 use crate::runner::signals::{eos_logprob, step_signals};
 use crate::runner::{LogitRows, ModelRunner, ModelSpec, Output, OutputRow, RunnerError, SequenceSlice, TokenSets};
+use eoscast_kernels::row_stats;
 
 /// Sequences in one batch.
 const BATCH: usize = 8;

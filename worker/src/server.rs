@@ -15,9 +15,9 @@ use crate::engine::{self, EngineConfig, RequestPreparer};
 use crate::http;
 use crate::link::PredictorLink;
 use crate::metrics::Metrics;
-use crate::models::LoadedModel;
 use crate::rpc::{ServerInfo, WorkerRpc};
 use crate::runner::ModelRunner;
+use crate::runner::load::LoadedRunner;
 
 /// How the process serves.
 pub struct ServerConfig {
@@ -39,11 +39,11 @@ pub struct ServerConfig {
 pub async fn run(
     grpc: TcpListener,
     http: TcpListener,
-    model: LoadedModel,
+    model: LoadedRunner,
     config: ServerConfig,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
-    let LoadedModel { runner, tokenizer, chat_template } = model;
+    let LoadedRunner { runner, tokenizer, chat_template } = model;
     let tokenizer = Arc::new(tokenizer);
     let link = PredictorLink::new(config.predictor, config.info.run.clone());
     let metrics = Arc::new(Metrics::new());

@@ -12,19 +12,19 @@ use std::sync::Arc;
 
 use candle_core::quantized::GgmlDType;
 use candle_core::quantized::gguf_file::Value as Metadata;
+use eoscast_kernels::Compute;
 use eoscast_log::location::{Location, Series};
 use eoscast_proto::domain::{StepBatch, WorkerRun};
 use eoscast_sched::SchedulerConfig;
 use eoscast_worker::collection::folder::{self, Terms};
-use eoscast_worker::collection::prompts::{Prompt, read_prompts};
+use eoscast_log::prompts::{Prompt, read_prompts};
 use eoscast_worker::collection::requests::{Sampling, requests};
 use eoscast_worker::collection::{StepProgress, collect};
 use eoscast_worker::engine::handle::spawn;
 use eoscast_worker::engine::{EngineConfig, EngineHandle, RequestPreparer};
-use eoscast_worker::kernels::Compute;
 use eoscast_worker::link::PredictorLink;
 use eoscast_worker::metrics::Metrics;
-use eoscast_worker::models::LoadedModel;
+use eoscast_worker::runner::load::LoadedRunner;
 use eoscast_worker::runner::{ModelRunner, SketchOptions};
 use serde_json::Value;
 use tiny::{BLOCK_SIZE, NUM_BLOCKS, TinyModel};
@@ -40,7 +40,7 @@ fn terms() -> Terms {
 
 fn engine() -> (EngineHandle, RequestPreparer, UnboundedReceiver<StepBatch>) {
     let model = TinyModel::new(GgmlDType::Q8_0).set("llama.context_length", Metadata::U32(256));
-    let LoadedModel { runner, tokenizer, .. } = model.load(Compute::Quantized).unwrap();
+    let LoadedRunner { runner, tokenizer, .. } = model.load(Compute::Quantized).unwrap();
     let runner = runner.with_sketch(SketchOptions { dims: Some(4), layer: None }).unwrap();
     let config = EngineConfig {
         scheduler: SchedulerConfig {

@@ -1,12 +1,7 @@
 //! Command lines.
 
-mod analyze;
-mod estimate;
-mod evaluate;
-mod load;
 mod replay;
 mod serve;
-mod train;
 
 use std::process::ExitCode;
 
@@ -29,21 +24,13 @@ Examples:
   eoscast-predictor serve --listen 0.0.0.0:50052 --data-dir /var/lib/eoscast --fsync batch
   EOSCAST_ENABLE_EOS_PROB_LOGGING=false eoscast-predictor serve
   eoscast-predictor replay data/predictor
-  eoscast-predictor train --data data/collected --model survival --out survival.safetensors
-  eoscast-predictor analyze --data data/predictor --out report
-  eoscast-predictor load --data data/predictor --rate 20000
 
 Every option of serve can be set by the environment variable shown beside it. RUST_LOG=debug shows more of what happens.";
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    Analyze(analyze::AnalyzeArgs),
-    Estimate(estimate::EstimateArgs),
-    Evaluate(evaluate::EvaluateArgs),
     Serve(serve::ServeArgs),
-    Load(load::LoadArgs),
     Replay(replay::ReplayArgs),
-    Train(train::TrainArgs),
 }
 
 impl Cli {
@@ -53,13 +40,8 @@ impl Cli {
     /// When it cannot be done; the error says why and what to change.
     pub fn run(self) -> anyhow::Result<ExitCode> {
         match self.command {
-            Command::Analyze(args) => args.run(),
-            Command::Estimate(args) => args.run(),
-            Command::Evaluate(args) => args.run(),
             Command::Serve(args) => args.run(),
-            Command::Load(args) => args.run(),
             Command::Replay(args) => args.run(),
-            Command::Train(args) => args.run(),
         }
     }
 }

@@ -6,8 +6,9 @@ use std::process::ExitCode;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::models::Artifact;
-use crate::replay::{Report, log_bytes, replay};
+use crate::replay::{Report, replay};
+use eoscast_forecast::models::Artifact;
+use eoscast_log::reader::log_bytes;
 
 /// Make every estimate of a log again and compare bit for bit; exit code 1 if any differs.
 #[derive(Debug, Args)]

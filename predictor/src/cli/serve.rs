@@ -14,8 +14,8 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
-use crate::models::ModelKind;
 use crate::server::{Config, run};
+use eoscast_forecast::models::ModelKind;
 use eoscast_log::location::Location;
 use eoscast_log::segment::Rotation;
 use eoscast_log::{Fsync, LogConfig};

@@ -204,8 +204,8 @@ mod tests {
     use eoscast_proto::domain::{EngineLoad, RequestId, RequestStarted, WorkerId};
 
     use super::*;
-    use crate::models::ModelKind;
     use crate::recovery::Recovered;
+    use eoscast_forecast::models::ModelKind;
 
     fn arrival(sequence_number: u64) -> StepBatch {
         let started = RequestStarted {

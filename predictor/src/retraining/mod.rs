@@ -20,10 +20,10 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::metrics::Metrics;
-use crate::models::Artifact;
 use crate::pipeline::Pipeline;
-use crate::training::run::Options;
 use decision::Decision;
+use eoscast_forecast::fitting::run::Options;
+use eoscast_forecast::models::Artifact;
 use trial::{Incumbent, Trial, trial};
 
 /// How often the number of outcomes is looked at.

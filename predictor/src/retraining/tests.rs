@@ -2,10 +2,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::*;
-use crate::models::{History, ModelKind};
-use crate::training::dataset::{Dataset, Selection};
-use crate::training::run::train;
-use crate::training::synthetic::{dataset, write_log, write_shifting_log};
+use eoscast_forecast::fitting::dataset::{Dataset, Selection};
+use eoscast_forecast::fitting::run::train;
+use eoscast_forecast::fitting::synthetic::{dataset, write_log, write_shifting_log};
+use eoscast_forecast::models::{History, ModelKind};
 use eoscast_log::record::Outcome;
 
 fn options() -> Options {

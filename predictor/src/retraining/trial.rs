@@ -3,11 +3,11 @@
 use anyhow::ensure;
 use eoscast_log::location::Location;
 
-use crate::evaluation::errors::{ReplyErrors, mean_absolute};
-use crate::evaluation::trained::{judge, reply};
-use crate::models::{Artifact, History, LengthModel, ModelKind, ModelVersion, Serving};
-use crate::training::dataset::{Dataset, Sample, Selection, Wanted};
-use crate::training::run::{Options, train_on};
+use eoscast_forecast::fitting::dataset::{Dataset, Sample, Selection, Wanted};
+use eoscast_forecast::fitting::run::{Options, train_on};
+use eoscast_forecast::judging::errors::{ReplyErrors, mean_absolute};
+use eoscast_forecast::judging::trained::{judge, reply};
+use eoscast_forecast::models::{Artifact, History, LengthModel, ModelKind, ModelVersion, Serving};
 
 /// What is refitted: what takes seconds.
 const KINDS: [ModelKind; 2] = [ModelKind::Logistic, ModelKind::Forest];

@@ -6,10 +6,10 @@ use eoscast_log::request::LoggedRequest;
 use eoscast_proto::domain::{FinishReason, LengthEstimate, RequestStarted, StepEvent, WorkerRun};
 
 use crate::accuracy::Watched;
-use crate::features::{FeatureRow, FeatureState};
-use crate::forecast::forecast;
-use crate::models::{History, LengthModel, Memory, Serving};
 use crate::recovery::RecoveredRequest;
+use eoscast_forecast::features::{FeatureRow, FeatureState};
+use eoscast_forecast::forecast::forecast;
+use eoscast_forecast::models::{History, LengthModel, Memory, Serving};
 
 /// What is kept of a live request.
 pub(super) struct LiveRequest {

@@ -18,8 +18,8 @@ use eoscast_proto::domain::{
 use eoscast_proto::status::ServiceError;
 
 use crate::accuracy::{Accuracy, ModelAccuracy};
-use crate::models::{Artifact, History, LengthModel, ModelKind, ModelVersion, Serving};
 use crate::recovery::Recovered;
+use eoscast_forecast::models::{Artifact, History, LengthModel, ModelKind, ModelVersion, Serving};
 use eoscast_log::record::{Lines, seconds};
 use live::LiveRequest;
 use steps::{Step, take_in};

@@ -4,9 +4,9 @@ use eoscast_proto::domain::StepEvent;
 
 use super::Applied;
 use super::live::LiveRequest;
-use crate::features::FeatureRow;
-use crate::forecast::forecast_all;
-use crate::models::{Asked, LengthModel};
+use eoscast_forecast::features::FeatureRow;
+use eoscast_forecast::forecast::forecast_all;
+use eoscast_forecast::models::{Asked, LengthModel};
 
 /// Steps that a model is asked about together: enough to use its weights well, and few enough to stay in the cache.
 const TOGETHER: usize = 48;

@@ -1,7 +1,7 @@
 use eoscast_proto::domain::{EngineLoad, StepSignals, WorkerRun};
 
 use super::*;
-use crate::features::FeatureState;
+use eoscast_forecast::features::FeatureState;
 use eoscast_log::prompt::PromptFeatures;
 use eoscast_log::record::{Arrival, StepLine};
 

@@ -11,9 +11,9 @@ use eoscast_proto::domain::{EngineLoad, WorkerRun};
 use super::*;
 use crate::recovery::recover;
 use crate::replay::replay;
-use crate::training::dataset::{Dataset, Sample};
-use crate::training::run::{Options, train};
-use crate::training::synthetic::{MAX_TOKENS, MODEL, dataset};
+use eoscast_forecast::fitting::dataset::{Dataset, Sample};
+use eoscast_forecast::fitting::run::{Options, train};
+use eoscast_forecast::fitting::synthetic::{MAX_TOKENS, MODEL, dataset};
 
 static DATA: LazyLock<Dataset> = LazyLock::new(|| dataset(200, 3));
 

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use eoscast_predictor::features::FEATURE_NAMES;
+use eoscast_forecast::features::FEATURE_NAMES;
 use eoscast_proto::predictor::v1 as pb;
 use tonic::Code;
 use tonic_health::pb::HealthCheckRequest;

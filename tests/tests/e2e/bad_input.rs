@@ -1,9 +1,9 @@
 //! Requests and options that cannot work are refused with the name of what is wrong.
 
+use eoscast_pair::client::{chat, generate};
+use eoscast_pair::pair::{Pair, PairOptions};
+use eoscast_pair::process::Process;
 use eoscast_proto::worker::v1 as pb;
-use eoscast_tests::client::{chat, generate};
-use eoscast_tests::pair::{Pair, PairOptions};
-use eoscast_tests::process::Process;
 use pb::generate_request::Input;
 use tonic::Code;
 

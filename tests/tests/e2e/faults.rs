@@ -3,11 +3,11 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use eoscast_pair::client::{chat, generate};
+use eoscast_pair::log;
+use eoscast_pair::pair::{Pair, PairOptions, connect, start_worker};
+use eoscast_pair::prompts::PROMPTS;
 use eoscast_proto::worker::v1 as pb;
-use eoscast_tests::client::{chat, generate};
-use eoscast_tests::log;
-use eoscast_tests::pair::{Pair, PairOptions, connect, start_worker};
-use eoscast_tests::prompts::PROMPTS;
 use pb::worker_service_client::WorkerServiceClient;
 use tokio::task::JoinSet;
 use tonic::{Code, Request};

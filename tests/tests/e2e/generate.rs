@@ -2,9 +2,9 @@
 
 use std::process::Command;
 
+use eoscast_pair::client::{Reply, chat, generate};
+use eoscast_pair::pair::{Pair, PairOptions};
 use eoscast_proto::predictor::v1::FinishReason;
-use eoscast_tests::client::{Reply, chat, generate};
-use eoscast_tests::pair::{Pair, PairOptions};
 use eoscast_tests::{log, prompts::PROMPTS};
 use serde_json::Value;
 use tokio::task::JoinSet;

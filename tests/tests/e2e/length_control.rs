@@ -2,12 +2,12 @@
 
 use std::collections::HashMap;
 
+use eoscast_pair::client::{Reply, chat};
+use eoscast_pair::log;
+use eoscast_pair::pair::{Pair, PairOptions};
+use eoscast_pair::prompts::PROMPTS;
 use eoscast_proto::predictor::v1::{FinishReason, GetModelRequest};
 use eoscast_proto::worker::v1 as pb;
-use eoscast_tests::client::{Reply, chat};
-use eoscast_tests::log;
-use eoscast_tests::pair::{Pair, PairOptions};
-use eoscast_tests::prompts::PROMPTS;
 
 use crate::generate::{all_acknowledged, all_at_once};
 

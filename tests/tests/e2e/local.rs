@@ -1,9 +1,9 @@
 //! Commands for people at a terminal: one reply without a server, replay of a log, and help that teaches.
 
-use eoscast_tests::client::{chat, generate};
-use eoscast_tests::log;
-use eoscast_tests::pair::{Pair, PairOptions};
-use eoscast_tests::prompts::PROMPTS;
+use eoscast_pair::client::{chat, generate};
+use eoscast_pair::log;
+use eoscast_pair::pair::{Pair, PairOptions};
+use eoscast_pair::prompts::PROMPTS;
 use serde_json::Value;
 
 use crate::generate::all_acknowledged;

@@ -15,7 +15,7 @@ mod shutdown;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use eoscast_tests::process::{binary, models_folder};
+use eoscast_pair::process::{binary, models_folder};
 
 /// Waits until `holds` does; fails with `what` after half a minute.
 async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {

@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use eoscast_pair::client::chat;
+use eoscast_pair::pair::{Pair, PairOptions};
+use eoscast_pair::prompts::PROMPTS;
 use eoscast_proto::worker::v1 as pb;
-use eoscast_tests::client::chat;
-use eoscast_tests::pair::{Pair, PairOptions};
-use eoscast_tests::prompts::PROMPTS;
 
 use crate::generate::all_at_once;
 

@@ -4,8 +4,8 @@ use std::collections::HashSet;
 use std::path::Path;
 use std::time::Duration;
 
-use eoscast_tests::log;
-use eoscast_tests::process::Process;
+use eoscast_pair::log;
+use eoscast_pair::process::Process;
 use serde_json::{Value, json};
 
 use crate::{run, until};

@@ -2,9 +2,9 @@
 
 use std::process::Command;
 
-use eoscast_tests::process::{binary, models_folder};
-use eoscast_tests::prompts::PROMPTS;
-use eoscast_worker::simulation::cost_file::write_cost;
+use eoscast_pair::process::{binary, models_folder};
+use eoscast_pair::prompts::PROMPTS;
+use eoscast_sim::cost_file::write_cost;
 use serde_json::{Value, json};
 
 #[test]
@@ -16,7 +16,7 @@ fn policies_meet_the_same_requests_and_the_report_has_them_all() {
         .enumerate()
         .map(|(i, (task, prompt))| format!("{}\n", json!({ "id": format!("p{i}"), "task": task, "prompt": prompt })));
     std::fs::write(path("prompts.jsonl"), lines.collect::<String>()).unwrap();
-    write_cost(path("cost.json").as_ref(), eoscast_sched::sim::CostModel::WORKER).unwrap();
+    write_cost(path("cost.json").as_ref(), eoscast_sim::CostModel::WORKER).unwrap();
     let run = |policies: &str| -> Value {
         let output = Command::new(binary("eoscast-serving-experiment").unwrap())
             .args(["--prompts", &path("prompts.jsonl"), "--cost", &path("cost.json"), "--out", &path("out"), "--json"])
@@ -73,7 +73,7 @@ fn what_is_wrong_is_named_by_its_option() {
     assert!(error.contains("--cost") && error.contains("/nowhere.json"), "{error}");
     let folder = tempfile::tempdir().unwrap();
     let cost = folder.path().join("cost.json");
-    write_cost(&cost, eoscast_sched::sim::CostModel::WORKER).unwrap();
+    write_cost(&cost, eoscast_sim::CostModel::WORKER).unwrap();
     let error = run(&["--prompts", "/nowhere.jsonl", "--cost", &cost.display().to_string(), "--out", "/nowhere"]);
     assert!(error.contains("--prompts") && error.contains("/nowhere.jsonl"), "{error}");
 }

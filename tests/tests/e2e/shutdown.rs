@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use eoscast_tests::client::{chat, generate};
-use eoscast_tests::log;
-use eoscast_tests::pair::{Pair, PairOptions, connect};
-use eoscast_tests::prompts::PROMPTS;
+use eoscast_pair::client::{chat, generate};
+use eoscast_pair::log;
+use eoscast_pair::pair::{Pair, PairOptions, connect};
+use eoscast_pair::prompts::PROMPTS;
 use tonic::Code;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;

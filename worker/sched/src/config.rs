@@ -33,7 +33,7 @@ pub enum ConfigError {
 
 impl SchedulerConfig {
     /// The KV budget in tokens.
-    pub(crate) fn kv_tokens(&self) -> u64 {
+    pub fn kv_tokens(&self) -> u64 {
         u64::from(self.num_blocks) * u64::from(self.block_size)
     }
 

@@ -1,7 +1,7 @@
 //! Numbers that look random and depend on what they are drawn for alone, so that the same calls give the same plans.
 
 /// A number in [0, 1) for these ordinals: SplitMix64's output function (Steele et al. 2014) folded over them.
-pub(crate) fn uniform(ordinals: &[u64]) -> f64 {
+pub fn uniform(ordinals: &[u64]) -> f64 {
     let bits = ordinals.iter().fold(0, |state: u64, &ordinal| mix(state ^ ordinal));
     (bits >> 11) as f64 / (1u64 << 53) as f64
 }
@@ -11,10 +11,10 @@ fn mix(state: u64) -> u64 {
 }
 
 /// The step of SplitMix64's counter.
-pub(crate) const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
+pub const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// Spreads the counter over all bits.
-pub(crate) fn finalise(mut x: u64) -> u64 {
+pub fn finalise(mut x: u64) -> u64 {
     x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     x ^ (x >> 31)

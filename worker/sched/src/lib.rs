@@ -14,13 +14,12 @@
 //! - `pace`: how long steps and waits take; `draw`: numbers that look random; `ordinal`: maps by key
 //! - `blocks`: ids and counts of KV blocks; `prefix`: the hashes by which full ones are found again
 //! - `queue`: the waiting requests in rank order
-//! - [`sim`]: the scheduler in virtual time, over traces
 
 mod admit;
 mod blocks;
 mod config;
 mod deadline;
-mod draw;
+pub mod draw;
 mod forecast;
 mod history;
 mod order;
@@ -33,12 +32,11 @@ mod prefix;
 mod queue;
 mod scheduler;
 mod sequence;
-pub mod sim;
 mod stats;
 mod victim;
 mod view;
 
-pub use admit::Admission;
+pub use admit::{Admission, Gate};
 pub use config::{ConfigError, SchedulerConfig};
 pub use forecast::{Forecast, LEVELS};
 pub use order::Order;
@@ -48,4 +46,4 @@ pub use prefix::{BlockHash, PrefixHasher};
 pub use scheduler::Scheduler;
 pub use stats::Stats;
 pub use victim::Victim;
-pub use view::{AddError, Request, RequestKey, RequestView};
+pub use view::{AddError, Outlook, Request, RequestKey, RequestView};

@@ -10,7 +10,7 @@ pub struct BlockHash(u128);
 
 impl BlockHash {
     /// Of the blocks of a sequence from `first` on, where no content is known: what `owner` alone can find again.
-    pub(crate) fn unshared(owner: u64, first: usize) -> impl Iterator<Item = Self> {
+    pub fn unshared(owner: u64, first: usize) -> impl Iterator<Item = Self> {
         (first as u128..).map(move |index| Self(u128::from(owner) << 64 | index))
     }
 }

@@ -119,33 +119,33 @@ impl RequestView {
 /// A request with the forecast of its remaining length. Every answer lies between one token and what `max_tokens`
 /// leaves, whatever the forecast says.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Outlook {
+pub struct Outlook {
     /// The request.
-    pub(crate) view: RequestView,
+    pub view: RequestView,
     forecast: Forecast,
 }
 
 impl Outlook {
     /// Without a forecast the worst case stands in: the request runs to `max_tokens`. The scheduler comes to that only
     /// while too few requests have ended to tell from them.
-    pub(crate) fn new(view: RequestView, forecast: Option<Forecast>) -> Self {
+    pub fn new(view: RequestView, forecast: Option<Forecast>) -> Self {
         let forecast = forecast.unwrap_or_else(|| Forecast::certain(view.max_remaining()));
         Self { view, forecast }
     }
 
     /// Expected remaining length, tokens.
-    pub(crate) fn mean_remaining(&self) -> f32 {
+    pub fn mean_remaining(&self) -> f32 {
         self.within_limits(self.forecast.mean)
     }
 
     /// Remaining length that is not exceeded with probability `level`, whole tokens.
-    pub(crate) fn remaining_at(&self, level: f32) -> u32 {
+    pub fn remaining_at(&self, level: f32) -> u32 {
         // The cast saturates and the value is at least 1.
         (self.within_limits(self.forecast.quantile(level)).ceil() as u32).min(self.view.max_remaining())
     }
 
     /// Quantiles of the remaining length at [`LEVELS`](crate::LEVELS), tokens, not decreasing.
-    pub(crate) fn quantiles(&self) -> [f32; 13] {
+    pub fn quantiles(&self) -> [f32; 13] {
         let mut least = 1.0;
         self.forecast.quantiles.map(|quantile| {
             least = self.within_limits(quantile).max(least);

@@ -19,7 +19,7 @@ use super::model_args::progress_bar;
 use super::predictor_cost::{self, PredictorCost};
 use super::step_time::{PARTS, StepTime};
 use crate::engine::{EngineHandle, PreparedRequest, Reply};
-use crate::kernels::{Limits, Pool};
+use eoscast_kernels::{Limits, Pool};
 
 /// Options of `bench`.
 #[derive(Debug, Args)]

@@ -14,10 +14,10 @@ use super::engine_args::EngineArgs;
 use super::interrupt::shutdown_signal;
 use super::local_engine::{LocalEngine, worker_run};
 use crate::collection::folder::{Terms, open_collection};
-use crate::collection::prompts::{draw, read_prompts};
 use crate::collection::requests::{Sampling, requests};
 use crate::collection::{StepProgress, collect};
 use crate::link::PredictorLink;
+use eoscast_log::prompts::{draw, read_prompts};
 
 /// How often progress is told where there is no terminal for a bar.
 const TELL_EVERY: Duration = Duration::from_secs(30);

@@ -6,8 +6,8 @@ use eoscast_sched::{Policy, SchedulerConfig};
 use super::model_args::ModelArgs;
 use super::signal_args::SignalArgs;
 use crate::engine::EngineConfig;
-use crate::models::LoadedModel;
 use crate::runner::ModelSpec;
+use crate::runner::load::LoadedRunner;
 
 /// Model, limits and policy of the engine.
 #[derive(Debug, Clone, Args)]
@@ -44,9 +44,9 @@ pub(super) struct EngineArgs {
 
 impl EngineArgs {
     /// Loads the model with its cache, showing a bar.
-    pub(super) fn load(&self) -> anyhow::Result<LoadedModel> {
+    pub(super) fn load(&self) -> anyhow::Result<LoadedRunner> {
         let model = self.model.load(self.kv_tokens, self.block_size.into())?;
-        Ok(LoadedModel { runner: model.runner.with_sketch(self.signals.sketch())?, ..model })
+        Ok(LoadedRunner { runner: model.runner.with_sketch(self.signals.sketch())?, ..model })
     }
 
     /// The engine's configuration for a loaded model.

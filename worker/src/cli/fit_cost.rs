@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use anyhow::ensure;
-use eoscast_sched::sim::{CostModel, StepWork};
+use eoscast_sim::{CostModel, StepWork};
 use tokio::task::JoinSet;
 
 use super::bench::{BenchArgs, arrivals, request};
@@ -14,7 +14,7 @@ use super::local_engine::{LocalEngine, worker_run};
 use super::model_args::progress_bar;
 use crate::link::PredictorLink;
 use crate::runner::{ModelRunner, ModelSpec, Output, RunnerError, SequenceSlice};
-use crate::simulation::cost_file::write_cost;
+use eoscast_sim::cost_file::write_cost;
 
 /// Tokens of the prompts.
 const PROMPTS: [u32; 4] = [16, 96, 384, 1024];

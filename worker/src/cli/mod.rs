@@ -9,12 +9,10 @@ mod generate;
 mod interrupt;
 mod local_engine;
 mod model_args;
-mod past_future_ae;
 mod predictor_cost;
 mod score;
 mod serve;
 mod signal_args;
-mod simulate;
 mod step_time;
 
 use std::io::IsTerminal;
@@ -59,12 +57,6 @@ enum Command {
     Collect(Box<collect::CollectArgs>),
     /// Measure tokens per second and where the time of a step goes.
     Bench(Box<bench::BenchArgs>),
-    /// Compare scheduling policies in virtual time, over a trace of arrivals and lengths.
-    #[command(
-        after_help = "Example:\n  eoscast-worker simulate --trace azure.csv --policy fcfs,fcfs+conservative,srpt \\\n    \
-        --predictor oracle-noise:0.5 --poisson 0.5,0.9 --kv-tokens 16384 --out plots"
-    )]
-    Simulate(Box<simulate::SimulateArgs>),
 }
 
 /// Runs the chosen command.
@@ -81,7 +73,6 @@ pub fn run(cli: &Cli) -> anyhow::Result<()> {
         Command::Score(args) => score::run(args),
         Command::Collect(args) => collect::run(args),
         Command::Bench(args) => bench::run(args),
-        Command::Simulate(args) => simulate::run(args),
     }
 }
 

@@ -8,8 +8,9 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::device::DeviceArg;
-use crate::kernels::{Compute, Pool};
-use crate::models::{LoadOptions, LoadedModel, load, locate};
+use crate::runner::load::{LoadedRunner, RunnerOptions, load};
+use eoscast_kernels::{Compute, Pool};
+use eoscast_model::locate;
 
 /// Which model, and with which arithmetic.
 #[derive(Debug, Clone, Args)]
@@ -49,14 +50,14 @@ impl From<ComputeArg> for Compute {
 
 impl ModelArgs {
     /// Loads the model with a cache of `kv_tokens`, showing a bar.
-    pub(super) fn load(&self, kv_tokens: usize, block_size: usize) -> anyhow::Result<LoadedModel> {
+    pub(super) fn load(&self, kv_tokens: usize, block_size: usize) -> anyhow::Result<LoadedRunner> {
         if let Some(threads) = self.threads
             && !Pool::set_global(threads)
         {
             bail!("--threads: the thread pool is running already");
         }
         let path = locate(&self.model)?;
-        let options = LoadOptions {
+        let options = RunnerOptions {
             name: self.served_name(&path),
             path,
             compute: self.compute.into(),

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
 use clap::Args;
-use eoscast_proto::domain::{ChatMessage, RequestId, RequestStarted, StepSignals, task_label};
+use eoscast_proto::domain::{RequestId, RequestStarted, StepSignals, task_label};
 use serde::{Deserialize, Serialize};
 
 use super::local_engine::worker_run;
@@ -18,7 +18,7 @@ use crate::collection::scored::ScoredLog;
 use crate::engine::prepare::last_characters;
 use crate::runner::{ModelRunner, ModelSpec, TokenSets};
 use crate::scoring::{ScoredText, Scores, kv_tokens, score};
-use crate::text::{ChatTemplate, Tokenizer};
+use eoscast_model::text::{ChatTemplate, Tokenizer, Turn};
 
 /// Tokens per KV block; nothing is shared here, so any size will do.
 const BLOCK_SIZE: usize = 16;
@@ -176,7 +176,7 @@ fn prompt_tokens(tokenizer: &Tokenizer, template: Option<&ChatTemplate>, prompt:
     let Some(template) = template else {
         return Ok(tokenizer.encode_prompt(prompt)?);
     };
-    let message = ChatMessage { role: "user".to_owned(), content: prompt.to_owned() };
+    let message = Turn { role: "user", content: prompt };
     Ok(tokenizer.encode(&template.render(&[message], true)?)?)
 }
 

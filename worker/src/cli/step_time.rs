@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::kernels::{Limits, Spent};
 use crate::metrics::{Metrics, Phase};
+use eoscast_kernels::{Limits, Spent};
 
 /// Parts of a step, in the order in which they are shown. `other` is the rest of the forward pass: norms, rotations, activations,
 /// and moving tensors.

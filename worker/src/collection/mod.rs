@@ -1,7 +1,6 @@
 //! Replies to many prompts, written as an event log.
 //!
 //! # Layout
-//! - [`prompts`]: the prompts, from a file
 //! - [`requests`]: what the engine is asked for them
 //! - [`scored`]: the same of replies that are given, not generated
 //! - [`recorder`]: from what the engine tells to the lines of finished requests
@@ -9,7 +8,6 @@
 //! - here: keeps the engine busy and brings the two together
 
 pub mod folder;
-pub mod prompts;
 pub mod recorder;
 pub mod requests;
 pub mod scored;

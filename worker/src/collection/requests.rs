@@ -5,9 +5,9 @@ use std::collections::HashSet;
 use anyhow::Context;
 use eoscast_proto::domain::{ChatMessage, GenerateSpec, Input, RequestId, SamplingParams};
 
-use super::prompts::Prompt;
-use crate::engine::prepare::hash;
 use crate::engine::{PreparedRequest, RequestPreparer};
+use eoscast_log::prompts::Prompt;
+use eoscast_proto::hash::fnv1a;
 
 /// How replies are drawn.
 #[derive(Debug, Clone, PartialEq)]
@@ -46,7 +46,7 @@ pub fn requests(
                 Some(request) => request,
                 None => prepared.insert(prepare(prompt, sampling, preparer).with_context(|| prompt.id.clone())?),
             };
-            let seed = hash(&format!("{}#{sample}", prompt.id), sampling.seed);
+            let seed = fnv1a(&format!("{}#{sample}", prompt.id), sampling.seed);
             requests.push(PreparedRequest { request_id, seed, ..request.clone() });
         }
     }

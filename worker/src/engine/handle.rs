@@ -19,7 +19,7 @@ use super::step::{Engine, EngineConfig};
 use crate::link::PredictorLink;
 use crate::metrics::Metrics;
 use crate::runner::{ModelRunner, ModelSpec};
-use crate::text::Vocabulary;
+use eoscast_model::text::Vocabulary;
 
 /// When a client may try again after the queue was full.
 const RETRY_AFTER: Duration = Duration::from_secs(1);

@@ -4,10 +4,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use eoscast_proto::domain::{GenerateSpec, Input, RequestId, SamplingParams, limits};
+use eoscast_proto::hash::fnv1a;
 use eoscast_proto::status::{FieldViolation, ServiceError};
 
 use crate::runner::ModelSpec;
-use crate::text::{ChatTemplate, ChatTemplateError, Tokenizer};
+use eoscast_model::text::{ChatTemplate, ChatTemplateError, Tokenizer, Turn};
 
 /// A request with everything settled.
 #[derive(Debug, Clone)]
@@ -97,7 +98,7 @@ impl RequestPreparer {
             prompt,
             prompt_text,
             max_tokens,
-            seed: spec.sampling.seed.unwrap_or_else(|| hash(request_id.as_str(), now_nanos())),
+            seed: spec.sampling.seed.unwrap_or_else(|| fnv1a(request_id.as_str(), now_nanos())),
             request_id,
             sampling: spec.sampling,
             priority: spec.priority,
@@ -121,7 +122,8 @@ impl RequestPreparer {
                 let template = self.chat_template.as_ref().ok_or_else(|| {
                     FieldViolation::new("chat", "the model has no chat template: send text or token_ids")
                 })?;
-                let text = template.render(messages, true).map_err(|error| match error {
+                let turns: Vec<_> = messages.iter().map(|m| Turn { role: &m.role, content: &m.content }).collect();
+                let text = template.render(&turns, true).map_err(|error| match error {
                     ChatTemplateError::Rejected(_) | ChatTemplateError::TooMuchWork => {
                         ServiceError::from(FieldViolation::new(field(input), error.to_string()))
                     }
@@ -187,7 +189,7 @@ impl RequestPreparer {
     /// Never in practice: the id is short and visible.
     pub fn choose_id(&self) -> Result<RequestId, FieldViolation> {
         let number = self.next_id.fetch_add(1, Ordering::Relaxed);
-        RequestId::try_from(format!("req-{:012x}-{number}", hash("request", now_nanos()) >> 16))
+        RequestId::try_from(format!("req-{:012x}-{number}", fnv1a("request", now_nanos()) >> 16))
     }
 }
 
@@ -209,9 +211,4 @@ pub(crate) fn last_characters(text: &str) -> String {
 fn now_nanos() -> u64 {
     // The low 64 bits are the ones that change.
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64)
-}
-
-/// FNV-1a, started from `salt`.
-pub(crate) fn hash(text: &str, salt: u64) -> u64 {
-    text.bytes().fold(0xCBF2_9CE4_8422_2325 ^ salt, |h, byte| (h ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3))
 }

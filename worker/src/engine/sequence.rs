@@ -19,7 +19,7 @@ use crate::runner::length_control::eos_bias;
 use crate::runner::sampler::{Sample, Sampler};
 use crate::runner::sketch;
 use crate::runner::{ModelSpec, OutputRow, TokenSets};
-use crate::text::Vocabulary;
+use eoscast_model::text::Vocabulary;
 
 /// Where a reply goes. Its queue holds at most one message per token, so `max_tokens` bounds it.
 pub(crate) type ReplySender = mpsc::UnboundedSender<Result<ReplyEvent, ServiceError>>;

@@ -16,12 +16,12 @@ use tracing::{error, info};
 
 use super::handle::Command;
 use super::sequence::{Ending, NextToken, Outlook, Sequence, Submission};
-use crate::kernels::Pool;
 use crate::link::PredictorLink;
 use crate::link::outbox::StepReport;
 use crate::metrics::{Metrics, Phase};
 use crate::runner::{LogitRows, ModelRunner, Output, RunnerError, SequenceSlice, TokenSets};
-use crate::text::Vocabulary;
+use eoscast_kernels::Pool;
+use eoscast_model::text::Vocabulary;
 
 thread_local! {
     /// Of the sampler.

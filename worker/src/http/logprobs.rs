@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use eoscast_proto::domain::{RankedToken, TokenLogprob};
 use serde::Serialize;
 
-use crate::text::Tokenizer;
+use eoscast_model::text::Tokenizer;
 
 /// Stands for the logarithm of 0, which JSON cannot write; vLLM sends the same.
 const LEAST_LOGPROB: f32 = -9999.0;

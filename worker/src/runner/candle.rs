@@ -4,8 +4,8 @@ use super::sketch::{Sketch, SketchError, SketchOptions};
 use super::{ModelRunner, ModelSpec, Output, RunnerError, SequenceSlice, check_batch};
 use candle_core::Device;
 
-use crate::kernels::{AttentionSpan, Compute, PagedKv};
-use crate::models::{CausalLm, Forward, KvShape, Rows};
+use eoscast_kernels::{AttentionSpan, Compute, PagedKv};
+use eoscast_model::{CausalLm, Forward, KvShape, Rows};
 
 /// Runs a [`CausalLm`] over ragged batches.
 pub struct CandleRunner {

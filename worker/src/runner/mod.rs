@@ -2,6 +2,7 @@
 
 pub mod candle;
 pub mod length_control;
+pub mod load;
 pub mod sampler;
 pub mod scripted;
 pub mod signals;
@@ -15,7 +16,7 @@ pub use token_sets::TokenSets;
 
 use thiserror::Error;
 
-use crate::tensor_error::TensorError;
+use eoscast_model::tensor_error::TensorError;
 
 /// What the engine must know of a loaded model.
 #[derive(Debug, Clone, PartialEq)]

@@ -11,7 +11,7 @@ use eoscast_proto::domain::{SamplingParams, StepSignals};
 
 use super::TokenSets;
 use super::signals::step_signals;
-use crate::kernels::{LogitStats, Weights, row_stats};
+use eoscast_kernels::{LogitStats, Weights, row_stats};
 
 /// How one request samples, and what of its past the penalties need.
 #[derive(Debug, Clone)]

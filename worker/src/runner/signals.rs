@@ -3,7 +3,7 @@
 use eoscast_proto::domain::StepSignals;
 
 use super::TokenSets;
-use crate::kernels::{LogitStats, log_sum_exp_of, rank_of};
+use eoscast_kernels::{LogitStats, log_sum_exp_of, rank_of};
 
 /// Measures of raw `logits`, whose statistics are `stats`, where token `token_id` followed and the draw would have ended the reply
 /// with log-probability `eos_logprob_sampled`.

@@ -10,8 +10,8 @@ use candle_core::{DType, Device, Result, Tensor};
 use eoscast_proto::domain::limits;
 use thiserror::Error;
 
-use crate::kernels::{Compute, Linear, rms_norm};
-use crate::tensor_error::TensorError;
+use eoscast_kernels::{Compute, Linear, rms_norm};
+use eoscast_model::tensor_error::TensorError;
 
 /// Start of the random signs.
 const SEED: u64 = 0x5EED_0F5C_E7C4;

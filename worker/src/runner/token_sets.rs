@@ -1,6 +1,6 @@
 //! Sets of tokens whose probability each step tells.
 
-use crate::text::Vocabulary;
+use eoscast_model::text::Vocabulary;
 
 /// Marks that end a sentence, in the scripts that most text is written in.
 const SENTENCE_ENDS: &[char] = &['.', '!', '?', '…', '。', '！', '？', '｡', '．', '؟', '۔', '।', '॥', '։', '။', '።'];

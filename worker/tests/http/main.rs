@@ -21,13 +21,13 @@ use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Request, StatusCode};
 use candle_core::quantized::GgmlDType;
+use eoscast_kernels::Compute;
+use eoscast_model::text::Tokenizer;
 use eoscast_worker::engine::{EngineHandle, EngineThread, RequestPreparer};
 use eoscast_worker::http;
-use eoscast_worker::kernels::Compute;
-use eoscast_worker::models::LoadedModel;
+use eoscast_worker::runner::load::LoadedRunner;
 use eoscast_worker::runner::scripted::peaked_logits;
 use eoscast_worker::runner::{ModelSpec, ScriptedRunner};
-use eoscast_worker::text::Tokenizer;
 use serde_json::{Value, json};
 use support::{ROOMY, Setup};
 use tower::ServiceExt;
@@ -57,7 +57,7 @@ impl Server {
     }
 
     fn start_runner(setup: &Setup, runner: impl FnOnce(ModelSpec) -> ScriptedRunner) -> Self {
-        let LoadedModel { tokenizer, chat_template, .. } =
+        let LoadedRunner { tokenizer, chat_template, .. } =
             tiny::TinyModel::new(GgmlDType::F32).load(Compute::F32).unwrap();
         let tokenizer = Arc::new(tokenizer);
         let (size, eos) = (tokenizer.vocab_size(), tokenizer.eos_token_ids().to_vec());

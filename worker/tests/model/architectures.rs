@@ -3,8 +3,8 @@
 use candle_core::DType;
 use candle_core::quantized::GgmlDType;
 use candle_core::quantized::gguf_file::Value;
-use eoscast_worker::kernels::Compute;
-use eoscast_worker::models::load;
+use eoscast_kernels::Compute;
+use eoscast_worker::runner::load::load;
 use eoscast_worker::runner::{CandleRunner, LogitRows, ModelRunner, Output, SequenceSlice};
 use serde_json::json;
 use std::path::Path;

@@ -4,15 +4,15 @@ use super::random::{ARCHITECTURES, RandomModel};
 use super::tiny::{TinyModel, load_error, options};
 use candle_core::quantized::GgmlDType;
 use candle_core::{DType, Device};
-use eoscast_worker::kernels::Compute;
-use eoscast_worker::models::{LoadOptions, LoadedModel, ModelError, load};
+use eoscast_kernels::Compute;
+use eoscast_worker::runner::load::{LoadError, LoadedRunner, RunnerOptions, load};
 use eoscast_worker::runner::{CandleRunner, LogitRows, ModelRunner, Output, SequenceSlice};
 
 /// Largest difference of a logit that is rounding.
 const TOLERANCE: f32 = 1e-3;
 
 /// Runners without CPU kernels of the model that `load` loads; on a GPU it computes by `on_gpu`.
-fn runners(load: impl Fn(Compute, Device) -> Result<LoadedModel, ModelError>, on_gpu: Compute) -> Vec<CandleRunner> {
+fn runners(load: impl Fn(Compute, Device) -> Result<LoadedRunner, LoadError>, on_gpu: Compute) -> Vec<CandleRunner> {
     let gpu = Device::new_cuda(0).ok().map(|gpu| (on_gpu, gpu));
     let places = [(Compute::Portable, Device::Cpu)].into_iter().chain(gpu);
     places.map(|(compute, device)| load(compute, device).unwrap().runner).collect()
@@ -140,7 +140,7 @@ fn quantised_weights_give_the_logits_of_the_dequantised_ones() {
 fn a_hub_folder_runs_where_its_weights_are_put() {
     for architecture in ARCHITECTURES {
         let folder = RandomModel::new(architecture).folder(DType::BF16);
-        let load = |compute, device| load(&LoadOptions { device, ..options(folder.path(), compute) }, &mut |_, _| ());
+        let load = |compute, device| load(&RunnerOptions { device, ..options(folder.path(), compute) }, &mut |_, _| ());
         let want = logits(&mut load(Compute::F32, Device::Cpu).unwrap().runner);
         for mut runner in runners(load, Compute::F32) {
             assert_close(&logits(&mut runner), &want, TOLERANCE);

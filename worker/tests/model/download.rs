@@ -9,9 +9,9 @@ use axum::extract::State;
 use axum::http::{StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use candle_core::DType;
-use eoscast_worker::kernels::Compute;
-use eoscast_worker::models::hub::download::{Hub, HubModel};
-use eoscast_worker::models::load;
+use eoscast_kernels::Compute;
+use eoscast_model::hub::download::{Hub, HubModel};
+use eoscast_worker::runner::load::load;
 use serde_json::json;
 use tempfile::TempDir;
 

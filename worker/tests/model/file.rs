@@ -4,9 +4,9 @@ use super::tiny::{BLOCK_SIZE, HIDDEN, TinyModel, load_bytes, load_error, options
 use candle_core::quantized::GgmlDType;
 use candle_core::quantized::gguf_file::Value;
 use candle_core::{DType, Device, Tensor};
-use eoscast_worker::kernels::Compute;
-use eoscast_worker::models::load;
+use eoscast_kernels::Compute;
 use eoscast_worker::runner::ModelRunner;
+use eoscast_worker::runner::load::load;
 use proptest::prelude::*;
 
 fn tiny() -> TinyModel {

@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
-use eoscast_worker::kernels::Compute;
-use eoscast_worker::models::load;
+use eoscast_kernels::Compute;
 use eoscast_worker::runner::ModelRunner;
+use eoscast_worker::runner::load::load;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -175,7 +175,7 @@ fn a_folder_encodes_as_the_gguf_file_of_the_same_vocabulary() {
 }
 
 /// Loads a folder whose tokenizer files are changed.
-fn with_texts(change: impl FnOnce(&mut Value), settings: &Value) -> Result<eoscast_worker::text::Tokenizer, String> {
+fn with_texts(change: impl FnOnce(&mut Value), settings: &Value) -> Result<eoscast_model::text::Tokenizer, String> {
     let folder = llama().folder(DType::F32);
     let mut changed = tokenizer();
     change(&mut changed);
@@ -193,9 +193,8 @@ fn a_plain_prompt_starts_with_bos_if_the_post_processor_or_the_settings_say_so()
     let by_template = |json: &mut Value| {
         json["post_processor"] = json!({ "type": "Sequence", "processors": [{ "type": "ByteLevel" }, template] });
     };
-    let first = |tokenizer: Result<eoscast_worker::text::Tokenizer, String>| {
-        tokenizer.unwrap().encode_prompt("the").unwrap()[0]
-    };
+    let first =
+        |tokenizer: Result<eoscast_model::text::Tokenizer, String>| tokenizer.unwrap().encode_prompt("the").unwrap()[0];
     let bos = json!({ "bos_token": "<|im_start|>" });
     assert_eq!(first(with_texts(by_template, &bos)), 1);
     assert_ne!(first(with_texts(|_| (), &bos)), 1);

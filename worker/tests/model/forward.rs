@@ -6,7 +6,7 @@ use candle_core::quantized::GgmlDType;
 use candle_core::quantized::gguf_file::{Content, Value};
 use candle_core::{Device, Tensor};
 use candle_transformers::models::quantized_llama::ModelWeights;
-use eoscast_worker::kernels::Compute;
+use eoscast_kernels::Compute;
 use eoscast_worker::runner::{
     CandleRunner, LogitRows, ModelRunner, Output, OutputRow, RunnerError, SequenceSlice, SketchOptions,
 };

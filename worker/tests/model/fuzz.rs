@@ -1,7 +1,7 @@
 //! Fuzz targets of model files: a second of inputs each as tests, hours by a fuzzer (see the README).
 
 use candle_core::quantized::GgmlDType;
-use eoscast_worker::kernels::Compute;
+use eoscast_kernels::Compute;
 
 use super::tiny::{TinyModel, load_bytes};
 

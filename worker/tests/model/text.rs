@@ -3,10 +3,11 @@
 use super::tiny::{TinyModel, options};
 use candle_core::quantized::GgmlDType;
 use candle_core::quantized::gguf_file::Value;
-use eoscast_proto::domain::ChatMessage;
-use eoscast_worker::kernels::Compute;
-use eoscast_worker::models::{load, locate};
-use eoscast_worker::text::Tokenizer;
+use eoscast_kernels::Compute;
+use eoscast_model::locate;
+use eoscast_model::text::Tokenizer;
+use eoscast_model::text::Turn;
+use eoscast_worker::runner::load::load;
 use proptest::prelude::*;
 
 fn tokenizer() -> Tokenizer {
@@ -85,7 +86,7 @@ fn sentencepiece_merges_by_score_and_spells_unknown_characters_in_bytes() {
 #[test]
 fn a_chat_message_becomes_the_models_markup() {
     let model = TinyModel::new(GgmlDType::F32).load(Compute::F32).unwrap();
-    let message = ChatMessage { role: "user".to_owned(), content: "the".to_owned() };
+    let message = Turn { role: "user", content: "the" };
     let text = model.chat_template.unwrap().render(&[message], true).unwrap();
     let ids = model.tokenizer.encode(&text).unwrap();
     let spelled = spelled(&model.tokenizer, &ids).concat();
@@ -120,7 +121,7 @@ fn smollm2_encodes_a_chat_as_published() {
         return;
     };
     let model = load(&options(&path, Compute::Quantized), &mut |_, _| ()).unwrap();
-    let message = ChatMessage { role: "user".to_owned(), content: "What is the capital of France?".to_owned() };
+    let message = Turn { role: "user", content: "What is the capital of France?" };
     let text = model.chat_template.unwrap().render(&[message], true).unwrap();
     let ids = [
         1, 9690, 198, 2683, 359, 253, 5356, 5646, 11173, 3365, 3511, 308, 34519, 28, 7018, 411, 407, 19712, 8182, 2,

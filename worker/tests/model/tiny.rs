@@ -5,8 +5,8 @@ use std::path::Path;
 use candle_core::quantized::gguf_file::{Value, write};
 use candle_core::quantized::{GgmlDType, QTensor};
 use candle_core::{Device, Tensor};
-use eoscast_worker::kernels::Compute;
-use eoscast_worker::models::{LoadOptions, LoadedModel, ModelError, load};
+use eoscast_kernels::Compute;
+use eoscast_worker::runner::load::{LoadError, LoadedRunner, RunnerOptions, load};
 
 pub(crate) const HIDDEN: usize = 64;
 pub(crate) const FEED_FORWARD: usize = 96;
@@ -115,27 +115,27 @@ impl TinyModel {
     }
 
     /// Writes the file to a temporary path and loads it.
-    pub(crate) fn load(&self, compute: Compute) -> Result<LoadedModel, ModelError> {
+    pub(crate) fn load(&self, compute: Compute) -> Result<LoadedRunner, LoadError> {
         load_bytes(&self.bytes(), compute)
     }
 
     /// As [`Self::load`], onto a device.
-    pub(crate) fn load_on(&self, compute: Compute, device: Device) -> Result<LoadedModel, ModelError> {
+    pub(crate) fn load_on(&self, compute: Compute, device: Device) -> Result<LoadedRunner, LoadError> {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), self.bytes()).unwrap();
-        load(&LoadOptions { device, ..options(file.path(), compute) }, &mut |_, _| ())
+        load(&RunnerOptions { device, ..options(file.path(), compute) }, &mut |_, _| ())
     }
 }
 
 /// Loads a model from the bytes of a file.
-pub(crate) fn load_bytes(bytes: &[u8], compute: Compute) -> Result<LoadedModel, ModelError> {
+pub(crate) fn load_bytes(bytes: &[u8], compute: Compute) -> Result<LoadedRunner, LoadError> {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), bytes).unwrap();
     load(&options(file.path(), compute), &mut |_, _| ())
 }
 
-pub(crate) fn options(path: &Path, compute: Compute) -> LoadOptions {
-    LoadOptions {
+pub(crate) fn options(path: &Path, compute: Compute) -> RunnerOptions {
+    RunnerOptions {
         path: path.to_owned(),
         name: "tiny".to_owned(),
         compute,
@@ -146,7 +146,7 @@ pub(crate) fn options(path: &Path, compute: Compute) -> LoadOptions {
 }
 
 /// The message of a model that must not load.
-pub(crate) fn load_error(result: Result<LoadedModel, ModelError>) -> String {
+pub(crate) fn load_error(result: Result<LoadedRunner, LoadError>) -> String {
     result.err().expect("the model must be refused").to_string()
 }
 

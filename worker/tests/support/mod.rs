@@ -6,6 +6,7 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use eoscast_model::text::Vocabulary;
 use eoscast_proto::domain::WorkerRun;
 use eoscast_sched::SchedulerConfig;
 use eoscast_worker::engine::handle::spawn;
@@ -14,7 +15,6 @@ use eoscast_worker::link::PredictorLink;
 use eoscast_worker::metrics::Metrics;
 use eoscast_worker::runner::scripted::peaked_logits;
 use eoscast_worker::runner::{ModelSpec, ScriptedRunner};
-use eoscast_worker::text::Vocabulary;
 
 pub(crate) const VOCAB: usize = 128;
 pub(crate) const EOS: u32 = 0;

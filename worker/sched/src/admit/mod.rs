@@ -143,7 +143,10 @@ impl fmt::Display for Admission {
 
 /// An admission rule at work: `reset` once per step, then `fits` and `add` for each request admitted.
 #[derive(Debug)]
-pub(crate) enum Gate {
+pub struct Gate(State);
+
+#[derive(Debug)]
+enum State {
     Aggressive,
     Conservative(conservative::Reservation),
     NewTokenRatio(new_token_ratio::NewTokenRatio),
@@ -155,81 +158,83 @@ pub(crate) enum Gate {
 }
 
 impl Gate {
-    pub(crate) fn new(admission: Admission, config: SchedulerConfig) -> Self {
-        match admission {
-            Admission::Aggressive => Self::Aggressive,
-            Admission::Conservative => Self::Conservative(conservative::Reservation::new(config)),
+    /// The rule before the first request.
+    pub fn new(admission: Admission, config: SchedulerConfig) -> Self {
+        Self(match admission {
+            Admission::Aggressive => State::Aggressive,
+            Admission::Conservative => State::Conservative(conservative::Reservation::new(config)),
             Admission::NewTokenRatio { conservativeness } => {
-                Self::NewTokenRatio(new_token_ratio::NewTokenRatio::new(conservativeness, config))
+                State::NewTokenRatio(new_token_ratio::NewTokenRatio::new(conservativeness, config))
             }
-            Admission::LightllmStatic => Self::LightllmStatic(lightllm_static::GuessedPeak::new(config)),
-            Admission::PastFuture { reserve } => Self::PastFuture(past_future::PastFuture::new(reserve, config)),
-            Admission::FixedCap { cap } => Self::FixedCap { cap, running: 0 },
-            Admission::Peak { level } => Self::Peak(peak::QuantilePeak::new(level, config)),
-            Admission::Risk { eps } => Self::Risk(risk::PooledRisk::new(eps, config)),
-            Admission::OraclePeak => Self::Peak(peak::QuantilePeak::new(peak::ORACLE_LEVEL, config)),
-        }
+            Admission::LightllmStatic => State::LightllmStatic(lightllm_static::GuessedPeak::new(config)),
+            Admission::PastFuture { reserve } => State::PastFuture(past_future::PastFuture::new(reserve, config)),
+            Admission::FixedCap { cap } => State::FixedCap { cap, running: 0 },
+            Admission::Peak { level } => State::Peak(peak::QuantilePeak::new(level, config)),
+            Admission::Risk { eps } => State::Risk(risk::PooledRisk::new(eps, config)),
+            Admission::OraclePeak => State::Peak(peak::QuantilePeak::new(peak::ORACLE_LEVEL, config)),
+        })
     }
 
-    pub(crate) fn uses_forecast(&self) -> bool {
-        matches!(self, Self::Peak(_) | Self::Risk(_))
+    /// Whether the forecasts of outlooks matter.
+    pub fn uses_forecast(&self) -> bool {
+        matches!(self.0, State::Peak(_) | State::Risk(_))
     }
 
     /// A step was planned for the running requests, and some were preempted for it or not.
-    pub(crate) fn stepped(&mut self, running: impl Iterator<Item = RequestView>, preempted: bool) {
-        if let Self::NewTokenRatio(ratio) = self {
+    pub fn stepped(&mut self, running: impl Iterator<Item = RequestView>, preempted: bool) {
+        if let State::NewTokenRatio(ratio) = &mut self.0 {
             ratio.stepped(running, preempted);
         }
     }
 
     /// A request ended after generating `length` tokens.
-    pub(crate) fn ended(&mut self, length: u32) {
-        if let Self::PastFuture(past) = self {
+    pub fn ended(&mut self, length: u32) {
+        if let State::PastFuture(past) = &mut self.0 {
             past.ended(length);
         }
     }
 
     /// Starts a step with the running batch and the block tables of its requests, in running order; empty tables if no
     /// block is shared.
-    pub(crate) fn reset(&mut self, running: &[Outlook], tables: &[&[u32]]) {
-        match self {
-            Self::Aggressive => {}
-            Self::Conservative(reservation) => reservation.reset(running, tables),
-            Self::NewTokenRatio(ratio) => ratio.reset(running, tables),
-            Self::LightllmStatic(peak) => peak.reset(running, tables),
-            Self::PastFuture(past) => past.reset(running, tables),
-            Self::FixedCap { running: count, .. } => *count = running.len(),
-            Self::Peak(peak) => peak.reset(running, tables),
-            Self::Risk(risk) => risk.reset(running, tables),
+    pub fn reset(&mut self, running: &[Outlook], tables: &[&[u32]]) {
+        match &mut self.0 {
+            State::Aggressive => {}
+            State::Conservative(reservation) => reservation.reset(running, tables),
+            State::NewTokenRatio(ratio) => ratio.reset(running, tables),
+            State::LightllmStatic(peak) => peak.reset(running, tables),
+            State::PastFuture(past) => past.reset(running, tables),
+            State::FixedCap { running: count, .. } => *count = running.len(),
+            State::Peak(peak) => peak.reset(running, tables),
+            State::Risk(risk) => risk.reset(running, tables),
         }
     }
 
     /// Whether `candidate` may join; `step_blocks` are those it needs in this step.
-    pub(crate) fn fits(&self, candidate: &Outlook, step_blocks: u32, free_blocks: u32) -> bool {
+    pub fn fits(&self, candidate: &Outlook, step_blocks: u32, free_blocks: u32) -> bool {
         aggressive::fits(step_blocks, free_blocks)
-            && match self {
-                Self::Aggressive => true,
-                Self::Conservative(reservation) => reservation.fits(candidate),
-                Self::NewTokenRatio(ratio) => ratio.fits(candidate),
-                Self::LightllmStatic(peak) => peak.fits(candidate),
-                Self::PastFuture(past) => past.fits(candidate),
-                Self::FixedCap { cap, running } => fixed_cap::fits(*running, *cap),
-                Self::Peak(peak) => peak.fits(candidate),
-                Self::Risk(risk) => risk.fits(candidate),
+            && match &self.0 {
+                State::Aggressive => true,
+                State::Conservative(reservation) => reservation.fits(candidate),
+                State::NewTokenRatio(ratio) => ratio.fits(candidate),
+                State::LightllmStatic(peak) => peak.fits(candidate),
+                State::PastFuture(past) => past.fits(candidate),
+                State::FixedCap { cap, running } => fixed_cap::fits(*running, *cap),
+                State::Peak(peak) => peak.fits(candidate),
+                State::Risk(risk) => risk.fits(candidate),
             }
     }
 
     /// Counts `admitted` as running.
-    pub(crate) fn add(&mut self, admitted: &Outlook) {
-        match self {
-            Self::Aggressive => {}
-            Self::Conservative(reservation) => reservation.add(admitted),
-            Self::NewTokenRatio(ratio) => ratio.add(admitted),
-            Self::LightllmStatic(peak) => peak.add(admitted),
-            Self::PastFuture(past) => past.add(admitted),
-            Self::FixedCap { running, .. } => *running += 1,
-            Self::Peak(peak) => peak.add(admitted),
-            Self::Risk(risk) => risk.add(admitted),
+    pub fn add(&mut self, admitted: &Outlook) {
+        match &mut self.0 {
+            State::Aggressive => {}
+            State::Conservative(reservation) => reservation.add(admitted),
+            State::NewTokenRatio(ratio) => ratio.add(admitted),
+            State::LightllmStatic(peak) => peak.add(admitted),
+            State::PastFuture(past) => past.add(admitted),
+            State::FixedCap { running, .. } => *running += 1,
+            State::Peak(peak) => peak.add(admitted),
+            State::Risk(risk) => risk.add(admitted),
         }
     }
 }

@@ -1,0 +1,116 @@
+//! [`Answer`]: what a forecaster says of one reply at one step.
+
+use eoscast_proto::domain::{END_WITHIN, QUANTILE_LEVELS};
+
+use eoscast_log::forecast::Forecast;
+
+const MEDIAN: usize = 6;
+
+/// A distribution over service remaining length, in tokens.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Answer {
+    /// Expected tokens.
+    pub mean: f32,
+    /// Tokens at [`QUANTILE_LEVELS`].
+    pub quantiles: [f32; QUANTILE_LEVELS.len()],
+    /// Probability of a natural end within [`END_WITHIN`] tokens.
+    pub end_within: [f32; END_WITHIN.len()],
+}
+
+impl From<&Forecast> for Answer {
+    fn from(forecast: &Forecast) -> Self {
+        Self { mean: forecast.mean, quantiles: forecast.quantiles, end_within: forecast.end_within }
+    }
+}
+
+impl Answer {
+    /// Certain of one number of tokens.
+    pub fn point(tokens: f32) -> Self {
+        Self {
+            mean: tokens,
+            quantiles: [tokens; QUANTILE_LEVELS.len()],
+            end_within: END_WITHIN.map(|k| f32::from(u8::from(tokens <= k as f32))),
+        }
+    }
+
+    /// With lengths brought into `0 ..= cap`.
+    #[must_use]
+    pub fn clip(mut self, cap: u32) -> Self {
+        let cap = cap as f32;
+        self.mean = self.mean.clamp(0.0, cap);
+        self.quantiles = self.quantiles.map(|quantile| quantile.clamp(0.0, cap));
+        self
+    }
+
+    /// With lengths shorter by `tokens`.
+    #[must_use]
+    pub fn after(mut self, tokens: u32) -> Self {
+        let tokens = tokens as f32;
+        self.mean = (self.mean - tokens).max(1.0);
+        self.quantiles = self.quantiles.map(|quantile| (quantile - tokens).max(1.0));
+        self
+    }
+
+    /// The point that has the least expected absolute error.
+    pub fn median(&self) -> f64 {
+        f64::from(self.quantiles[MEDIAN])
+    }
+
+    /// Tokens not exceeded with probability `level`, linear between [`QUANTILE_LEVELS`]; beyond the highest it rises to `cap`, the
+    /// most the reply can have, and below the lowest it stays.
+    pub fn quantile(&self, level: f64, cap: u32) -> f64 {
+        let above = QUANTILE_LEVELS.partition_point(|at| f64::from(*at) < level - 1e-6);
+        let (left, low) = match above.checked_sub(1) {
+            Some(i) => (f64::from(QUANTILE_LEVELS[i]), f64::from(self.quantiles[i])),
+            None => return f64::from(self.quantiles[0]),
+        };
+        let (right, high) = match QUANTILE_LEVELS.get(above) {
+            Some(right) => (f64::from(*right), f64::from(self.quantiles[above])),
+            None => (1.0, f64::from(cap)),
+        };
+        low + (high - low) * ((level - left) / (right - left)).clamp(0.0, 1.0)
+    }
+
+    /// The interval that is to hold the truth with probability `share`: whole tokens, both ends included; half of what is left out
+    /// lies on each side.
+    pub fn interval(&self, share: f64, cap: u32) -> (f64, f64) {
+        let half = (1.0 - share) / 2.0;
+        (tokens(self.quantile(half, cap)), tokens(self.quantile(1.0 - half, cap)))
+    }
+}
+
+/// A length in whole tokens, of a real number whose round-up it is; rounding errors of `f32` are no token more.
+pub fn tokens(length: f64) -> f64 {
+    (length - 1e-3).ceil()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rising() -> Answer {
+        Answer { mean: 50.0, quantiles: QUANTILE_LEVELS.map(|level| 100.0 * level), end_within: [0.0; 5] }
+    }
+
+    #[test]
+    fn quantiles_are_linear_between_the_levels_that_are_told() {
+        let answer = rising();
+        assert!((answer.quantile(0.25, 200) - 25.0).abs() < 1e-4);
+        assert!((answer.quantile(0.99, 200) - 99.0).abs() < 1e-4);
+        assert!((answer.quantile(0.995, 200) - 149.5).abs() < 1e-3, "half way from the last level to the cap");
+        assert_eq!((answer.quantile(1.0, 200), answer.quantile(0.0, 200)), (200.0, 1.0));
+    }
+
+    #[test]
+    fn an_interval_leaves_as_much_out_below_as_above() {
+        assert_eq!(rising().interval(0.8, 200), (10.0, 90.0));
+        assert_eq!(rising().clip(80).interval(0.8, 80), (10.0, 80.0));
+    }
+
+    #[test]
+    fn a_point_is_every_quantile() {
+        let answer = Answer::point(40.0).clip(30);
+        assert_eq!((answer.mean, answer.median(), answer.interval(0.9, 30)), (30.0, 30.0, (30.0, 30.0)));
+        assert_eq!(Answer::point(16.0).end_within, [0.0, 0.0, 1.0, 1.0, 1.0]);
+    }
+}

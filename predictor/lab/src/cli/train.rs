@@ -1,0 +1,187 @@
+//! `train`.
+
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::str::FromStr;
+
+use anyhow::Context;
+use clap::Args;
+use eoscast_log::reader::BadLines;
+use indicatif::{ProgressBar, ProgressStyle};
+
+use eoscast_forecast::fitting::dataset::{Dataset, Selection, Wanted};
+use eoscast_forecast::fitting::run::{Event, Options, Progress, train};
+use eoscast_forecast::models::{Artifact, ModelKind};
+use eoscast_log::reader::log_bytes;
+
+/// Train models on an event log, as collect and serve write it, and write artifacts for serve --artifact.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Parts of the data are fitted side by side, one on each core. Set CANDLE_NUM_THREADS=1, or each of them wants\n\
+    all cores and waits for them in a loop, over 40 % of the time where gru was measured on 2 cores."
+)]
+pub(super) struct TrainArgs {
+    /// Folder of the event log.
+    #[arg(long, value_name = "DIR", env = "EOSCAST_DATA_DIR")]
+    data: PathBuf,
+
+    /// The model to train, or all.
+    #[arg(long, env = "EOSCAST_TRAIN_MODEL", default_value = "survival")]
+    model: Models,
+
+    /// The artifact to write; with --model all, a folder for one of each model.
+    #[arg(long, value_name = "FILE", env = "EOSCAST_TRAIN_OUT")]
+    out: PathBuf,
+
+    /// Keep what the same command has made of the same log before, and train the rest; after an interrupt.
+    #[arg(long, env = "EOSCAST_RESUME")]
+    resume: bool,
+
+    /// Which generating model's requests to use, if the log mixes several.
+    #[arg(long, value_name = "NAME", env = "EOSCAST_MODEL_NAME")]
+    model_name: Option<String>,
+
+    /// Another name under which workers serve the same generating model; can be given several times.
+    #[arg(long, value_name = "NAME", env = "EOSCAST_ALSO_FOR", value_delimiter = ',')]
+    also_for: Vec<String>,
+
+    /// What becomes of broken, impossible or repeated lines, and of gaps.
+    #[arg(long, env = "EOSCAST_BAD_LINES", default_value = "skip")]
+    bad_lines: BadLines,
+
+    /// Seed of training.
+    #[arg(long, value_name = "N", env = "EOSCAST_SEED", default_value_t = 0)]
+    seed: u64,
+
+    /// Seed of the division in requests for training and test; evaluate takes the same.
+    #[arg(long, value_name = "N", env = "EOSCAST_SPLIT_SEED", default_value_t = 0)]
+    split_seed: u64,
+
+    /// Most passes over the data; training ends earlier when nothing gets better.
+    #[arg(long, value_name = "N", env = "EOSCAST_EPOCHS", default_value_t = 40, value_parser = clap::value_parser!(u32).range(1..))]
+    epochs: u32,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Models {
+    One(ModelKind),
+    All,
+}
+
+impl FromStr for Models {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        if name == "all" {
+            return Ok(Self::All);
+        }
+        let kind = ModelKind::parse(name).filter(|kind| *kind != ModelKind::Threshold);
+        kind.map(Self::One).ok_or_else(|| {
+            let names: Vec<_> = Self::All.kinds().into_iter().map(ModelKind::as_str).collect();
+            format!("there is no such model to train; choose all or one of {}", names.join(", "))
+        })
+    }
+}
+
+impl Models {
+    /// `threshold` is a rule on top of the prior, and has nothing to train.
+    fn kinds(self) -> Vec<ModelKind> {
+        match self {
+            Self::One(kind) => vec![kind],
+            Self::All => ModelKind::ALL.into_iter().filter(|kind| *kind != ModelKind::Threshold).collect(),
+        }
+    }
+}
+
+/// As a file of this kind is called in the folder of `--model all`.
+fn file_name(kind: ModelKind) -> String {
+    format!("{}.safetensors", kind.as_str())
+}
+
+impl TrainArgs {
+    #[expect(clippy::print_stdout, reason = "what was written is the output of this command")]
+    pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+        let dataset = load(&self.data, self.model_name.as_deref(), self.bad_lines)?;
+        if self.model == Models::All {
+            std::fs::create_dir_all(&self.out).with_context(|| {
+                format!("{} cannot be made; with --model all, --out is a folder", self.out.display())
+            })?;
+        }
+        for kind in self.model.kinds() {
+            let path = if self.model == Models::All { self.out.join(file_name(kind)) } else { self.out.clone() };
+            let options = self.options(kind);
+            if self.resume
+                && let Ok(artifact) = Artifact::load(&path)
+                && artifact.is_made_by(&options.command, &dataset.hash)
+            {
+                println!("{} (found, {})", path.display(), artifact.digest);
+                continue;
+            }
+            let bytes = fit(kind, &dataset, &options)?;
+            std::fs::write(&path, &bytes)
+                .with_context(|| format!("{} cannot be written; choose another --out", path.display()))?;
+            let artifact = Artifact::load(&path)?;
+            println!("{} ({} bytes, {})", path.display(), bytes.len(), artifact.digest);
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn options(&self, kind: ModelKind) -> Options {
+        Options {
+            seed: self.seed,
+            split_seed: self.split_seed,
+            epochs: self.epochs,
+            command: format!(
+                "eoscast-predictor train --data DIR --model {} --out FILE --seed {} --split-seed {} --epochs {}{}",
+                kind.as_str(),
+                self.seed,
+                self.split_seed,
+                self.epochs,
+                self.also_for.iter().map(|name| format!(" --also-for {name}")).collect::<String>()
+            ),
+            also_for: self.also_for.clone(),
+            threads: std::thread::available_parallelism().map_or(1, NonZeroUsize::get),
+        }
+    }
+}
+
+/// Trains one model with a progress bar and a line an epoch; gives the bytes of its artifact.
+fn fit(kind: ModelKind, dataset: &Dataset, options: &Options) -> anyhow::Result<Vec<u8>> {
+    let style = ProgressStyle::with_template("{msg} {bar:40} epoch {pos}/{len} {elapsed}")?;
+    let bar = ProgressBar::new(u64::from(options.epochs)).with_style(style).with_message(kind.as_str());
+    let bytes = train(kind, dataset, options, &mut |Progress { what, event }| {
+        let line = match &event {
+            Event::Note(note) => format!("{what}: {note}"),
+            Event::Epoch(epoch) => {
+                let validation = epoch.validation_loss.map_or_else(String::new, |loss| {
+                    let best = if epoch.best { ", best so far" } else { "" };
+                    format!(", validation {loss:.4}{best}")
+                });
+                format!("{what}: epoch {}/{}, loss {:.4}{validation}", epoch.number, epoch.epochs, epoch.train_loss)
+            }
+        };
+        bar.suspend(|| eprintln!("{line}"));
+        if let Event::Epoch(epoch) = event {
+            bar.set_message(what);
+            bar.set_position(u64::from(epoch.number));
+        }
+    })?;
+    bar.finish_and_clear();
+    Ok(bytes)
+}
+
+/// Reads a dataset with a progress bar, and tells on stderr what was wrong with it.
+pub(super) fn load(data: &Path, model_name: Option<&str>, bad_lines: BadLines) -> anyhow::Result<Dataset> {
+    let bar = ProgressBar::new(log_bytes(data).with_context(|| data.display().to_string())?)
+        .with_style(ProgressStyle::with_template("reading {bar:40} {bytes}/{total_bytes} {eta}")?);
+    let model = model_name.map_or(Wanted::Only, Wanted::Named);
+    let selection = Selection { model, bad_lines, ..Selection::default() };
+    let dataset = Dataset::load(data, &selection, |bytes| bar.inc(bytes))?;
+    bar.finish_and_clear();
+    for note in dataset.intake.notes() {
+        eprintln!("{note}");
+    }
+    eprintln!("{} requests of {}, {} tokens", dataset.samples.len(), dataset.model, dataset.tokens());
+    Ok(dataset)
+}
