@@ -1,0 +1,101 @@
+//! Checks the layout of the workspace: no circles among the files of a crate, and between crates only the arrows of
+//! `arrows.rs`. `make lint` runs it.
+//!
+//! # Layout
+//! - `workspace`: asks cargo for the crates and reads their files
+//! - `source`: parses the files of one crate into its tree of modules
+//! - `names`: what a module or block defines and imports
+//! - `resolve`: finds the module that defines what a path names
+//! - `mentions`: walks the code of a module and collects the paths that it names, with the help of
+//!   `locals` and `tokens`
+//! - `graph`: arrows between files, and the circles among them
+//! - `arrows`: which crate may depend on which
+#![allow(clippy::print_stdout, reason = "what it prints is what it is for")]
+
+mod arrows;
+mod cfg;
+mod graph;
+mod locals;
+mod mentions;
+mod names;
+mod resolve;
+mod source;
+mod tokens;
+mod workspace;
+
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+
+const HELP: &str = "\
+Checks the layout of the workspace that the current folder is in. Exits with 1 if it finds a fault.
+
+  eoscast-layout                check files and crates
+  eoscast-layout --graph CRATE  print which file of CRATE depends on which, and the names that cause it
+
+File A depends on file B if A names an item that B defines: in `use`, in bodies, types, attributes and macros.
+A re-export counts for the file that defines the item. These do not count: `mod x;`, `pub use` of a child by its
+parent, tests. Calls of methods on values are not seen. Between crates, .ci/layout/src/arrows.rs says what is allowed.";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let result = match arguments.as_slice() {
+        [] => check(),
+        ["--graph", name] => print_graph(name).map(|()| true),
+        ["--help" | "-h"] => {
+            println!("{HELP}");
+            Ok(true)
+        }
+        _ => {
+            eprintln!("{HELP}");
+            return ExitCode::from(2);
+        }
+    };
+    match result {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Prints every fault; `true` if there is none.
+fn check() -> Result<bool> {
+    let crates = workspace::crates()?;
+    let faults = arrows::faults(crates.iter().map(|checked| (checked.name.as_str(), &checked.depends_on)));
+    for fault in &faults {
+        println!("{fault}");
+    }
+    let mut circles = 0;
+    for checked in &crates {
+        let graph = checked.graph()?;
+        for circle in graph.circles() {
+            circles += 1;
+            println!("{} ({}): a circle of {} files", checked.name, checked.folder, circle.len());
+            for line in graph.lines_within(&circle) {
+                println!("  {line}");
+            }
+        }
+    }
+    Ok(faults.is_empty() && circles == 0)
+}
+
+fn print_graph(name: &str) -> Result<()> {
+    let crates = workspace::crates()?;
+    let full = format!("eoscast-{name}");
+    let checked = crates
+        .iter()
+        .find(|known| known.name == name || known.name == full)
+        .with_context(|| format!("no crate `{name}` in this workspace"))?;
+    let graph = checked.graph()?;
+    for line in graph.lines() {
+        println!("{line}");
+    }
+    for (file, names) in graph.unknown() {
+        eprintln!("not found, named in {file}: {}", names.iter().map(String::as_str).collect::<Vec<_>>().join(", "));
+    }
+    Ok(())
+}
