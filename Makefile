@@ -19,7 +19,7 @@ model:
 	@$(PYTHON) deploy/fetch_model.py $(MODEL) --out models
 
 build:
-	cargo build --release --locked --workspace --bins
+	cargo build --release --locked --workspace --exclude eoscast-layout --bins
 
 serve: setup ## predictor and worker in the foreground, until Ctrl-C
 	@trap 'kill $$(jobs -p) 2>/dev/null; wait' EXIT; \

@@ -23,9 +23,14 @@ mod source;
 mod tokens;
 mod workspace;
 
+#[cfg(test)]
+mod tests;
+
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
+
+use crate::graph::Graph;
 
 const HELP: &str = "\
 Checks the layout of the workspace that the current folder is in. Exits with 1 if it finds a fault.
@@ -70,8 +75,13 @@ fn check() -> Result<bool> {
         println!("{fault}");
     }
     let mut circles = 0;
-    for checked in &crates {
-        let graph = checked.graph()?;
+    // Parsing is most of the work.
+    let graphs: Vec<Result<Graph>> = std::thread::scope(|scope| {
+        let threads: Vec<_> = crates.iter().map(|checked| scope.spawn(|| checked.graph())).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap_or_else(|_| bail!("a thread panicked"))).collect()
+    });
+    for (checked, graph) in crates.iter().zip(graphs) {
+        let graph = graph?;
         for circle in graph.circles() {
             circles += 1;
             println!("{} ({}): a circle of {} files", checked.name, checked.folder, circle.len());

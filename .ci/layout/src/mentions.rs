@@ -7,7 +7,7 @@ use syn::{Attribute, Expr, Item, Lit, Macro, Meta, Pat, QSelf, Stmt, Token};
 use crate::cfg::{attributes, only_in_tests};
 use crate::graph::Graph;
 use crate::locals::Locals;
-use crate::names::{Import, ModuleId, Names, Namespace, Path, imports_of};
+use crate::names::{Import, ModuleId, Names, Namespace, Path, imports_of, text};
 use crate::resolve::{Resolved, Scope, Target};
 use crate::source::Tree;
 use crate::tokens::{self, Word};
@@ -101,7 +101,14 @@ impl Reader<'_> {
         }
         if import.is_glob {
             self.mention(&import.path, &[Namespace::Type]);
-        } else {
+            return;
+        }
+        // A module counts for what the code names in it. A function of the same name counts where the code calls it.
+        let is_module = matches!(
+            self.resolve(&import.path, Namespace::Type),
+            Resolved::Found(targets) if targets.iter().any(|target| matches!(target, Target::Module(_)))
+        );
+        if !is_module {
             self.mention(&import.path, &Namespace::ALL);
         }
     }
@@ -126,14 +133,14 @@ impl Reader<'_> {
             match word {
                 Word::Path(path) => self.mention(path, &Namespace::ALL),
                 Word::Macro(path) => self.mention_macro(path),
-                Word::Text(text) => self.mention_captured(text),
+                Word::Text(format) => self.mention_captured(format),
             }
         }
     }
 
     fn mention_captured(&mut self, format: &str) {
         for name in tokens::captured(format) {
-            self.mention(&Path::single(name), &[Namespace::Value]);
+            self.mention(&Path::single(&name), &[Namespace::Value]);
         }
     }
 
@@ -157,6 +164,15 @@ impl Reader<'_> {
             .or_else(|_| mac.parse_body_with(matched));
         let Ok((expressions, pattern)) = parsed else { return false };
         self.within(|reader| {
+            // `format!("{width}", width = 3)` gives a name to its argument.
+            for expression in &expressions {
+                if let Expr::Assign(assignment) = expression
+                    && let Expr::Path(left) = &*assignment.left
+                    && let Some(name) = left.path.get_ident()
+                {
+                    reader.locals.bind(text(name));
+                }
+            }
             let (before, guard) = expressions.split_at(if pattern.is_some() { 1 } else { expressions.len() });
             before.iter().for_each(|expression| reader.visit_expr(expression));
             if let Some(pattern) = &pattern {
@@ -170,8 +186,8 @@ impl Reader<'_> {
     /// Serde takes paths as text: `#[serde(default = "path")]`.
     fn mention_serde_words(&mut self, words: &[Word]) {
         for word in words {
-            let Word::Text(text) = word else { continue };
-            let Ok(path) = syn::parse_str::<syn::Path>(text) else { continue };
+            let Word::Text(value) = word else { continue };
+            let Ok(path) = syn::parse_str::<syn::Path>(value) else { continue };
             let path = Path::of(&path);
             // `with` names a module and means these two of it.
             for namespace in Namespace::ALL {
@@ -358,20 +374,8 @@ impl<'ast> Visit<'ast> for Reader<'_> {
         }
     }
 
-    fn visit_expr_assign(&mut self, assignment: &'ast syn::ExprAssign) {
-        // `format!("{width}", width = 3)` gives a name to its argument.
-        if let Expr::Path(left) = &*assignment.left
-            && let Some(name) = left.path.get_ident().filter(|_| self.in_macro)
-        {
-            self.locals.bind(crate::names::text(name));
-        } else {
-            self.visit_expr(&assignment.left);
-        }
-        self.visit_expr(&assignment.right);
-    }
-
     fn visit_pat_ident(&mut self, pattern: &'ast syn::PatIdent) {
-        let name = crate::names::text(&pattern.ident);
+        let name = text(&pattern.ident);
         // A pattern's `WIDTH` is a constant, `width` a new variable.
         if name.starts_with(char::is_uppercase) {
             self.mention(&Path::single(&name), &[Namespace::Value]);
@@ -443,10 +447,10 @@ impl<'ast> Visit<'ast> for Reader<'_> {
     }
 
     fn visit_lit(&mut self, literal: &'ast Lit) {
-        if let Lit::Str(text) = literal
+        if let Lit::Str(format) = literal
             && self.in_macro
         {
-            self.mention_captured(&text.value());
+            self.mention_captured(&format.value());
         }
     }
 }

@@ -130,13 +130,14 @@ fn take_argument(part: &[TokenTree], found: &mut Vec<Word>) {
 }
 
 /// The names that a format string takes from the scope: `"{WIDTH:>3}"`.
-pub(crate) fn captured(format: &str) -> Vec<&str> {
+pub(crate) fn captured(format: &str) -> Vec<String> {
     let mut names = Vec::new();
-    for part in format.split('{').skip(1) {
+    // `{{` is a brace to print.
+    for part in format.replace("{{", "").split('{').skip(1) {
         let end = part.find(|letter: char| !(letter.is_alphanumeric() || letter == '_')).unwrap_or(part.len());
         let is_closed = part[end..].starts_with(['}', ':']);
         if is_closed && part.starts_with(|first: char| first.is_alphabetic() || first == '_') {
-            names.push(&part[..end]);
+            names.push(part[..end].to_owned());
         }
     }
     names
