@@ -10,7 +10,6 @@
 //!   `locals` and `tokens`
 //! - `graph`: arrows between files, and the circles among them
 //! - `arrows`: which crate may depend on which
-#![allow(clippy::print_stdout, reason = "what it prints is what it is for")]
 
 mod arrows;
 mod cfg;
@@ -26,11 +25,10 @@ mod workspace;
 #[cfg(test)]
 mod tests;
 
+use std::io::Write;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
-
-use crate::graph::Graph;
 
 const HELP: &str = "\
 Checks the layout of the workspace that the current folder is in. Exits with 1 if it finds a fault.
@@ -47,65 +45,60 @@ fn main() -> ExitCode {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let result = match arguments.as_slice() {
         [] => check(),
-        ["--graph", name] => print_graph(name).map(|()| true),
-        ["--help" | "-h"] => {
-            println!("{HELP}");
-            Ok(true)
-        }
+        ["--graph", name] => graph_of(name).map(|lines| (lines, true)),
+        ["--help" | "-h"] => Ok((vec![HELP.to_owned()], true)),
         _ => {
             eprintln!("{HELP}");
             return ExitCode::from(2);
         }
     };
-    match result {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
+    let (lines, is_right) = result.unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        (Vec::new(), false)
+    });
+    for line in lines {
+        // A reader such as `head` may close the pipe.
+        if writeln!(std::io::stdout(), "{line}").is_err() {
+            break;
         }
     }
+    if is_right { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// Prints every fault; `true` if there is none.
-fn check() -> Result<bool> {
+/// Every fault, and whether there is none.
+fn check() -> Result<(Vec<String>, bool)> {
     let crates = workspace::crates()?;
-    let faults = arrows::faults(crates.iter().map(|checked| (checked.name.as_str(), &checked.depends_on)));
-    for fault in &faults {
-        println!("{fault}");
-    }
-    let mut circles = 0;
+    let mut lines = arrows::faults(crates.iter().map(|checked| (checked.name.as_str(), &checked.depends_on)));
     // Parsing is most of the work.
-    let graphs: Vec<Result<Graph>> = std::thread::scope(|scope| {
+    let graphs: Vec<_> = std::thread::scope(|scope| {
         let threads: Vec<_> = crates.iter().map(|checked| scope.spawn(|| checked.graph())).collect();
         threads.into_iter().map(|thread| thread.join().unwrap_or_else(|_| bail!("a thread panicked"))).collect()
     });
-    for (checked, graph) in crates.iter().zip(graphs) {
-        let graph = graph?;
+    for (checked, read) in crates.iter().zip(graphs) {
+        let (graph, faults) = read?;
+        lines.extend(faults);
         for circle in graph.circles() {
-            circles += 1;
-            println!("{} ({}): a circle of {} files", checked.name, checked.folder, circle.len());
-            for line in graph.lines_within(&circle) {
-                println!("  {line}");
-            }
+            lines.push(format!("{} ({}): a circle of {} files", checked.name, checked.folder, circle.len()));
+            lines.extend(graph.lines_within(&circle).into_iter().map(|line| format!("  {line}")));
         }
     }
-    Ok(faults.is_empty() && circles == 0)
+    let is_right = lines.is_empty();
+    Ok((lines, is_right))
 }
 
-fn print_graph(name: &str) -> Result<()> {
+fn graph_of(name: &str) -> Result<Vec<String>> {
     let crates = workspace::crates()?;
     let full = format!("eoscast-{name}");
     let checked = crates
         .iter()
         .find(|known| known.name == name || known.name == full)
         .with_context(|| format!("no crate `{name}` in this workspace"))?;
-    let graph = checked.graph()?;
-    for line in graph.lines() {
-        println!("{line}");
+    let (graph, faults) = checked.graph()?;
+    for fault in faults {
+        eprintln!("{fault}");
     }
     for (file, names) in graph.unknown() {
         eprintln!("not found, named in {file}: {}", names.iter().map(String::as_str).collect::<Vec<_>>().join(", "));
     }
-    Ok(())
+    Ok(graph.lines())
 }

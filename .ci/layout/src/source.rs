@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use anyhow::{Context, Result, bail};
 use syn::{Expr, ExprLit, Item, ItemMod, Lit, Meta};
 
 use crate::cfg::{attributes, only_in_tests};
@@ -25,6 +24,8 @@ pub(crate) struct Tree {
     pub(crate) modules: Vec<Module>,
     /// The library's root and the name under which binaries know it.
     pub(crate) library: Option<(String, ModuleId)>,
+    /// What could not be read.
+    pub(crate) faults: Vec<String>,
     /// The modules that define a macro, by its name.
     macros: HashMap<String, Vec<ModuleId>>,
 }
@@ -40,16 +41,16 @@ struct Place {
 
 impl Tree {
     /// `library` is the crate's name in paths and its root file; `binaries` are root files.
-    pub(crate) fn parse(library: Option<(&str, &str)>, binaries: &[&str], files: &Files) -> Result<Self> {
-        let mut tree = Self { modules: Vec::new(), library: None, macros: HashMap::new() };
+    pub(crate) fn parse(library: Option<(&str, &str)>, binaries: &[&str], files: &Files) -> Self {
+        let mut tree = Self { modules: Vec::new(), library: None, macros: HashMap::new(), faults: Vec::new() };
         if let Some((name, file)) = library {
-            let root = tree.add_root(file, files)?;
+            let root = tree.add_root(file, files);
             tree.library = Some((name.to_owned(), root));
         }
         for file in binaries {
-            tree.add_root(file, files)?;
+            tree.add_root(file, files);
         }
-        Ok(tree)
+        tree
     }
 
     /// Whether a module lies in another, at any depth, or is the same.
@@ -64,11 +65,11 @@ impl Tree {
         around.or(if defined_in.len() == 1 { defined_in.first() } else { None }).copied()
     }
 
-    fn add_root(&mut self, file: &str, files: &Files) -> Result<ModuleId> {
+    fn add_root(&mut self, file: &str, files: &Files) -> ModuleId {
         let root = self.add(None, file);
         let folder = folder_of(file);
-        self.fill_from_file(root, &Place { children: folder.clone(), path_attribute: folder }, files)?;
-        Ok(root)
+        self.fill_from_file(root, &Place { children: folder.clone(), path_attribute: folder }, files);
+        root
     }
 
     fn add(&mut self, parent: Option<ModuleId>, file: &str) -> ModuleId {
@@ -78,23 +79,26 @@ impl Tree {
         id
     }
 
-    fn fill_from_file(&mut self, module: ModuleId, place: &Place, files: &Files) -> Result<()> {
+    fn fill_from_file(&mut self, module: ModuleId, place: &Place, files: &Files) {
         let file = &self.modules[module].file;
-        let code = files.get(file).with_context(|| format!("{file} is missing"))?;
-        let parsed = syn::parse_file(code).with_context(|| format!("{file} is not Rust"))?;
-        if only_in_tests(&parsed.attrs) {
-            return Ok(());
+        let Some(code) = files.get(file) else {
+            self.faults.push(format!("{file} is missing"));
+            return;
+        };
+        match syn::parse_file(code) {
+            Ok(parsed) if only_in_tests(&parsed.attrs) => {}
+            Ok(parsed) => self.fill(module, parsed.items, place, files),
+            Err(error) => self.faults.push(format!("{file} is not Rust: {error}")),
         }
-        self.fill(module, parsed.items, place, files)
     }
 
-    fn fill(&mut self, module: ModuleId, items: Vec<Item>, place: &Place, files: &Files) -> Result<()> {
+    fn fill(&mut self, module: ModuleId, items: Vec<Item>, place: &Place, files: &Files) {
         for item in items {
             if only_in_tests(attributes(&item)) {
                 continue;
             }
             match item {
-                Item::Mod(child) => self.add_child(module, child, place, files)?,
+                Item::Mod(child) => self.add_child(module, child, place, files),
                 item => {
                     self.modules[module].names.add(&item);
                     self.add_macro(module, &item);
@@ -102,10 +106,9 @@ impl Tree {
                 }
             }
         }
-        Ok(())
     }
 
-    fn add_child(&mut self, parent: ModuleId, child: ItemMod, place: &Place, files: &Files) -> Result<()> {
+    fn add_child(&mut self, parent: ModuleId, child: ItemMod, place: &Place, files: &Files) {
         let name = text(&child.ident);
         let path_attribute = path_attribute(&child);
         let parent_file = self.modules[parent].file.clone();
@@ -113,7 +116,7 @@ impl Tree {
         if let Some((_, items)) = child.content {
             id = self.add(Some(parent), &parent_file);
             let folder = join(&place.children, path_attribute.as_deref().unwrap_or(&name));
-            self.fill(id, items, &Place { children: folder.clone(), path_attribute: folder }, files)?;
+            self.fill(id, items, &Place { children: folder.clone(), path_attribute: folder }, files);
         } else {
             let found = if let Some(path) = path_attribute {
                 let file = join(&place.path_attribute, &path);
@@ -126,16 +129,17 @@ impl Tree {
                     .map(|file| (folder, file))
             };
             let Some((children, file)) = found else {
-                bail!("{parent_file}: no file for `mod {name};`");
+                self.faults.push(format!("{parent_file}: no file for `mod {name};`"));
+                return;
             };
-            id = self.add(Some(parent), &file);
             if self.is_mounted_above(parent, &file) {
-                bail!("{file} mounts itself");
+                self.faults.push(format!("{file} mounts itself"));
+                return;
             }
-            self.fill_from_file(id, &Place { children, path_attribute: folder_of(&file) }, files)?;
+            id = self.add(Some(parent), &file);
+            self.fill_from_file(id, &Place { children, path_attribute: folder_of(&file) }, files);
         }
         self.modules[parent].names.children.entry(name).or_default().push(id);
-        Ok(())
     }
 
     fn is_mounted_above(&self, module: ModuleId, file: &str) -> bool {

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use proc_macro2::{Delimiter, Spacing, TokenStream, TokenTree};
-use syn::Lit;
+use syn::{Ident, Lit};
 
 use crate::names::{Path, is_item_keyword, text};
 
@@ -158,7 +158,5 @@ fn is_arm(tokens: &[TokenTree], at: usize) -> bool {
 }
 
 fn is_keyword(word: &str) -> bool {
-    const KEYWORDS: &str = " as async await box break continue do dyn else extern false for gen if impl in let loop match move mut \
-        pub ref return self static super true unsafe use where while yield crate Self ";
-    is_item_keyword(word) || KEYWORDS.split_whitespace().any(|keyword| keyword == word)
+    is_item_keyword(word) || syn::parse_str::<Ident>(word).is_err()
 }

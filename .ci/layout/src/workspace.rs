@@ -25,13 +25,15 @@ pub(crate) struct Crate {
 }
 
 impl Crate {
-    pub(crate) fn graph(&self) -> Result<Graph> {
+    /// Also returns what could not be read.
+    pub(crate) fn graph(&self) -> Result<(Graph, Vec<String>)> {
         let mut files = Files::new();
         read_files(&self.source_folder, "", &mut files)?;
         let library = self.library.as_ref().map(|(name, file)| (name.as_str(), file.as_str()));
         let binaries: Vec<&str> = self.binaries.iter().map(String::as_str).collect();
-        let tree = Tree::parse(library, &binaries, &files).with_context(|| self.folder.clone())?;
-        Ok(graph_of(&tree))
+        let tree = Tree::parse(library, &binaries, &files);
+        let graph = graph_of(&tree);
+        Ok((graph, tree.faults.iter().map(|fault| format!("{}/{fault}", self.folder)).collect()))
     }
 }
 

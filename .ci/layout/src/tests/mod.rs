@@ -14,7 +14,9 @@ use crate::source::{Files, Tree};
 /// The graph of a library `house` made of files; the first is its root.
 fn graph(files: &[(&str, &str)]) -> Graph {
     let texts: Files = files.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect();
-    graph_of(&Tree::parse(Some(("house", files[0].0)), &[], &texts).unwrap())
+    let tree = Tree::parse(Some(("house", files[0].0)), &[], &texts);
+    assert!(tree.faults.is_empty(), "{:?}", tree.faults);
+    graph_of(&tree)
 }
 
 /// Its arrows, one a line.

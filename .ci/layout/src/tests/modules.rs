@@ -55,7 +55,7 @@ fn a_binary_names_its_library() {
     .into_iter()
     .map(|(name, text)| (name.to_owned(), text.to_owned()))
     .collect();
-    let tree = Tree::parse(Some(("house", "lib.rs")), &["main.rs"], &files).unwrap();
+    let tree = Tree::parse(Some(("house", "lib.rs")), &["main.rs"], &files);
     assert_eq!(graph_of(&tree).lines(), ["main.rs -> cli.rs: Cli, run", "main.rs -> own.rs: go"]);
 }
 
@@ -74,8 +74,18 @@ fn both_files_that_a_cfg_chooses_from_count() {
 }
 
 #[test]
-fn a_module_without_a_file_is_an_error_that_names_it() {
-    let files: Files = [("lib.rs".to_owned(), "mod gone;".to_owned())].into();
-    let error = Tree::parse(Some(("house", "lib.rs")), &[], &files).err().unwrap();
-    assert_eq!(error.to_string(), "lib.rs: no file for `mod gone;`");
+fn a_file_that_cannot_be_read_is_named_and_the_others_count() {
+    let files: Files = [
+        ("lib.rs", "mod gone; mod broken; mod a; mod b;"),
+        ("broken.rs", "fn fn"),
+        ("a.rs", "use crate::b::B;"),
+        ("b.rs", "pub struct B;"),
+    ]
+    .into_iter()
+    .map(|(name, text)| (name.to_owned(), text.to_owned()))
+    .collect();
+    let tree = Tree::parse(Some(("house", "lib.rs")), &[], &files);
+    assert_eq!(tree.faults[0], "lib.rs: no file for `mod gone;`");
+    assert!(tree.faults[1].starts_with("broken.rs is not Rust: "));
+    assert_eq!(graph_of(&tree).lines(), ["a.rs -> b.rs: B"]);
 }
