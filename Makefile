@@ -19,7 +19,7 @@ model:
 	@$(PYTHON) deploy/fetch_model.py $(MODEL) --out models
 
 build:
-	cargo build --release --locked --workspace --bins
+	cargo build --release --locked --workspace --exclude eoscast-layout --bins
 
 serve: setup ## predictor and worker in the foreground, until Ctrl-C
 	@trap 'kill $$(jobs -p) 2>/dev/null; wait' EXIT; \
@@ -35,7 +35,8 @@ lint: $(TOOLS)/bin/buf ## formatting, clippy, the contract, the layout
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	cd proto && ../$(TOOLS)/bin/buf lint
-	@bash .ci/layout
+	@cargo run --quiet --locked -p eoscast-layout
+	@bash .ci/rules
 
 check-cuda: $(CUDA)/bin/nvcc ## compile-check the worker with `--features cuda`, with nvcc from PyPI and without a GPU (takes long)
 	CUDA_HOME="$(CURDIR)/$(CUDA)" PATH="$(CURDIR)/$(CUDA)/bin:$$PATH" CUDA_COMPUTE_CAP=$${CUDA_COMPUTE_CAP:-90} \

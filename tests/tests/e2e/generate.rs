@@ -5,7 +5,7 @@ use std::process::Command;
 use eoscast_pair::client::{Reply, chat, generate};
 use eoscast_pair::pair::{Pair, PairOptions};
 use eoscast_proto::predictor::v1::FinishReason;
-use eoscast_tests::{log, prompts::PROMPTS};
+use eoscast_pair::{log, prompts::PROMPTS};
 use serde_json::Value;
 use tokio::task::JoinSet;
 
