@@ -4,8 +4,8 @@ use std::process::Command;
 
 use eoscast_pair::client::{Reply, chat, generate};
 use eoscast_pair::pair::{Pair, PairOptions};
-use eoscast_proto::predictor::v1::FinishReason;
 use eoscast_pair::{log, prompts::PROMPTS};
+use eoscast_proto::predictor::v1::FinishReason;
 use serde_json::Value;
 use tokio::task::JoinSet;
 
