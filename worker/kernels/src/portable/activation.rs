@@ -17,7 +17,6 @@ pub(crate) fn gated(activation: Activation, gate: &Tensor, up: &Tensor) -> Resul
 mod tests {
     use super::super::super::testing::{largest_difference, normals, strided};
     use super::*;
-    use crate::kernels;
     use proptest::prelude::*;
 
     proptest! {
@@ -26,7 +25,7 @@ mod tests {
             let both = strided(normals(rows * 2 * width, seed), rows, 2 * width)?;
             let (gate, up) = (both.narrow(1, 0, width)?, both.narrow(1, width, width)?);
             for activation in [Activation::Silu, Activation::GeluTanh] {
-                let (got, want) = (gated(activation, &gate, &up)?, kernels::gated(activation, &gate, &up)?);
+                let (got, want) = (gated(activation, &gate, &up)?, crate::gated(activation, &gate, &up)?);
                 let error = largest_difference(&got, &want)?;
                 prop_assert!(error < 1e-5, "{:?}: {}", activation, error);
             }

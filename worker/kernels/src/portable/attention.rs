@@ -79,7 +79,7 @@ fn keep(x: &Tensor, kept: &Tensor, other: f32, device: &Device) -> Result<Tensor
 mod tests {
     use super::super::super::testing::{largest_difference, normals};
     use super::*;
-    use crate::{self, KvType, PagedKv};
+    use crate::{KvType, PagedKv};
     use proptest::prelude::*;
 
     #[derive(Debug, Clone, Copy)]
@@ -147,8 +147,8 @@ mod tests {
                     (first_row, *start) = (first_row + rows, *start + rows);
                 }
                 let [q, k, v] = shape.operands(first_row, seed ^ first_row as u64)?;
-                let want = kernels::paged_attention(&q, &k, &v, &mut blocks, &spans, 0.3, shape.window)?;
-                let got = kernels::paged_attention(&q, &k, &v, &mut tensors, &spans, 0.3, shape.window)?;
+                let want = crate::paged_attention(&q, &k, &v, &mut blocks, &spans, 0.3, shape.window)?;
+                let got = crate::paged_attention(&q, &k, &v, &mut tensors, &spans, 0.3, shape.window)?;
                 prop_assert_eq!(got.dims(), want.dims());
                 let error = largest_difference(&got, &want)?;
                 prop_assert!(error < 1e-5, "{}", error);
@@ -163,7 +163,7 @@ mod tests {
         let broken = (&k / 0.0)?;
         let left = |first_row, block_table| AttentionSpan { first_row, rows: 8, start: 8, block_table };
         let spans = [left(0, &[0, 0]), left(8, &[0, 1])];
-        kernels::paged_attention(&q, &broken, &broken, &mut tensors, &spans, 1.0, None)?;
+        crate::paged_attention(&q, &broken, &broken, &mut tensors, &spans, 1.0, None)?;
         // One sequence in a block of leftovers, the other longer, so that the first is padded.
         let spans = [
             AttentionSpan { first_row: 0, rows: 4, start: 0, block_table: &[0] },
@@ -177,8 +177,8 @@ mod tests {
             let rows = spans.iter().map(|span| span.rows).sum();
             let [q, k, v] = [&q, &k, &v].map(|x| x.narrow(0, 0, rows));
             let (q, k, v) = (q?, k?, v?);
-            let want = kernels::paged_attention(&q, &k, &v, &mut blocks, spans, 1.0, None)?;
-            let got = kernels::paged_attention(&q, &k, &v, &mut tensors, spans, 1.0, None)?;
+            let want = crate::paged_attention(&q, &k, &v, &mut blocks, spans, 1.0, None)?;
+            let got = crate::paged_attention(&q, &k, &v, &mut tensors, spans, 1.0, None)?;
             assert!(largest_difference(&got, &want)? < 1e-5);
         }
         Ok(())
@@ -190,7 +190,7 @@ mod tests {
         let [q, k, v] = SMALL.operands(3, 1)?;
         let mut error = |q: &Tensor, k: &Tensor, block_table: &[u32]| {
             let span = AttentionSpan { first_row: 0, rows: 3, start: 14, block_table };
-            kernels::paged_attention(q, k, &v, &mut kv, &[span], 1.0, None).unwrap_err().to_string()
+            crate::paged_attention(q, k, &v, &mut kv, &[span], 1.0, None).unwrap_err().to_string()
         };
         assert!(error(&q, &k, &[0]).contains("block table of span 0"));
         assert!(error(&q, &k, &[0, 4]).contains("block 4 of 4"));

@@ -103,7 +103,6 @@ fn join(tensors: &[QTensor], in_features: usize, device: &Device) -> Result<QTen
 mod tests {
     use super::super::super::testing::{largest_difference, normals};
     use super::*;
-    use crate::kernels;
     use candle_core::quantized::GgmlDType;
     use proptest::prelude::*;
 
@@ -129,7 +128,7 @@ mod tests {
             // candle's product of Q4_1 on the CPU wants pairs of blocks.
             let in_features = 64 * pairs;
             let x = Tensor::from_vec(normals(rows * in_features, seed), (rows, in_features), &Device::Cpu)?;
-            let kernel = kernels::Linear::stack(&stack(in_features, seed)?, Compute::F32)?;
+            let kernel = crate::Linear::stack(&stack(in_features, seed)?, Compute::F32)?;
             // candle's products of quantised weights take 8-bit activations.
             for (compute, tolerance) in [(Compute::F32, 1e-5), (Compute::Portable, 0.03)] {
                 let layer = Linear::stack(&stack(in_features, seed)?, in_features, compute)?;

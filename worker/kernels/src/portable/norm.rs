@@ -20,7 +20,6 @@ pub(crate) fn add_rms_norm(x: &Tensor, y: &Tensor, weight: &Tensor, eps: f32) ->
 mod tests {
     use super::super::super::testing::{largest_difference, normals, strided};
     use super::*;
-    use crate::kernels;
     use candle_core::Device;
     use proptest::prelude::*;
 
@@ -34,13 +33,13 @@ mod tests {
             let y = strided(normals(rows * width, seed ^ 1), rows, width)?;
             let weight = |n| Tensor::from_vec(normals(n, seed ^ 2), n, &Device::Cpu);
             for weight in [weight(width)?, weight(head_dim)?] {
-                let (got, want) = (rms_norm(&x, &weight, 1e-5)?, kernels::rms_norm(&x, &weight, 1e-5)?);
+                let (got, want) = (rms_norm(&x, &weight, 1e-5)?, crate::rms_norm(&x, &weight, 1e-5)?);
                 prop_assert_eq!(got.dims(), want.dims());
                 prop_assert!(largest_difference(&got, &want)? < 1e-5);
             }
             let weight = weight(width)?;
             let (sum, normed) = add_rms_norm(&x, &y, &weight, 1e-5)?;
-            let (kernel_sum, kernel_normed) = kernels::add_rms_norm(&x, &y, &weight, 1e-5)?;
+            let (kernel_sum, kernel_normed) = crate::add_rms_norm(&x, &y, &weight, 1e-5)?;
             prop_assert!(largest_difference(&sum, &kernel_sum)? == 0.0);
             prop_assert!(largest_difference(&normed, &kernel_normed)? < 1e-5);
         }
