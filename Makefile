@@ -9,9 +9,12 @@ BIN := target/release
 CUDA := $(TOOLS)/cuda/nvidia/cu13
 comma := ,
 
-.PHONY: help setup model build serve demo test lint check-cuda bench forecast artifact experiments experiment-traces experiment-recorded experiment-serving clean
+.PHONY: help setup model build lab serve demo test lint check-cuda bench forecast artifact experiments experiment-traces experiment-recorded experiment-serving clean
 help: ## print this
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+# `--version` names the commit. Only the binaries' own files depend on it, so a new commit links anew and compiles little.
+export EOSCAST_COMMIT := $(shell git describe --always --dirty --abbrev=12 --exclude '*' 2>/dev/null)
 
 setup: model build ## fetch the model (MODEL=...) and build the release binaries
 
@@ -19,7 +22,10 @@ model:
 	@$(PYTHON) deploy/fetch_model.py $(MODEL) --out models
 
 build:
-	cargo build --release --locked --workspace --exclude eoscast-layout --bins
+	cargo build --release --locked -p eoscast-worker -p eoscast-predictor -p eoscast-tests --bins
+
+lab:
+	cargo build --release --locked -p eoscast-lab --bins
 
 serve: setup ## predictor and worker in the foreground, until Ctrl-C
 	@trap 'kill $$(jobs -p) 2>/dev/null; wait' EXIT; \
@@ -28,7 +34,7 @@ serve: setup ## predictor and worker in the foreground, until Ctrl-C
 demo: setup ## both services, a dozen prompts at once, and how good the forecasts were
 	@$(BIN)/eoscast-demo --model $(MODEL)
 
-test: model build $(TOOLS)/bin/grpcurl ## everything, the end-to-end tests with the real model and grpcurl among it
+test: model build lab $(TOOLS)/bin/grpcurl ## everything, the end-to-end tests with the real model and grpcurl among it
 	PATH="$(CURDIR)/$(TOOLS)/bin:$$PATH" EOSCAST_MODELS="$(CURDIR)/models" cargo test --release --locked --workspace
 
 lint: $(TOOLS)/bin/buf ## formatting, clippy, the contract, the layout
@@ -44,13 +50,13 @@ check-cuda: $(CUDA)/bin/nvcc ## compile-check the worker with `--features cuda`,
 
 bench: setup ## tokens per second of the worker, its kernels, events per second of the predictor
 	$(BIN)/eoscast-worker bench --model $(MODEL)
-	cargo bench --locked -p eoscast-worker --bench kernels
+	cargo bench --locked -p eoscast-kernels --bench kernels
 	cargo bench --locked -p eoscast-predictor --bench speed
 
 # Prompts to collect replies for, one JSON object a line: id, prompt and, if known, task.
 PROMPTS ?=
 FORECAST ?= data/forecast
-ARTIFACT := predictor/artifacts/smollm2-135m-instruct.safetensors
+ARTIFACT := predictor/forecast/artifacts/smollm2-135m-instruct.safetensors
 # Names under which workers serve the default model, beside its own.
 ifeq ($(MODEL),smollm2-135m)
 ALSO_FOR := $(addprefix --also-for ,SmolLM2-135M-Instruct SmolLM2-135M-Instruct.Q4_1 HuggingFaceTB/SmolLM2-135M-Instruct)
@@ -59,17 +65,17 @@ COLLECT = $(BIN)/eoscast-worker collect --model $(MODEL) --max-tokens 768 --resu
 
 # Training runs one fit on each core; candle's own threads would wait for them in a loop.
 forecast: export CANDLE_NUM_THREADS := 1
-forecast: setup ## collect replies for PROMPTS=FILE, train and judge all models, write a report (hours; go on with the same command)
+forecast: setup lab ## collect replies for PROMPTS=FILE, train and judge all models, write a report (hours; go on with the same command)
 	@test -n "$(PROMPTS)" || { echo "name the prompts: make forecast PROMPTS=prompts.jsonl"; exit 2; }
 	@mkdir -p $(FORECAST)
 	$(COLLECT) --prompts $(PROMPTS) --out $(FORECAST)/warm --temperature 0.8 --seed 1
 	$(COLLECT) --prompts $(PROMPTS) --out $(FORECAST)/cool --temperature 0.2 --top-p 0.9 --seed 2 --limit 700
 	$(COLLECT) --prompts $(PROMPTS) --out $(FORECAST)/repeated --temperature 0.8 --seed 3 --limit 100 --samples 8
-	$(BIN)/eoscast-predictor train --data $(FORECAST)/warm --model all --out $(FORECAST)/models --resume $(ALSO_FOR)
-	$(BIN)/eoscast-predictor evaluate --data $(FORECAST)/warm --artifact $(FORECAST)/models \
+	$(BIN)/eoscast-lab train --data $(FORECAST)/warm --model all --out $(FORECAST)/models --resume $(ALSO_FOR)
+	$(BIN)/eoscast-lab evaluate --data $(FORECAST)/warm --artifact $(FORECAST)/models \
 		--noise-floor $(FORECAST)/repeated --permutation --json > $(FORECAST)/warm.json
-	$(BIN)/eoscast-predictor evaluate --data $(FORECAST)/cool --artifact $(FORECAST)/models --json > $(FORECAST)/cool.json
-	$(BIN)/eoscast-predictor analyze --data $(FORECAST)/warm --evaluation $(FORECAST)/warm.json --out $(FORECAST)/report
+	$(BIN)/eoscast-lab evaluate --data $(FORECAST)/cool --artifact $(FORECAST)/models --json > $(FORECAST)/cool.json
+	$(BIN)/eoscast-lab analyze --data $(FORECAST)/warm --evaluation $(FORECAST)/warm.json --out $(FORECAST)/report
 
 artifact: forecast ## the artifact that ships, from the same log (make forecast first)
 	cp $(FORECAST)/models/survival.safetensors $(ARTIFACT)
@@ -77,7 +83,7 @@ artifact: forecast ## the artifact that ships, from the same log (make forecast 
 # Recorded or modelled traffic, CSV files with arrival_s,prompt_tokens,output_tokens.
 TRACES ?=
 EXPERIMENTS ?= data/experiments
-SIMULATE = $(BIN)/eoscast-worker simulate
+SIMULATE = $(BIN)/eoscast-lab simulate
 # The rules of vLLM, TGI, SGLang and LightLLM; of LTR and TRAIL; ours, bounded and not; and what true lengths allow.
 POLICIES := fcfs+aggressive,fcfs+conservative,fcfs+new-token-ratio,fcfs+past-future,sjf-pred,srpt-pred
 POLICIES := $(POLICIES),boost+peak+least-cost,srpt-pred(0)+peak(0.8)+least-cost,srpt-oracle+oracle-peak
@@ -90,7 +96,7 @@ ADMISSIONS := $(ADMISSIONS)$(foreach x,0.001 0.01 0.03 0.05 0.1 0.3,$(comma)fcfs
 
 experiments: experiment-traces experiment-recorded experiment-serving ## all three, one after the other
 
-experiment-traces: build ## policies on recorded traffic with noisy forecasts, simulated: TRACES=FOLDER of CSV files (minutes for each and budget)
+experiment-traces: lab ## policies on recorded traffic with noisy forecasts, simulated: TRACES=FOLDER of CSV files (minutes for each and budget)
 	@test -n "$(TRACES)" || { echo "name the folder of traces: make experiment-traces TRACES=traces"; exit 2; }
 	@for trace in $(TRACES)/*.csv; do for kv in 32768 65536 262144; do \
 		$(SIMULATE) --trace $$trace --poisson 0.3,0.7,0.9,1.1 --cost h100 --kv-tokens $$kv --max-running 256 \
@@ -105,9 +111,9 @@ experiment-traces: build ## policies on recorded traffic with noisy forecasts, s
 			--out $(EXPERIMENTS)/accuracy/$$(basename $$trace .csv)/$$predictor > /dev/null || exit; \
 	done; done
 
-experiment-recorded: build ## policies with recorded forecasts of the real predictor, simulated, on the log of `make forecast`
+experiment-recorded: lab ## policies with recorded forecasts of the real predictor, simulated, on the log of `make forecast`
 	rm -rf $(EXPERIMENTS)/estimates
-	$(BIN)/eoscast-predictor estimate --data $(FORECAST)/warm --held-out --out $(EXPERIMENTS)/estimates
+	$(BIN)/eoscast-lab estimate --data $(FORECAST)/warm --held-out --out $(EXPERIMENTS)/estimates
 	$(SIMULATE) --trace $(EXPERIMENTS)/estimates --rate 1000 --requests 400 --kv-tokens 4096 --seeds 10 \
 		--policy '$(ADMISSIONS)' --out $(EXPERIMENTS)/frontier
 	$(SIMULATE) --trace $(EXPERIMENTS)/estimates --poisson 0.3,0.5,0.7,0.9,1.1 --requests 400 --kv-tokens 4096 --seeds 10 \
@@ -116,10 +122,10 @@ experiment-recorded: build ## policies with recorded forecasts of the real predi
 		--policy '$(POLICIES)' --out $(EXPERIMENTS)/slots
 
 SERVING = $(EXPERIMENTS)/serving
-experiment-serving: setup ## compare policies on the real worker with PROMPTS=FILE that the predictor does not know (an hour and more; keep the machine quiet; go on with the same command)
+experiment-serving: setup lab ## compare policies on the real worker with PROMPTS=FILE that the predictor does not know (an hour and more; keep the machine quiet; go on with the same command)
 	@test -n "$(PROMPTS)" || { echo "name the prompts: make experiment-serving PROMPTS=prompts.jsonl"; exit 2; }
-	@$(MAKE) --no-print-directory -o setup $(SERVING)/cost.json
-	$(BIN)/eoscast-serving-experiment --model $(MODEL) --prompts $(PROMPTS) --cost $(SERVING)/cost.json --out $(SERVING)
+	@$(MAKE) --no-print-directory -o setup -o lab $(SERVING)/cost.json
+	$(BIN)/eoscast-lab experiment --model $(MODEL) --prompts $(PROMPTS) --cost $(SERVING)/cost.json --out $(SERVING)
 
 $(SERVING)/cost.json: | setup
 	@rm -rf $(SERVING)/fit && mkdir -p $(SERVING)

@@ -1,13 +1,7 @@
 //! The worker binary.
 
-use clap::Parser;
+use std::process::ExitCode;
 
-fn main() -> std::process::ExitCode {
-    match eoscast_worker::cli::run(&eoscast_worker::cli::Cli::parse()) {
-        Ok(()) => std::process::ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            std::process::ExitCode::FAILURE
-        }
-    }
+fn main() -> ExitCode {
+    eoscast_cli::main::<eoscast_worker::cli::Cli>(option_env!("EOSCAST_COMMIT"))
 }

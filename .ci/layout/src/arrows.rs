@@ -14,6 +14,7 @@ const ALLOWED: &[(&str, Allowed)] = &[
     ("eoscast-proto", Only(&[])),
     // A log line is written from the domain types.
     ("eoscast-log", Only(&["eoscast-proto"])),
+    ("eoscast-cli", Only(&[])),
     ("eoscast-kernels", Only(&[])),
     ("eoscast-model", Only(&["eoscast-kernels"])),
     ("eoscast-sched", Only(&[])),
@@ -21,15 +22,31 @@ const ALLOWED: &[(&str, Allowed)] = &[
     (
         "eoscast-worker",
         // `collect` writes logs; `bench --fit-cost` writes the simulator's cost file.
-        Only(&["eoscast-kernels", "eoscast-model", "eoscast-sched", "eoscast-sim", "eoscast-proto", "eoscast-log"]),
+        Only(&[
+            "eoscast-kernels",
+            "eoscast-model",
+            "eoscast-sched",
+            "eoscast-sim",
+            "eoscast-proto",
+            "eoscast-log",
+            "eoscast-cli",
+        ]),
     ),
     ("eoscast-forecast", Only(&["eoscast-proto", "eoscast-log"])),
-    ("eoscast-predictor", Only(&["eoscast-forecast", "eoscast-proto", "eoscast-log"])),
+    ("eoscast-predictor", Only(&["eoscast-forecast", "eoscast-proto", "eoscast-log", "eoscast-cli"])),
     // The worker and the predictor as child processes.
     ("eoscast-pair", Only(&["eoscast-proto"])),
     (
         "eoscast-lab",
-        Only(&["eoscast-forecast", "eoscast-sim", "eoscast-sched", "eoscast-pair", "eoscast-proto", "eoscast-log"]),
+        Only(&[
+            "eoscast-forecast",
+            "eoscast-sim",
+            "eoscast-sched",
+            "eoscast-pair",
+            "eoscast-proto",
+            "eoscast-log",
+            "eoscast-cli",
+        ]),
     ),
     ("eoscast-tests", Anything),
     ("eoscast-layout", Only(&[])),

@@ -1,13 +1,7 @@
-//! The lab's binary.
+//! The lab binary.
 
 use std::process::ExitCode;
 
-use clap::Parser;
-use eoscast_lab::cli::Cli;
-
 fn main() -> ExitCode {
-    Cli::parse().run().unwrap_or_else(|error| {
-        eprintln!("error: {error:#}");
-        ExitCode::FAILURE
-    })
+    eoscast_cli::main::<eoscast_lab::cli::Cli>(option_env!("EOSCAST_COMMIT"))
 }

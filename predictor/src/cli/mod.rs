@@ -3,9 +3,8 @@
 mod replay;
 mod serve;
 
-use std::process::ExitCode;
-
 use clap::{Parser, Subcommand};
+use eoscast_cli::CommandLine;
 
 /// Forecasts how many tokens each live request of a language model will still generate.
 ///
@@ -33,12 +32,8 @@ enum Command {
     Replay(replay::ReplayArgs),
 }
 
-impl Cli {
-    /// Does what the command line says and gives the exit code.
-    ///
-    /// # Errors
-    /// When it cannot be done; the error says why and what to change.
-    pub fn run(self) -> anyhow::Result<ExitCode> {
+impl CommandLine for Cli {
+    fn run(self) -> anyhow::Result<()> {
         match self.command {
             Command::Serve(args) => args.run(),
             Command::Replay(args) => args.run(),
@@ -48,18 +43,10 @@ impl Cli {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]
     fn every_flag_of_every_command_has_an_environment_variable() {
-        let cli = Cli::command();
-        for command in cli.get_subcommands().chain([&cli]) {
-            for flag in command.get_opts() {
-                let variable = flag.get_env().and_then(|name| name.to_str()).unwrap_or_default();
-                assert!(variable.starts_with("EOSCAST_"), "{} --{}", command.get_name(), flag.get_id());
-            }
-        }
+        assert_eq!(eoscast_cli::flags_without_variable::<Cli>(), Vec::<String>::new());
     }
 }

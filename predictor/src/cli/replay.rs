@@ -1,8 +1,8 @@
 //! `replay`.
 
 use std::path::PathBuf;
-use std::process::ExitCode;
 
+use anyhow::ensure;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -28,7 +28,7 @@ pub(super) struct ReplayArgs {
 
 impl ReplayArgs {
     #[expect(clippy::print_stdout, reason = "the report is the output of this command")]
-    pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+    pub(super) fn run(self) -> anyhow::Result<()> {
         let artifacts = self.artifact.iter().map(|path| Artifact::load(path)).collect::<anyhow::Result<_>>()?;
         let bar = ProgressBar::new(log_bytes(&self.log)?)
             .with_style(ProgressStyle::with_template("{bar:40} {bytes}/{total_bytes} {eta}")?);
@@ -39,7 +39,8 @@ impl ReplayArgs {
         } else {
             println!("{}", table(&report));
         }
-        Ok(if report.different == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        ensure!(report.different == 0, "{} of {} estimates came out differently", report.different, report.estimates);
+        Ok(())
     }
 }
 

@@ -1,18 +1,16 @@
 //! `serve`.
 
-use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::num::NonZeroU64;
 use std::path::PathBuf;
-use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
+use clap::Args;
 use clap::builder::BoolishValueParser;
-use clap::{Args, ValueEnum};
+use eoscast_cli::logging::{self, LogFormat};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tracing_subscriber::EnvFilter;
 
 use crate::server::{Config, run};
 use eoscast_forecast::models::ModelKind;
@@ -82,12 +80,6 @@ pub(super) struct ServeArgs {
     log_format: LogFormat,
 }
 
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum LogFormat {
-    Text,
-    Json,
-}
-
 #[derive(Debug, Clone, Copy)]
 enum MetricsAddr {
     Off,
@@ -102,14 +94,13 @@ fn metrics_addr(text: &str) -> Result<MetricsAddr, String> {
 }
 
 impl ServeArgs {
-    pub(super) fn run(self) -> anyhow::Result<ExitCode> {
-        start_logging(self.log_format);
+    pub(super) fn run(self) -> anyhow::Result<()> {
+        logging::start(self.log_format, "info");
         // A worker's engine may need the same cores: threads that wake each other to share little work cost more than they
         // bring.
         let threads = std::thread::available_parallelism().map_or(1, |cores| (cores.get() / 4).max(1));
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build()?;
-        runtime.block_on(self.serve())?;
-        Ok(ExitCode::SUCCESS)
+        runtime.block_on(self.serve())
     }
 
     async fn serve(self) -> anyhow::Result<()> {
@@ -154,17 +145,4 @@ async fn bind(addr: SocketAddr, flag: &str, variable: &str) -> anyhow::Result<Tc
     TcpListener::bind(addr)
         .await
         .with_context(|| format!("cannot listen on {addr}; choose another address with {flag} ({variable})"))
-}
-
-fn start_logging(format: LogFormat) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_target(false)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_writer(std::io::stderr);
-    match format {
-        LogFormat::Text => log.init(),
-        LogFormat::Json => log.json().init(),
-    }
 }

@@ -65,7 +65,7 @@ fn a_path_that_cannot_be_written_is_an_error_at_start_that_says_what_to_change()
             .output()
             .unwrap();
         let error = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert_eq!(output.status.code(), Some(2), "{error}");
+        assert_eq!(output.status.code(), Some(1), "{error}");
         assert!(error.contains(path) && error.contains("EOSCAST_EOS_PROB_LOG_FILE"), "{error}");
     }
 }
@@ -82,7 +82,7 @@ fn a_bad_flag_or_artifact_is_an_error_that_names_it() {
         let output =
             binary().args(["serve", "--metrics", "off"]).args(args).current_dir(folder.path()).output().unwrap();
         let error = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(output.status.code() == Some(2) && error.contains(expected), "{error}");
+        assert!(output.status.code() == Some(1) && error.contains(expected), "{error}");
     }
 }
 

@@ -99,7 +99,7 @@ fn replaying_nothing_is_an_error_that_says_so() {
     let folder = tempfile::tempdir().unwrap();
     let output = binary().arg("replay").arg(folder.path()).output().unwrap();
     let error = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.code() == Some(2) && error.contains("has no event log"), "{error}");
+    assert!(output.status.code() == Some(1) && error.contains("has no event log"), "{error}");
 }
 
 /// Of each step with an estimate: the step, and the numbers that were said.

@@ -89,8 +89,8 @@ async fn a_log_is_collected_across_an_interrupt_and_a_model_of_it_trained_judged
     assert_eq!(places.len(), steps.len(), "no step twice");
 
     let [log, artifact, report, estimates] = ["log", "length-only.safetensors", "report", "estimates"].map(path);
-    output("eoscast-predictor", &format!("train --data {log} --model length-only --out {artifact}"));
-    let judged = output("eoscast-predictor", &format!("evaluate --data {log} --artifact {artifact} --json"));
+    output("eoscast-lab", &format!("train --data {log} --model length-only --out {artifact}"));
+    let judged = output("eoscast-lab", &format!("evaluate --data {log} --artifact {artifact} --json"));
     let judged: Value = serde_json::from_str(&judged).unwrap();
     let mae = |name: &str| {
         judged["models"].as_array().unwrap().iter().find(|model| model["name"] == name).unwrap()["mae"]
@@ -100,13 +100,13 @@ async fn a_log_is_collected_across_an_interrupt_and_a_model_of_it_trained_judged
     assert_eq!(mae("oracle"), 0.0);
     assert!((0.0..48.0).contains(&mae("length-only")) && mae("mean") > 0.0, "{judged}");
 
-    output("eoscast-predictor", &format!("analyze --data {log} --out {report}"));
+    output("eoscast-lab", &format!("analyze --data {log} --out {report}"));
     let page = std::fs::read_to_string(folder.path().join("report/report.html")).unwrap();
     assert!(page.matches("<svg").count() >= 6 && page.contains("yes-or-no"), "a figure of each kind, by task");
 
-    output("eoscast-predictor", &format!("estimate --data {log} --artifact {artifact} --held-out --out {estimates}"));
+    output("eoscast-lab", &format!("estimate --data {log} --artifact {artifact} --held-out --out {estimates}"));
     let simulated = output(
-        "eoscast-worker",
+        "eoscast-lab",
         &format!(
             "simulate --trace {estimates} --policy fcfs+aggressive,fcfs+peak(0.8) --kv-tokens 512 --rate 100 --json"
         ),
@@ -117,6 +117,6 @@ async fn a_log_is_collected_across_an_interrupt_and_a_model_of_it_trained_judged
     assert_eq!(policies.len(), 2);
     assert!(runs.iter().all(|run| run["throughput"].as_f64().is_some_and(|rate| rate > 0.0)), "{simulated}");
 
-    let (ok, _, errors) = run("eoscast-predictor", &["evaluate", "--data", &estimates, "--artifact", &artifact]);
+    let (ok, _, errors) = run("eoscast-lab", &["evaluate", "--data", &estimates, "--artifact", &artifact]);
     assert!(!ok && errors.contains("no request of it was for training"), "{errors}");
 }

@@ -18,7 +18,8 @@ fn policies_meet_the_same_requests_and_the_report_has_them_all() {
     std::fs::write(path("prompts.jsonl"), lines.collect::<String>()).unwrap();
     write_cost(path("cost.json").as_ref(), eoscast_sim::CostModel::WORKER).unwrap();
     let run = |policies: &str| -> Value {
-        let output = Command::new(binary("eoscast-serving-experiment").unwrap())
+        let output = Command::new(binary("eoscast-lab").unwrap())
+            .arg("experiment")
             .args(["--prompts", &path("prompts.jsonl"), "--cost", &path("cost.json"), "--out", &path("out"), "--json"])
             .args(["--requests", "6", "--max-tokens", "24", "--kv-tokens", "512", "--rho", "2", "--rounds", "1"])
             .args(["--policy", policies])
@@ -65,7 +66,7 @@ fn policies_meet_the_same_requests_and_the_report_has_them_all() {
 #[test]
 fn what_is_wrong_is_named_by_its_option() {
     let run = |args: &[&str]| {
-        let output = Command::new(binary("eoscast-serving-experiment").unwrap()).args(args).output().unwrap();
+        let output = Command::new(binary("eoscast-lab").unwrap()).arg("experiment").args(args).output().unwrap();
         assert!(!output.status.success());
         String::from_utf8_lossy(&output.stderr).into_owned()
     };

@@ -15,25 +15,19 @@ mod serve;
 mod signal_args;
 mod step_time;
 
-use std::io::IsTerminal;
-
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{Parser, Subcommand};
+use eoscast_cli::CommandLine;
+use eoscast_cli::logging::{self, LogFormat};
 
 /// Runs language models, streams their end-of-sequence signals to a predictor, and schedules by its forecasts.
 #[derive(Debug, Parser)]
-#[command(name = "eoscast-worker", version, propagate_version = true)]
+#[command(name = "eoscast-worker", version)]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
     /// Format of the logs on stderr; RUST_LOG sets what is logged, e.g. RUST_LOG=debug.
     #[arg(long, env = "EOSCAST_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text, global = true)]
     log_format: LogFormat,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum LogFormat {
-    Text,
-    Json,
 }
 
 #[derive(Debug, Subcommand)]
@@ -59,51 +53,27 @@ enum Command {
     Bench(Box<bench::BenchArgs>),
 }
 
-/// Runs the chosen command.
-///
-/// # Errors
-/// What the command reports.
-pub fn run(cli: &Cli) -> anyhow::Result<()> {
-    // A command that ends by itself shows its own progress.
-    let quiet = !matches!(cli.command, Command::Serve(_));
-    init_logging(cli.log_format, if quiet { "warn" } else { "info" });
-    match &cli.command {
-        Command::Serve(args) => serve::run(args),
-        Command::Generate(args) => generate::run(args),
-        Command::Score(args) => score::run(args),
-        Command::Collect(args) => collect::run(args),
-        Command::Bench(args) => bench::run(args),
-    }
-}
-
-fn init_logging(format: LogFormat, default_level: &str) {
-    use tracing_subscriber::EnvFilter;
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default_level));
-    let logs = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_target(false);
-    match format {
-        LogFormat::Text => logs.init(),
-        LogFormat::Json => logs.json().init(),
+impl CommandLine for Cli {
+    fn run(self) -> anyhow::Result<()> {
+        // A command that ends by itself shows its own progress.
+        let quiet = !matches!(self.command, Command::Serve(_));
+        logging::start(self.log_format, if quiet { "warn" } else { "info" });
+        match &self.command {
+            Command::Serve(args) => serve::run(args),
+            Command::Generate(args) => generate::run(args),
+            Command::Score(args) => score::run(args),
+            Command::Collect(args) => collect::run(args),
+            Command::Bench(args) => bench::run(args),
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]
     fn every_flag_of_every_command_has_an_environment_variable() {
-        let cli = Cli::command();
-        for command in cli.get_subcommands().chain([&cli]) {
-            for flag in command.get_opts() {
-                let variable = flag.get_env().and_then(|name| name.to_str()).unwrap_or_default();
-                assert!(variable.starts_with("EOSCAST_"), "{} --{}", command.get_name(), flag.get_id());
-            }
-        }
+        assert_eq!(eoscast_cli::flags_without_variable::<Cli>(), Vec::<String>::new());
     }
 }

@@ -3,7 +3,6 @@
 use std::fs::File;
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Args;
@@ -41,7 +40,7 @@ pub(super) struct AnalyzeArgs {
 
 impl AnalyzeArgs {
     #[expect(clippy::print_stdout, reason = "what was read and written is the output of this command")]
-    pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+    pub(super) fn run(self) -> anyhow::Result<()> {
         let evaluation = self.evaluation.as_deref().map(read_evaluation).transpose()?;
         let bytes = |file: &PathBuf| std::fs::metadata(file).map_or(0, |metadata| metadata.len());
         let total = trace::files(&self.data).map_or(0, |files| files.iter().map(bytes).sum());
@@ -62,7 +61,7 @@ impl AnalyzeArgs {
             println!("  {damage}");
         }
         println!("{}", page.display());
-        Ok(ExitCode::SUCCESS)
+        Ok(())
     }
 }
 

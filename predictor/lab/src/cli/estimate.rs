@@ -2,7 +2,6 @@
 
 use std::collections::HashSet;
 use std::path::PathBuf;
-use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
@@ -44,7 +43,7 @@ pub(super) struct EstimateArgs {
 }
 
 impl EstimateArgs {
-    pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+    pub(super) fn run(self) -> anyhow::Result<()> {
         let wanted = if self.held_out { Some(self.held_out()?) } else { None };
         let (kind, chosen) = Source::choose(None, self.artifact.as_deref())?;
         let artifact = chosen.map(|(_, artifact)| artifact);
@@ -61,7 +60,7 @@ impl EstimateArgs {
             estimate(&self.data, model.as_mut(), wanted.as_ref(), &mut out, |bytes| bar.inc(bytes))?;
         bar.finish_and_clear();
         eprintln!("{requests} requests, {steps} steps, estimates of {}: {}", model.version(), self.out.display());
-        Ok(ExitCode::SUCCESS)
+        Ok(())
     }
 
     fn held_out(&self) -> anyhow::Result<HashSet<RequestId>> {

@@ -2,7 +2,6 @@
 
 use std::collections::HashSet;
 use std::path::PathBuf;
-use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
@@ -81,7 +80,7 @@ const LEAST_TEST: usize = 20;
 
 impl EvaluateArgs {
     #[expect(clippy::print_stdout, reason = "the evaluation is the output of this command")]
-    pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+    pub(super) fn run(self) -> anyhow::Result<()> {
         let artifacts = self.artifacts()?;
         let dataset = load(&self.data, self.model_name.as_deref(), self.bad_lines)?;
         let unseen = self.unseen(&dataset)?;
@@ -151,7 +150,7 @@ impl EvaluateArgs {
         } else {
             println!("{}", table::plain(&evaluation));
         }
-        Ok(ExitCode::SUCCESS)
+        Ok(())
     }
 
     fn artifacts(&self) -> anyhow::Result<Vec<Artifact>> {

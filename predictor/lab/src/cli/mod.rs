@@ -9,9 +9,9 @@ mod past_future_ae;
 mod simulate;
 mod train;
 
-use std::process::ExitCode;
-
 use clap::{Parser, Subcommand};
+use eoscast_cli::CommandLine;
+use eoscast_cli::logging::{self, LogFormat};
 
 /// Trains and judges forecasts of remaining length, simulates schedulers, and measures the running pair.
 #[derive(Debug, Parser)]
@@ -46,20 +46,27 @@ enum Command {
     Experiment(Box<crate::serving::options::Options>),
 }
 
-impl Cli {
-    /// Does what the command line says and gives the exit code.
-    ///
-    /// # Errors
-    /// When it cannot be done; the error says why and what to change.
-    pub fn run(self) -> anyhow::Result<ExitCode> {
+impl CommandLine for Cli {
+    fn run(self) -> anyhow::Result<()> {
+        logging::start(LogFormat::Text, "warn");
         match self.command {
             Command::Train(args) => args.run(),
             Command::Evaluate(args) => args.run(),
             Command::Analyze(args) => args.run(),
             Command::Estimate(args) => args.run(),
-            Command::Simulate(args) => simulate::run(&args).map(|()| ExitCode::SUCCESS),
+            Command::Simulate(args) => simulate::run(&args),
             Command::Load(args) => args.run(),
-            Command::Experiment(options) => experiment::run(&options).map(|()| ExitCode::SUCCESS),
+            Command::Experiment(options) => experiment::run(&options),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_flag_of_every_command_has_an_environment_variable() {
+        assert_eq!(eoscast_cli::flags_without_variable::<Cli>(), Vec::<String>::new());
     }
 }

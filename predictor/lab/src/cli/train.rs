@@ -2,7 +2,6 @@
 
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 use std::str::FromStr;
 
 use anyhow::Context;
@@ -101,7 +100,7 @@ fn file_name(kind: ModelKind) -> String {
 
 impl TrainArgs {
     #[expect(clippy::print_stdout, reason = "what was written is the output of this command")]
-    pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+    pub(super) fn run(self) -> anyhow::Result<()> {
         let dataset = load(&self.data, self.model_name.as_deref(), self.bad_lines)?;
         if self.model == Models::All {
             std::fs::create_dir_all(&self.out).with_context(|| {
@@ -124,7 +123,7 @@ impl TrainArgs {
             let artifact = Artifact::load(&path)?;
             println!("{} ({} bytes, {})", path.display(), bytes.len(), artifact.digest);
         }
-        Ok(ExitCode::SUCCESS)
+        Ok(())
     }
 
     fn options(&self, kind: ModelKind) -> Options {
