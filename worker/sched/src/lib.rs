@@ -11,7 +11,7 @@
 //! - `policy`: a named policy = `order` + `admit` + `victim`, one file per rule; `deadline`: what presses before them
 //! - `forecast`: a distribution over remaining length; `history`: the one from those that ended; [`peak`]: the future
 //!   peak of KV use
-//! - `pace`: how long steps and waits take; `draw`: numbers that look random; `ordinal`: maps by key
+//! - `measured`: how long steps and waits take; `draw`: numbers that look random; `ordinal`: maps by key
 //! - `blocks`: ids and counts of KV blocks; `prefix`: the hashes by which full ones are found again
 //! - `queue`: the waiting requests in rank order
 
@@ -20,29 +20,33 @@ mod blocks;
 mod config;
 mod deadline;
 pub mod draw;
-mod forecast;
 mod history;
+mod live;
+mod measured;
 mod order;
 mod ordinal;
-mod pace;
 pub mod peak;
 mod plan;
 mod policy;
+mod policy_error;
 mod prefix;
 mod queue;
+mod remaining;
+mod rules;
 mod scheduler;
-mod sequence;
+mod signature;
 mod stats;
 mod victim;
 mod view;
 
 pub use admit::{Admission, Gate};
 pub use config::{ConfigError, SchedulerConfig};
-pub use forecast::{Forecast, LEVELS};
 pub use order::Order;
 pub use plan::{StepOutcome, StepPlan, Work, WorkDone};
-pub use policy::{Policy, PolicyError};
+pub use policy::Policy;
+pub use policy_error::PolicyError;
 pub use prefix::{BlockHash, PrefixHasher};
+pub use remaining::{LEVELS, RemainingLength};
 pub use scheduler::Scheduler;
 pub use stats::Stats;
 pub use victim::Victim;

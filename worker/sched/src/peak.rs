@@ -33,7 +33,7 @@ impl Footprint {
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Ending {
+struct RequestEnd {
     footprint: Footprint,
     /// Blocks of the whole batch in the last step of this request.
     blocks: u64,
@@ -44,7 +44,7 @@ struct Ending {
 pub struct PeakProfile {
     block_size: u32,
     /// By steps, ascending.
-    endings: Vec<Ending>,
+    endings: Vec<RequestEnd>,
     /// Scratch of `reset`, kept for its memory.
     residues: Vec<u64>,
 }
@@ -58,13 +58,13 @@ impl PeakProfile {
     /// Starts over with a batch.
     pub fn reset(&mut self, batch: impl IntoIterator<Item = Footprint>) {
         self.endings.clear();
-        self.endings.extend(batch.into_iter().map(|footprint| Ending { footprint, blocks: 0 }));
+        self.endings.extend(batch.into_iter().map(|footprint| RequestEnd { footprint, blocks: 0 }));
         self.endings.sort_unstable_by_key(|ending| ending.footprint.steps);
         self.residues.clear();
         let size = u64::from(self.block_size);
         let mut whole = 0;
         for same_end in self.endings.chunk_by_mut(|a, b| a.footprint.steps == b.footprint.steps).rev() {
-            for Ending { footprint, .. } in &*same_end {
+            for RequestEnd { footprint, .. } in &*same_end {
                 let x = u64::from(footprint.held) + size - 2;
                 whole += x / size;
                 let at = self.residues.partition_point(|&residue| residue < x % size);
@@ -98,14 +98,14 @@ impl PeakProfile {
         for i in 0..at {
             self.endings[i].blocks += self.blocks_when(new, &self.endings[i]);
         }
-        self.endings.insert(at, Ending { footprint: new, blocks });
+        self.endings.insert(at, RequestEnd { footprint: new, blocks });
     }
 
     fn first_ending_after(&self, new: Footprint) -> usize {
         self.endings.partition_point(|ending| ending.footprint.steps <= new.steps)
     }
 
-    fn blocks_when(&self, new: Footprint, ending: &Ending) -> u64 {
+    fn blocks_when(&self, new: Footprint, ending: &RequestEnd) -> u64 {
         new.blocks_in_step(ending.footprint.steps, self.block_size)
     }
 

@@ -2,8 +2,8 @@
 //!
 //! - [`Workload`]: requests of a trace and when they come
 //! - [`CostModel`]: how long a step takes; [`Demand`]: load and KV pressure that follow from it
-//! - [`Predictor`]: what the policy sees of remaining lengths
-//! - [`simulate`]: the loop; [`Run`]: what became of each request; [`Summary`]: the figures to compare
+//! - [`ForecastSource`]: what the policy sees of remaining lengths
+//! - [`simulate`]: the loop; [`SimulatedRun`]: what became of each request; [`Summary`]: the figures to compare
 //! - [`past_future_ae`]: the saturated queue of the published artefact of the past-future scheduler
 //!
 //! Everything depends on its arguments alone, seeds among them.
@@ -24,10 +24,10 @@ pub mod trace_file;
 
 pub use confidence::Interval;
 pub use cost::{CostError, CostModel, StepWork};
-pub use foresight::{Estimate, Predictor, PredictorError, RecordedEstimates};
+pub use foresight::{ForecastSource, ForecastSourceError, RecordedEstimate, RecordedEstimates};
 pub use kv_use::KvUse;
 pub use load::Demand;
 pub use random::Random;
-pub use run::{Engine, Reply, Run, SimulationError, simulate};
+pub use run::{SimulatedEngine, SimulatedReply, SimulatedRun, SimulationError, simulate};
 pub use summary::Summary;
 pub use trace::{ArrivalError, Arrivals, TraceRequest, Workload};
