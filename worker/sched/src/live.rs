@@ -23,15 +23,7 @@ pub(crate) struct LiveRequest {
 
 impl LiveRequest {
     pub(crate) fn new(request: Request) -> Self {
-        let view = RequestView {
-            request,
-            generated: 0,
-            computed: 0,
-            preemptions: 0,
-            first_admitted: None,
-            queued_at: request.arrival,
-            served: 0.0,
-        };
+        let view = RequestView::new(request);
         let (table, hashes) = (BlockTable::default(), Vec::new());
         Self { view, table, hashes, planned: 0, computed_before: 0, admitted_at: 0.0, kept: None }
     }

@@ -95,6 +95,26 @@ pub struct RequestView {
 }
 
 impl RequestView {
+    /// The request as it joins the queue for the first time.
+    pub fn new(request: Request) -> Self {
+        Self {
+            request,
+            generated: 0,
+            computed: 0,
+            preemptions: 0,
+            first_admitted: None,
+            queued_at: request.arrival,
+            served: 0.0,
+        }
+    }
+
+    /// A request of 10 prompt tokens and at most 100 more, for tests.
+    #[doc(hidden)]
+    pub fn for_test(key: RequestKey) -> Self {
+        let arrival = key as f64;
+        Self::new(Request { key, prompt_tokens: 10, max_tokens: 100, priority: 0, arrival, deadline: None })
+    }
+
     /// Tokens known: prompt and generated.
     pub fn known(&self) -> u32 {
         self.request.prompt_tokens + self.generated
@@ -164,22 +184,7 @@ pub(crate) mod tests {
     use super::*;
 
     pub(crate) fn view(key: RequestKey) -> RequestView {
-        RequestView {
-            request: Request {
-                key,
-                prompt_tokens: 10,
-                max_tokens: 100,
-                priority: 0,
-                arrival: key as f64,
-                deadline: None,
-            },
-            generated: 0,
-            computed: 0,
-            preemptions: 0,
-            first_admitted: None,
-            queued_at: key as f64,
-            served: 0.0,
-        }
+        RequestView::for_test(key)
     }
 
     #[test]

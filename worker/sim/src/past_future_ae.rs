@@ -10,7 +10,7 @@
 
 use std::collections::VecDeque;
 
-use super::random::Random;
+use crate::random::Random;
 use eoscast_sched::{Admission, Gate, Outlook, RemainingLength, Request, RequestView, SchedulerConfig};
 
 const BUDGET: u32 = 120_000;
@@ -112,23 +112,17 @@ impl QueuedRequest {
     }
 
     fn outlook(&self, max_tokens: u32) -> Outlook {
-        let view = RequestView {
-            request: Request {
-                key: self.key,
-                prompt_tokens: self.prompt,
-                // Where a reply goes on all the same, there is a token to come at least.
-                max_tokens: max_tokens.max(self.generated + 1),
-                priority: 0,
-                arrival: 0.0,
-                deadline: None,
-            },
-            generated: self.generated,
-            computed: (self.held() - 1) * u32::from(self.generated > 0),
-            preemptions: 0,
-            first_admitted: None,
-            queued_at: 0.0,
-            served: 0.0,
+        let request = Request {
+            key: self.key,
+            prompt_tokens: self.prompt,
+            // Where a reply goes on all the same, there is a token to come at least.
+            max_tokens: max_tokens.max(self.generated + 1),
+            priority: 0,
+            arrival: 0.0,
+            deadline: None,
         };
+        let computed = (self.held() - 1) * u32::from(self.generated > 0);
+        let view = RequestView { generated: self.generated, computed, ..RequestView::new(request) };
         Outlook::new(view, Some(RemainingLength::certain(self.output - self.generated)))
     }
 }

@@ -2,16 +2,13 @@
 
 use std::fmt;
 
-use super::cost::{CostError, CostModel, StepWork};
-use super::foresight::{ForecastSource, Foresight};
-use super::kv_use::KvUse;
-use super::trace::Workload;
-use eoscast_sched::BlockHash;
-use eoscast_sched::Policy;
-use eoscast_sched::Scheduler;
-use eoscast_sched::{AddError, Request};
-use eoscast_sched::{ConfigError, SchedulerConfig};
-use eoscast_sched::{StepOutcome, WorkDone};
+use crate::cost::{CostError, CostModel, StepWork};
+use crate::foresight::{ForecastSource, Foresight};
+use crate::kv_use::KvUse;
+use crate::trace::Workload;
+use eoscast_sched::{
+    AddError, BlockHash, ConfigError, Policy, Request, Scheduler, SchedulerConfig, StepOutcome, WorkDone,
+};
 
 /// The engine that is simulated.
 #[derive(Clone, Copy, Debug)]

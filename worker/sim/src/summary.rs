@@ -1,8 +1,8 @@
 //! The figures by which policies are compared.
 
-use super::load::Demand;
-use super::run::{SimulatedReply, SimulatedRun};
-use super::trace::Workload;
+use crate::load::Demand;
+use crate::run::{SimulatedReply, SimulatedRun};
+use crate::trace::Workload;
 
 /// What a run came to. Latencies are in seconds.
 #[derive(Clone, Copy, Debug, PartialEq)]

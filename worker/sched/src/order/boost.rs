@@ -28,8 +28,7 @@ const SCALES: Bounds = Bounds { expected: "a finite scale above 0", holds: |scal
 
 const ARGUMENT: Argument = Argument::Optional { placeholder: "SCALE", default: SCALE, bounds: SCALES };
 
-pub(super) static RULE: OrderRule =
-    OrderRule::on_forecast("boost", ARGUMENT, |outlook, scale, moment| score(outlook, scale, moment));
+pub(super) static RULE: OrderRule = OrderRule::on_forecast("boost", ARGUMENT, score);
 
 fn score(outlook: &Outlook, scale: f64, moment: &Moment) -> f64 {
     outlook.view.request.arrival - boost(outlook, scale * moment.mean_wait, moment)

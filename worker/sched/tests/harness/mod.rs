@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasherDefault, DefaultHasher};
 
 use eoscast_sched::{
-    Policy, PrefixHasher, RemainingLength, Request, RequestKey, RequestView, Scheduler, SchedulerConfig, Stats,
-    StepOutcome, StepPlan, WorkDone,
+    Policy, PrefixHasher, RemainingLength, Request, RequestKey, RequestView, Scheduler, SchedulerConfig, SplitMix64,
+    Stats, StepOutcome, StepPlan, WorkDone,
 };
 use proptest::prelude::*;
 
@@ -54,12 +54,6 @@ pub(crate) struct ScenarioReport {
     pub(crate) stats: Stats,
 }
 
-fn mix(mut x: u64) -> u64 {
-    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    x ^ (x >> 31)
-}
-
 impl Scenario {
     fn forecast(&self, view: &RequestView, step: u32) -> Option<RemainingLength> {
         let job = self.jobs[view.request.key as usize];
@@ -67,7 +61,7 @@ impl Scenario {
             ForecastKind::Truth => Some(RemainingLength::certain(job.length - view.generated)),
             ForecastKind::None => None,
             ForecastKind::Nonsense(seed) => {
-                let random = mix(seed ^ mix(view.request.key ^ (u64::from(step) << 32)));
+                let random = SplitMix64::new(seed, view.request.key ^ (u64::from(step) << 32)).bits();
                 let tokens = (random >> 8) % 200;
                 match random % 8 {
                     0 => None,

@@ -91,16 +91,7 @@ mod tests {
     use super::*;
 
     fn at(generated: u32) -> RequestView {
-        let request = eoscast_sched::Request {
-            key: 1,
-            prompt_tokens: 10,
-            max_tokens: 100,
-            priority: 0,
-            arrival: 1.0,
-            deadline: None,
-        };
-        let (queued_at, served) = (1.0, 0.0);
-        RequestView { request, generated, computed: 0, preemptions: 0, first_admitted: None, queued_at, served }
+        RequestView { generated, ..RequestView::for_test(1) }
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use super::trace::TraceRequest;
+use crate::trace::TraceRequest;
 use eoscast_sched::RemainingLength;
 use eoscast_sched::RequestView;
 

@@ -1,6 +1,6 @@
 //! The true remaining length times a lognormal factor: a forecaster of a given accuracy.
 
-use super::super::random::Random;
+use crate::random::Random;
 use eoscast_sched::{LEVELS, RemainingLength};
 
 /// Quantiles of the standard normal distribution at [`LEVELS`].
