@@ -5,21 +5,21 @@ const REACH: f64 = 256.0;
 
 /// Means of what was measured so far; 0 until something was.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Pace {
-    step_seconds: Mean,
-    wait: Mean,
+pub(crate) struct MeasuredTimes {
+    step_seconds: FadingMean,
+    wait: FadingMean,
     /// When the step under way began, if there is one.
     began: Option<f64>,
 }
 
 /// The plain mean at first, then one in which old samples fade.
 #[derive(Clone, Copy, Debug, Default)]
-struct Mean {
+struct FadingMean {
     value: f64,
     samples: f64,
 }
 
-impl Mean {
+impl FadingMean {
     /// Takes a sample; what is no duration (clocks may be set back) is passed over.
     fn take(&mut self, sample: f64) {
         if sample >= 0.0 && sample.is_finite() {
@@ -29,7 +29,7 @@ impl Mean {
     }
 }
 
-impl Pace {
+impl MeasuredTimes {
     /// A schedule call at `now`: what began at the last one is done.
     pub(crate) fn step(&mut self, now: f64) {
         if let Some(began) = self.began.take() {
@@ -62,25 +62,25 @@ mod tests {
 
     #[test]
     fn idle_time_is_no_step() {
-        let mut pace = Pace::default();
+        let mut times = MeasuredTimes::default();
         for (now, works) in [(0.0, true), (1.0, true), (4.0, false), (90.0, true), (92.0, false)] {
-            pace.step(now);
+            times.step(now);
             if works {
-                pace.begin(now);
+                times.begin(now);
             }
         }
-        assert_eq!(pace.step_seconds(), 2.0);
+        assert_eq!(times.step_seconds(), 2.0);
     }
 
     #[test]
     fn a_mean_follows_what_lasts() {
-        let mut pace = Pace::default();
-        (0..100).for_each(|_| pace.waited(1.0));
-        assert_eq!(pace.mean_wait(), 1.0);
-        (0..2000).for_each(|_| pace.waited(5.0));
-        assert!((pace.mean_wait() - 5.0).abs() < 0.01);
-        pace.waited(f64::NAN);
-        pace.waited(-3.0);
-        assert!((pace.mean_wait() - 5.0).abs() < 0.01);
+        let mut times = MeasuredTimes::default();
+        (0..100).for_each(|_| times.waited(1.0));
+        assert_eq!(times.mean_wait(), 1.0);
+        (0..2000).for_each(|_| times.waited(5.0));
+        assert!((times.mean_wait() - 5.0).abs() < 0.01);
+        times.waited(f64::NAN);
+        times.waited(-3.0);
+        assert!((times.mean_wait() - 5.0).abs() < 0.01);
     }
 }

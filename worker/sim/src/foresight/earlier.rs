@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use eoscast_sched::RequestView;
-use eoscast_sched::{Forecast, LEVELS};
+use eoscast_sched::{LEVELS, RemainingLength};
 
 /// Outcomes looked back on, as many as the predictor's own prior does.
 const WINDOW: usize = 2_000;
@@ -11,7 +11,7 @@ const WINDOW: usize = 2_000;
 /// The product-limit estimator (Kaplan and Meier, 1958) over a sliding window: replies that were cut count as longer
 /// than they came.
 #[derive(Debug, Default)]
-pub(super) struct Prior {
+pub(super) struct EarlierLengths {
     /// Oldest first: length and whether it was cut.
     recent: VecDeque<(u32, bool)>,
     sorted: Vec<(u32, bool)>,
@@ -29,7 +29,7 @@ struct Knot {
     integral: f64,
 }
 
-impl Prior {
+impl EarlierLengths {
     pub(super) fn push(&mut self, length: u32, cut: bool) {
         let outcome = (length, cut);
         self.recent.push_back(outcome);
@@ -43,7 +43,7 @@ impl Prior {
     }
 
     /// None while no reply was longer than this one is.
-    pub(super) fn forecast(&mut self, view: &RequestView) -> Option<Forecast> {
+    pub(super) fn forecast(&mut self, view: &RequestView) -> Option<RemainingLength> {
         if self.curve.is_empty() {
             self.draw();
         }
@@ -60,7 +60,7 @@ impl Prior {
             let knot = self.curve.partition_point(|knot| knot.survival > left + 1e-12);
             self.curve.get(knot).map_or(most, |knot| knot.length.min(most)) - now
         };
-        Some(Forecast { mean: mean as f32, quantiles: LEVELS.map(|level| quantile(level) as f32) })
+        Some(RemainingLength { mean: mean as f32, quantiles: LEVELS.map(|level| quantile(level) as f32) })
     }
 
     /// The last knot at or before `length`.
@@ -91,21 +91,12 @@ mod tests {
     use super::*;
 
     fn at(generated: u32) -> RequestView {
-        let request = eoscast_sched::Request {
-            key: 1,
-            prompt_tokens: 10,
-            max_tokens: 100,
-            priority: 0,
-            arrival: 1.0,
-            deadline: None,
-        };
-        let (queued_at, served) = (1.0, 0.0);
-        RequestView { request, generated, computed: 0, preemptions: 0, first_admitted: None, queued_at, served }
+        RequestView { generated, ..RequestView::for_test(1) }
     }
 
     #[test]
     fn without_longer_replies_nothing_is_said() {
-        let mut prior = Prior::default();
+        let mut prior = EarlierLengths::default();
         assert_eq!(prior.forecast(&at(0)), None);
         prior.push(30, false);
         assert!(prior.forecast(&at(29)).is_some());
@@ -114,7 +105,7 @@ mod tests {
 
     #[test]
     fn the_forecast_is_what_was_left_of_the_replies_that_came_so_far() {
-        let mut prior = Prior::default();
+        let mut prior = EarlierLengths::default();
         (1..=10).for_each(|i| prior.push(10 * i, false));
         let forecast = prior.forecast(&at(40)).unwrap();
         // 50, 60, 70, 80, 90 and 100: 10 to 60 left.
@@ -124,7 +115,7 @@ mod tests {
 
     #[test]
     fn a_reply_that_was_cut_counts_as_longer() {
-        let mut prior = Prior::default();
+        let mut prior = EarlierLengths::default();
         prior.push(20, false);
         prior.push(100, true);
         // Half end at 20, the others at 100 or later, which `max_tokens` bounds.
@@ -135,7 +126,7 @@ mod tests {
 
     #[test]
     fn old_replies_are_forgotten() {
-        let mut prior = Prior::default();
+        let mut prior = EarlierLengths::default();
         (0..50).for_each(|_| prior.push(5, false));
         (0..WINDOW).for_each(|_| prior.push(40, false));
         assert_eq!(prior.forecast(&at(0)).unwrap().quantiles, [40.0; 13]);

@@ -4,21 +4,21 @@
 //! so from 0 tokens, and above the last it keeps the hazard before it, or ends within about a token where that is
 //! infinite: so a request that outlived its forecast still has one.
 
-/// Probabilities at which a [`Forecast`] holds quantiles.
+/// Probabilities at which a [`RemainingLength`] holds quantiles.
 pub const LEVELS: [f32; 13] = [0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99];
 
 const LAST: usize = LEVELS.len() - 1;
 
 /// Distribution over the remaining *service* length: the tokens a request will still generate, cut by `max_tokens`.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Forecast {
+pub struct RemainingLength {
     /// Expected remaining length, tokens.
     pub mean: f32,
     /// Quantiles of the remaining length at [`LEVELS`], tokens, not decreasing.
     pub quantiles: [f32; 13],
 }
 
-impl Forecast {
+impl RemainingLength {
     /// Exactly `tokens` remain.
     pub fn certain(tokens: u32) -> Self {
         Self { mean: tokens as f32, quantiles: [tokens as f32; 13] }
@@ -114,8 +114,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn uniform(length: f32) -> Forecast {
-        Forecast { mean: length / 2.0, quantiles: LEVELS.map(|level| level * length) }
+    fn uniform(length: f32) -> RemainingLength {
+        RemainingLength { mean: length / 2.0, quantiles: LEVELS.map(|level| level * length) }
     }
 
     fn close(left: f32, right: f32, tolerance: f32) -> bool {
@@ -151,7 +151,8 @@ mod tests {
 
     #[test]
     fn an_exponential_length_has_no_memory() {
-        let mut exponential = Forecast { mean: 200.0, quantiles: LEVELS.map(|level| -200.0 * (1.0 - level).ln()) };
+        let mut exponential =
+            RemainingLength { mean: 200.0, quantiles: LEVELS.map(|level| -200.0 * (1.0 - level).ln()) };
         for _ in 0..5 {
             exponential = exponential.after(150);
         }
@@ -161,9 +162,9 @@ mod tests {
 
     #[test]
     fn a_certain_length_counts_down_and_then_expects_about_a_token() {
-        let later = Forecast::certain(500).after(400);
+        let later = RemainingLength::certain(500).after(400);
         assert!(close(later.mean, 100.0, 1.0) && close(later.quantile(0.9), 100.0, 0.1), "{later:?}");
-        let outlived = Forecast::certain(500).after(1_000_000);
+        let outlived = RemainingLength::certain(500).after(1_000_000);
         assert!(close(outlived.mean, 1.0, 0.1), "{outlived:?}");
     }
 
@@ -176,7 +177,7 @@ mod tests {
         ) {
             let mut total = 0.0;
             let quantiles = steps.map(|step| { total += step; total });
-            let forecast = Forecast { mean, quantiles };
+            let forecast = RemainingLength { mean, quantiles };
             let later = forecast.after(tokens);
             prop_assert!(later.mean.is_finite() && later.mean >= 0.0, "{:?}", later);
             prop_assert!(later.quantiles.is_sorted() && later.quantiles[0] >= 0.0, "{:?}", later);

@@ -1,12 +1,12 @@
 //! What the scheduler keeps of a live request.
 
 use crate::blocks::BlockTable;
-use crate::forecast::Forecast;
 use crate::prefix::BlockHash;
+use crate::remaining::RemainingLength;
 use crate::view::{Outlook, Request, RequestView};
 
 #[derive(Debug)]
-pub(crate) struct Sequence {
+pub(crate) struct LiveRequest {
     pub(crate) view: RequestView,
     pub(crate) table: BlockTable,
     /// Of its first full blocks of known tokens.
@@ -18,20 +18,12 @@ pub(crate) struct Sequence {
     /// When it last joined the running batch, seconds.
     pub(crate) admitted_at: f64,
     /// The forecast by which it is ranked, and what it had generated then, if the order keeps forecasts.
-    pub(crate) kept: Option<(u32, Forecast)>,
+    pub(crate) kept: Option<(u32, RemainingLength)>,
 }
 
-impl Sequence {
+impl LiveRequest {
     pub(crate) fn new(request: Request) -> Self {
-        let view = RequestView {
-            request,
-            generated: 0,
-            computed: 0,
-            preemptions: 0,
-            first_admitted: None,
-            queued_at: request.arrival,
-            served: 0.0,
-        };
+        let view = RequestView::new(request);
         let (table, hashes) = (BlockTable::default(), Vec::new());
         Self { view, table, hashes, planned: 0, computed_before: 0, admitted_at: 0.0, kept: None }
     }
