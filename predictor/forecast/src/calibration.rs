@@ -7,7 +7,7 @@
 //! while the progress is not.
 //!
 //! Why not the whole distribution function of u (Kuleshov, Fenner and Ermon, ICML 2018): within an age, long replies have more
-//! steps and count no more than short ones, which moves every median up and makes the error larger (docs/forecast.md).
+//! steps and count no more than short ones, which moves every median up and makes the error larger (docs/evidence/forecast.md).
 //!
 //! G starts from the scores that training left and then follows the newest outcomes, so that coverage returns when traffic shifts
 //! (as in Gibbs and Candes, NeurIPS 2021, though by a window and not by a step size).

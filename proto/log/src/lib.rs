@@ -33,7 +33,7 @@ use segment::{Rotation, SegmentWriter};
 const SYNC_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Lines written at once. After each write whoever waits for the processor is let through: the thread that answers would else wait,
-/// sometimes for milliseconds, until all that has gathered is written (docs/performance.md).
+/// sometimes for milliseconds, until all that has gathered is written (docs/evidence/performance.md).
 const TOGETHER: usize = 32;
 
 /// When appended lines are made to survive a power failure. They survive a killed process in any case.

@@ -57,7 +57,7 @@ pub enum Event {
 /// Fewest requests to train with.
 const LEAST_TRAIN: usize = 100;
 /// Parts of the training requests, each in turn kept aside. With four, forecasts that calibrate are so much worse than those of the model that is kept that
-/// its intervals cover up to two points more than they promise (docs/forecast.md).
+/// its intervals cover up to two points more than they promise (docs/evidence/forecast.md).
 const FOLDS: u32 = 8;
 
 /// Trains the model of `kind` on the training requests of a split by prompt, and gives the bytes of its artifact.

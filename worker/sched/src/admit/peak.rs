@@ -7,7 +7,7 @@ use crate::signature::{Argument, Bounds};
 use crate::view::Outlook;
 
 /// Default quantile: of 0.6 to 0.85 the one with the least time a token and the shortest tail on recorded forecasts of the real
-/// predictor, as many steps as with true lengths, and fewer evictions than `past-future` (docs/scheduling.md).
+/// predictor, as many steps as with true lengths, and fewer evictions than `past-future` (docs/evidence/scheduling.md).
 pub(super) const LEVEL: f64 = 0.8;
 
 const QUANTILES: Bounds =
