@@ -1,6 +1,6 @@
 //! [`Rows`]: single steps of many requests, as feed-forward models are trained on them.
 
-use super::dataset::Sample;
+use super::sample::Sample;
 use crate::features::{FEATURE_NAMES, FeatureRow, feature_index};
 use crate::models::head::Target;
 

@@ -18,7 +18,7 @@ use answer::Answer;
 
 /// One finished reply. Aborted, failed, steered ones and those that could not end by themselves are left out before.
 #[derive(Debug, Clone)]
-pub struct Reply {
+pub struct FinishedReply {
     /// Whose.
     pub request_id: String,
     /// The prompt: several samples of one prompt belong together.
@@ -39,7 +39,7 @@ pub struct Reply {
     pub ended: bool,
 }
 
-impl Reply {
+impl FinishedReply {
     /// Service remaining length after `t` tokens.
     pub fn remaining(&self, t: u32) -> u32 {
         self.output_length.saturating_sub(t)
@@ -61,7 +61,7 @@ impl Reply {
 #[derive(Debug, Clone)]
 pub struct Judged<'a> {
     /// The reply.
-    pub reply: &'a Reply,
+    pub reply: &'a FinishedReply,
     /// Answer `t` was given after `t` tokens, from 0 to `output_length - 1`; each within `0 ..= max_tokens - t`. That after no
     /// token was given once the prompt was read, if the model can tell it from the next.
     pub answers: Vec<Answer>,
@@ -71,7 +71,7 @@ pub struct Judged<'a> {
 
 impl<'a> Judged<'a> {
     /// Asks `answer` after every number of tokens in order and clips what it says to what can be.
-    pub fn new(reply: &'a Reply, mut answer: impl FnMut(u32) -> Answer) -> Self {
+    pub fn new(reply: &'a FinishedReply, mut answer: impl FnMut(u32) -> Answer) -> Self {
         let answers: Vec<_> = (0..reply.output_length).map(|t| answer(t).clip(reply.cap(t))).collect();
         Self { reply, arrival: answers.first().copied(), answers }
     }

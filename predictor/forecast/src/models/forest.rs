@@ -1,11 +1,13 @@
 //! `forest`: one random forest for each of some horizons, on the present row.
 
+use std::sync::Arc;
+
 use anyhow::ensure;
 
+use super::forecaster::{Forecaster, Memory};
 use super::head::BINS;
-use super::logistic::through_horizons;
+use super::horizons::through_horizons;
 use super::weights::Weights;
-use super::{Forecaster, Memory};
 use crate::features::{FEATURE_NAMES, FeatureRow};
 
 /// Horizons in tokens: each has a forest for "more than this are to come".
@@ -31,6 +33,11 @@ pub struct Forest {
     pub nodes: Vec<Node>,
     /// The first node of each tree, by horizon.
     pub roots: Vec<Vec<u32>>,
+}
+
+/// A model from the tensors of an artifact.
+pub(super) fn read(weights: &Weights) -> anyhow::Result<Arc<dyn Forecaster>> {
+    Ok(Arc::new(Forest::read(weights)?))
 }
 
 impl Forest {

@@ -1,19 +1,19 @@
-use std::path::Path;
 use std::sync::LazyLock;
 
 use super::*;
 use crate::fitting::synthetic::{MAX_TOKENS, MODEL, dataset};
-use crate::models::{Artifact, History, LengthModel};
+use crate::history::History;
+use crate::models::{Artifact, LengthModel};
 
-fn options(epochs: u32) -> Options {
-    Options { seed: 1, split_seed: 2, epochs, command: "train".to_owned(), also_for: vec![], threads: 2 }
+fn options(epochs: u32) -> TrainingOptions {
+    TrainingOptions { seed: 1, split_seed: 2, epochs, command: "train".to_owned(), also_for: vec![], threads: 2 }
 }
 
 static DATA: LazyLock<Dataset> = LazyLock::new(|| dataset(400, 11));
 
 fn trained(kind: ModelKind, epochs: u32) -> Artifact {
     let bytes = train(kind, &DATA, &options(epochs), &mut |_| {}).unwrap();
-    Artifact::of_bytes(Path::new("test"), &bytes).unwrap()
+    Artifact::parse(&bytes).unwrap()
 }
 
 /// Mean absolute error of the median on service length, and coverage of the 90 % interval, over the test requests.
@@ -109,7 +109,7 @@ fn too_little_data_is_refused_with_what_there_is_and_what_is_needed() {
 #[test]
 fn a_damaged_artifact_is_refused_and_never_panics() {
     let bytes = train(ModelKind::Survival, &DATA, &options(1), &mut |_| {}).unwrap();
-    let read = |bytes: &[u8]| Artifact::of_bytes(Path::new("test"), bytes).map_err(|error| format!("{error:#}"));
+    let read = |bytes: &[u8]| Artifact::parse(bytes).map_err(|error| format!("{error:#}"));
     for length in [0, 1, 7, 8, 100, bytes.len() / 2, bytes.len() - 1] {
         assert!(read(&bytes[..length]).is_err());
     }
