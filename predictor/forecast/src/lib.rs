@@ -27,3 +27,8 @@ pub mod forecast;
 pub mod history;
 pub mod judging;
 pub mod models;
+
+/// So that the example of the README compiles and runs.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

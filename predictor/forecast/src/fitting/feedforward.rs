@@ -12,7 +12,7 @@ use crate::models::head::BINS;
 
 /// How a network is fitted.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Settings {
+pub(crate) struct Settings {
     /// Widths of the hidden layers.
     pub hidden: Vec<usize>,
     /// Share of the inputs and hidden units that each row goes without, in turn.
@@ -83,7 +83,7 @@ fn forward(layers: &[Tensor], x: &Tensor, mut dropout: Option<([f32; 2], &mut fa
 ///
 /// # Errors
 /// When the tensor library fails, which it has no reason to.
-pub fn fit(
+pub(crate) fn fit(
     columns: Vec<u32>,
     train: &Rows,
     validation: Option<&Rows>,

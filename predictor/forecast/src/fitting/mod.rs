@@ -3,24 +3,24 @@
 //! From the bottom up:
 //! - [`sample`]: one finished request; [`dataset`]: those of a log; [`intake`]: what else was in it; [`split`]: which of them are
 //!   for what
-//! - [`rows`]: single steps as training rows; [`progress`]: what a fit has to tell while it runs
-//! - [`optimiser`]: Adam, the loss and early stopping; [`stop`]: when a fit ends; [`feedforward`]: fits networks over one row, [`sequence`]: those over
-//!   steps; [`classic`]: regressions and forests
-//! - [`parameters`]: the parameters of a model of any kind
+//! - `rows`: single steps as training rows; [`progress`]: what a fit has to tell while it runs
+//! - `optimiser`: Adam, the loss and early stopping; `stop`: when a fit ends; `feedforward`: fits networks over one row, `sequence`: those over
+//!   steps; `classic`: regressions and forests
+//! - `parameters`: the parameters of a model of any kind
 //! - [`train`](mod@train): one model from data to artifact
 
-pub mod classic;
+pub(crate) mod classic;
 pub mod dataset;
-pub mod feedforward;
+pub(crate) mod feedforward;
 pub mod intake;
-pub mod optimiser;
-pub mod parameters;
+pub(crate) mod optimiser;
+pub(crate) mod parameters;
 pub mod progress;
-pub mod rows;
+pub(crate) mod rows;
 pub mod sample;
-pub mod sequence;
+pub(crate) mod sequence;
 pub mod split;
-pub mod stop;
+pub(crate) mod stop;
 #[cfg(any(test, feature = "testing"))]
 #[expect(clippy::unwrap_used, reason = "for tests alone")]
 pub mod synthetic;

@@ -14,7 +14,7 @@ const AVERAGED_STEPS: f64 = 200.0;
 
 /// What was best of a training.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Best<T> {
+pub(crate) struct Best<T> {
     /// What was fitted.
     pub candidate: T,
     /// After so many epochs.
@@ -24,7 +24,7 @@ pub struct Best<T> {
 }
 
 /// Keeps the best of what it is shown, and tells when there is no hope of better.
-pub struct EarlyStopping<T> {
+pub(crate) struct EarlyStopping<T> {
     best: Option<Best<T>>,
     epoch: u32,
 }
@@ -37,7 +37,7 @@ impl<T> Default for EarlyStopping<T> {
 
 impl<T> EarlyStopping<T> {
     /// Whether what came of the next epoch is the best so far; then `candidate` is kept. Without a loss the last is the best.
-    pub fn show(&mut self, loss: Option<f64>, candidate: impl FnOnce() -> Result<T>) -> Result<bool> {
+    pub(crate) fn show(&mut self, loss: Option<f64>, candidate: impl FnOnce() -> Result<T>) -> Result<bool> {
         self.epoch += 1;
         let known = self.best.as_ref().and_then(|best| best.loss);
         // NaN is no better than anything.
@@ -49,7 +49,7 @@ impl<T> EarlyStopping<T> {
     }
 
     /// Whether to stop.
-    pub fn is_over(&self) -> bool {
+    pub(crate) fn is_over(&self) -> bool {
         self.best.as_ref().is_some_and(|best| self.epoch - best.epoch >= PATIENCE_EPOCHS)
     }
 
@@ -57,26 +57,26 @@ impl<T> EarlyStopping<T> {
     ///
     /// # Errors
     /// When nothing was shown.
-    pub fn into_best(self) -> Result<Best<T>> {
+    pub(crate) fn into_best(self) -> Result<Best<T>> {
         self.best.ok_or_else(|| candle_core::Error::msg("no epoch was run"))
     }
 }
 
 /// Mean of -ln likelihood over rows of scores `[rows, BINS]`, given shares of the same shape and weights `[rows]`, times the
 /// sum of the weights.
-pub fn loss(scores: &Tensor, shares: &Tensor, weights: &Tensor) -> Result<Tensor> {
+pub(crate) fn loss(scores: &Tensor, shares: &Tensor, weights: &Tensor) -> Result<Tensor> {
     let likelihood = (ops::softmax(scores, 1)? * shares)?.sum(1)?;
     // No row may pull with unbounded force.
     (weights * (likelihood + 1e-6)?.log()?)?.sum_all()?.neg()
 }
 
 /// The shares of the targets, row by row.
-pub fn shares(targets: impl Iterator<Item = Target>) -> Vec<f32> {
+pub(crate) fn shares(targets: impl Iterator<Item = Target>) -> Vec<f32> {
     targets.flat_map(Target::shares).collect()
 }
 
 /// Adam over named variables that also keeps their running mean.
-pub struct Averaging {
+pub(crate) struct Averaging {
     optimiser: AdamW,
     vars: Vec<Var>,
     mean: Vec<Tensor>,
@@ -85,7 +85,7 @@ pub struct Averaging {
 
 impl Averaging {
     /// Over `vars`, with this weight decay.
-    pub fn new(vars: Vec<Var>, weight_decay: f64) -> Result<Self> {
+    pub(crate) fn new(vars: Vec<Var>, weight_decay: f64) -> Result<Self> {
         let params = ParamsAdamW { lr: LEARNING_RATE, weight_decay, ..ParamsAdamW::default() };
         // Detached, or each mean would keep all before it, for a gradient that nobody asks for.
         let mean = vars.iter().map(|var| var.as_tensor().detach().copy()).collect::<Result<_>>()?;
@@ -93,7 +93,7 @@ impl Averaging {
     }
 
     /// One step down the gradient of `loss`.
-    pub fn step(&mut self, loss: &Tensor) -> Result<()> {
+    pub(crate) fn step(&mut self, loss: &Tensor) -> Result<()> {
         self.optimiser.backward_step(loss)?;
         self.steps += 1.0;
         let share = 1.0 / self.steps.min(AVERAGED_STEPS);
@@ -105,13 +105,13 @@ impl Averaging {
     }
 
     /// The running mean of each variable.
-    pub fn mean(&self) -> &[Tensor] {
+    pub(crate) fn mean(&self) -> &[Tensor] {
         &self.mean
     }
 }
 
 /// A variable with entries uniform in ±`bound`.
-pub fn uniform(shape: &[usize], bound: f32, random: &mut fastrand::Rng) -> Result<Var> {
+pub(crate) fn uniform(shape: &[usize], bound: f32, random: &mut fastrand::Rng) -> Result<Var> {
     let values: Vec<f32> = (0..shape.iter().product()).map(|_| (2.0 * random.f32() - 1.0) * bound).collect();
     Var::from_vec(values, shape, &Device::Cpu)
 }

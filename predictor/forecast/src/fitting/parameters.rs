@@ -16,7 +16,7 @@ use crate::models::weights::Weights;
 use crate::models::{gru, lstm, mlp, sequence::write, transformer};
 
 /// What came of it.
-pub struct Fitted {
+pub(crate) struct Fitted {
     /// The parameters, as an artifact keeps them.
     pub weights: Weights,
     /// Passes over the data that they took; 0 for what is not fitted in passes.
@@ -26,7 +26,7 @@ pub struct Fitted {
 }
 
 /// Fits models of one kind.
-pub struct Fitting<'a> {
+pub(crate) struct Fitting<'a> {
     /// Which.
     pub kind: ModelKind,
     /// Of everything random.
@@ -40,7 +40,7 @@ impl Fitting<'_> {
     ///
     /// # Errors
     /// When a library fails, which it has no reason to.
-    pub fn fit(&mut self, train: &[&Sample], stop: &Stop<'_>) -> anyhow::Result<Fitted> {
+    pub(crate) fn fit(&mut self, train: &[&Sample], stop: &Stop<'_>) -> anyhow::Result<Fitted> {
         let all = || (0..FeatureRow::INPUTS as u32).collect();
         match self.kind {
             ModelKind::Prior | ModelKind::Threshold => {

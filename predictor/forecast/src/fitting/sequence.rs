@@ -110,7 +110,7 @@ fn network(architecture: &Architecture, width: usize, vars: &[(String, Var)]) ->
 ///
 /// # Errors
 /// When the tensor library fails, which it has no reason to.
-pub fn fit(
+pub(crate) fn fit(
     architecture: &Architecture,
     train: &[&Sample],
     stop: &Stop<'_>,
@@ -155,7 +155,7 @@ pub fn fit(
 }
 
 /// What such networks see, brought to one scale over training rows.
-pub fn standardiser(rows: &Rows) -> Standardiser {
+pub(crate) fn standardiser(rows: &Rows) -> Standardiser {
     Standardiser::fit(columns(), &rows.weighted())
 }
 

@@ -3,7 +3,7 @@
 use super::sample::Sample;
 
 /// When the training of a network ends.
-pub enum Stop<'a> {
+pub(crate) enum Stop<'a> {
     /// When nothing gets better for these requests, or after so many passes over the data.
     Early {
         /// Requests that are not trained on.
@@ -17,7 +17,7 @@ pub enum Stop<'a> {
 
 impl Stop<'_> {
     /// Most passes over the data.
-    pub fn most(&self) -> u32 {
+    pub(crate) fn most(&self) -> u32 {
         match *self {
             Self::Early { most, .. } => most,
             Self::After(epochs) => epochs,
@@ -25,7 +25,7 @@ impl Stop<'_> {
     }
 
     /// Requests that decide.
-    pub fn validation(&self) -> Option<&[&Sample]> {
+    pub(crate) fn validation(&self) -> Option<&[&Sample]> {
         match *self {
             Self::Early { validation, .. } => Some(validation),
             Self::After(_) => None,

@@ -35,7 +35,7 @@ pub trait Forecaster: Send + Sync {
     fn memory(&self) -> Memory {
         Memory::default()
     }
-    /// Probabilities of the bins of the [`head`](super::head) for natural remaining length. Called for the arrival of a request and then once
+    /// Probabilities of the bins of the `head` for natural remaining length. Called for the arrival of a request and then once
     /// per step, in order, with the same memory; equal rows in equal order give equal answers, bit for bit.
     fn predict(&self, row: &FeatureRow, memory: &mut Memory) -> [f32; BINS];
     /// The same for several requests at once, with the same bits.

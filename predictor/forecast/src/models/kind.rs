@@ -1,5 +1,5 @@
 //! [`ModelKind`]: the table of models. A new model is a file beside this one and one line here (and its fit in
-//! [`fitting::parameters`](crate::fitting::parameters)).
+//! `fitting::parameters`).
 
 use std::sync::Arc;
 
@@ -87,7 +87,7 @@ impl ModelKind {
     ///
     /// # Errors
     /// When the tensors are not those of such a model.
-    pub fn read(self, weights: &Weights) -> anyhow::Result<Option<Arc<dyn Forecaster>>> {
+    pub(crate) fn read(self, weights: &Weights) -> anyhow::Result<Option<Arc<dyn Forecaster>>> {
         match self.basis() {
             Basis::Outcomes(_) => Ok(None),
             Basis::Training(read) => read(weights).map(Some),

@@ -12,11 +12,11 @@ use super::weights::Weights;
 use crate::features::FeatureRow;
 
 /// Horizons in tokens: each has a regression for "more than this are to come".
-pub const HORIZONS: [u32; 8] = [1, 4, 16, 32, 64, 128, 256, 512];
+pub(crate) const HORIZONS: [u32; 8] = [1, 4, 16, 32, 64, 128, 256, 512];
 
 /// Regressions of P(length > horizon).
 #[derive(Debug, Clone, PartialEq)]
-pub struct Logistic {
+pub(crate) struct Logistic {
     /// What they see.
     pub inputs: Standardiser,
     /// The log-odds, one output per horizon.
@@ -33,7 +33,7 @@ impl Logistic {
     ///
     /// # Errors
     /// When they are not those of such a model.
-    pub fn read(weights: &Weights) -> anyhow::Result<Self> {
+    pub(crate) fn read(weights: &Weights) -> anyhow::Result<Self> {
         let inputs = Standardiser::read("inputs", weights)?;
         let bias = weights.get_shaped("bias", &[HORIZONS.len()])?;
         let weights = weights.get_shaped("weights", &[inputs.columns.len(), HORIZONS.len()])?;
@@ -42,7 +42,7 @@ impl Logistic {
     }
 
     /// The tensors of an artifact.
-    pub fn write(&self, weights: &mut Weights) {
+    pub(crate) fn write(&self, weights: &mut Weights) {
         self.inputs.write("inputs", weights);
         weights.put("bias", &[HORIZONS.len()], self.log_odds.bias());
         weights.put("weights", &[self.inputs.columns.len(), HORIZONS.len()], &self.log_odds.weights());

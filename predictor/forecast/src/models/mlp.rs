@@ -9,10 +9,10 @@ use super::weights::Weights;
 use crate::features::FeatureRow;
 
 /// Name of the network among the tensors.
-pub const NETWORK: &str = "network";
+pub(crate) const NETWORK: &str = "network";
 
 /// A network over the present row alone.
-pub struct Mlp {
+pub(crate) struct Mlp {
     network: Perceptron,
 }
 
@@ -26,7 +26,7 @@ impl Mlp {
     ///
     /// # Errors
     /// When they are not those of such a network.
-    pub fn read(weights: &Weights) -> anyhow::Result<Self> {
+    pub(crate) fn read(weights: &Weights) -> anyhow::Result<Self> {
         Ok(Self { network: Perceptron::read(NETWORK, weights)? })
     }
 }

@@ -35,7 +35,7 @@ struct Count {
 /// The survival function of reply lengths over a sliding window of outcomes, censored ones as censored.
 ///
 /// The estimator is Susarla and Van Ryzin's (JASA 71, 1976): the Kaplan-Meier product-limit estimator with a Dirichlet process
-/// prior, here [`guess`]. With c its weight, n outcomes, N(x) of them longer than x and d(z) of them censored at z,
+/// prior, here `guess`. With c its weight, n outcomes, N(x) of them longer than x and d(z) of them censored at z,
 ///
 /// S(x) = (c guess(x) + N(x)) / (c + n) * product over censored z <= x of (c guess(z) + N(z) + d(z)) / (c guess(z) + N(z)),
 ///

@@ -15,7 +15,7 @@ use super::weights::Weights;
 use crate::features::{FEATURE_NAMES, FeatureRow};
 
 /// A network over steps: inputs are squeezed to [`WIDTH`] numbers, go through the core, and its output scores the bins.
-pub struct Network {
+pub(crate) struct Network {
     squeeze: Linear,
     core: Box<dyn Core>,
     head: Linear,
@@ -23,7 +23,7 @@ pub struct Network {
 
 impl Network {
     /// Its parameters, given the number of inputs.
-    pub fn parameters(architecture: &Architecture, inputs: usize) -> Vec<Parameter> {
+    pub(crate) fn parameters(architecture: &Architecture, inputs: usize) -> Vec<Parameter> {
         let mut all = vec![
             ("squeeze.weight".to_owned(), vec![WIDTH, inputs]),
             ("squeeze.bias".to_owned(), vec![WIDTH]),
@@ -38,7 +38,7 @@ impl Network {
     ///
     /// # Errors
     /// When one is missing or has another shape.
-    pub fn new(architecture: &Architecture, inputs: usize, parameters: HashMap<String, Tensor>) -> Result<Self> {
+    pub(crate) fn new(architecture: &Architecture, inputs: usize, parameters: HashMap<String, Tensor>) -> Result<Self> {
         let vb = VarBuilder::from_tensors(parameters, DType::F32, &Device::Cpu);
         let core = (architecture.build)(vb.pp("core"))?;
         let (squeeze, head) = (linear(inputs, WIDTH, vb.pp("squeeze"))?, linear(WIDTH, BINS, vb.pp("head"))?);
@@ -49,7 +49,7 @@ impl Network {
     ///
     /// # Errors
     /// When there is no memory.
-    pub fn start(&self, batch: usize) -> Result<Vec<Tensor>> {
+    pub(crate) fn start(&self, batch: usize) -> Result<Vec<Tensor>> {
         let shapes = self.core.state_shapes().into_iter();
         shapes.map(|shape| Tensor::zeros([vec![batch], shape].concat(), DType::F32, &Device::Cpu)).collect()
     }
@@ -58,20 +58,20 @@ impl Network {
     ///
     /// # Errors
     /// When shapes do not fit.
-    pub fn forward(&self, steps: &Tensor, state: &[Tensor]) -> Result<(Tensor, Vec<Tensor>)> {
+    pub(crate) fn forward(&self, steps: &Tensor, state: &[Tensor]) -> Result<(Tensor, Vec<Tensor>)> {
         let (out, state) = self.core.forward(&self.squeeze.forward(steps)?.relu()?, state)?;
         Ok((self.head.forward(&out)?, state))
     }
 }
 
 /// A network over steps as a forecaster. Its memory is the network's state.
-pub struct SequenceModel {
+pub(crate) struct SequenceModel {
     inputs: Standardiser,
     network: Network,
 }
 
 /// All features, the sketch of the step and that of the prompt; the network makes its own means.
-pub fn columns() -> Vec<u32> {
+pub(crate) fn columns() -> Vec<u32> {
     let sketch = FEATURE_NAMES.len()..FEATURE_NAMES.len() + limits::SKETCH;
     let prompt = sketch.start + 2 * limits::SKETCH..FeatureRow::INPUTS;
     (0..FEATURE_NAMES.len()).chain(sketch).chain(prompt).map(|column| column as u32).collect()
@@ -81,7 +81,7 @@ pub fn columns() -> Vec<u32> {
 ///
 /// # Errors
 /// When a parameter cannot be read.
-pub fn write(inputs: &Standardiser, parameters: &[(String, Tensor)], weights: &mut Weights) -> Result<()> {
+pub(crate) fn write(inputs: &Standardiser, parameters: &[(String, Tensor)], weights: &mut Weights) -> Result<()> {
     inputs.write("inputs", weights);
     for (name, tensor) in parameters {
         weights.put_half(name, tensor.dims(), &tensor.flatten_all()?.to_vec1()?);
@@ -94,7 +94,7 @@ impl SequenceModel {
     ///
     /// # Errors
     /// When they are not those of a network of this architecture.
-    pub fn read(architecture: &Architecture, weights: &Weights) -> anyhow::Result<Self> {
+    pub(crate) fn read(architecture: &Architecture, weights: &Weights) -> anyhow::Result<Self> {
         let inputs = Standardiser::read("inputs", weights)?;
         let width = inputs.columns.len();
         ensure!(width > 0, "tensor inputs.columns: is empty");
