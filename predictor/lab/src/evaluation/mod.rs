@@ -33,4 +33,4 @@ pub mod report;
 pub mod reservation;
 pub mod table;
 
-pub use eoscast_forecast::judging::{Judged, Reply, answer, errors, trained, weight};
+pub use eoscast_forecast::judging::{FinishedReply, Judged, answer, errors, trained, weight};
