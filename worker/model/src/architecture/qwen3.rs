@@ -3,12 +3,16 @@
 //! Source: Yang et al. 2025, "Qwen3 Technical Report", <https://arxiv.org/abs/2505.09388>.
 
 use super::attention::Attention;
-use super::checkpoint::{Checkpoint, Loader};
 use super::config::Config;
 use super::decoder::{Block, Decoder};
-use super::error::FileError;
+use super::definition::Architecture;
+use super::loader::Loader;
+use crate::checkpoint::{Checkpoint, CheckpointError, HubConventions};
 
-pub(super) fn load(loader: &mut Loader<'_>) -> Result<Decoder, FileError> {
+pub(super) const QWEN3: Architecture =
+    Architecture { name: "qwen3", hub_name: "qwen3", hub_conventions: HubConventions::LLAMA, load };
+
+fn load(loader: &mut Loader<'_>) -> Result<Decoder, CheckpointError> {
     let config = Config::read(loader.checkpoint)?;
     if let Checkpoint::Hub(folder) = loader.checkpoint {
         folder.config.check_activation(&["silu"])?;

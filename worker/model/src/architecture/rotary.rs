@@ -1,35 +1,8 @@
-//! Angles of the rotary position embedding, and how models stretch them to longer contexts.
+//! Angles of the rotary position embedding.
 
 use std::f32::consts::TAU;
 
-use super::error::FileError;
-
-/// How the angles of a longer context come from those of the trained one.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) enum RopeScaling {
-    /// As trained.
-    None,
-    /// All positions are divided by this (Chen et al. 2023, <https://arxiv.org/abs/2306.15595>).
-    Linear(f32),
-    /// Llama 3.1: long waves are stretched, short ones kept, and those between interpolated.
-    Llama3 {
-        /// Divides the frequencies of long waves.
-        factor: f32,
-        /// Waves longer than `original_context / low_frequency` are long.
-        low_frequency: f32,
-        /// Waves shorter than `original_context / high_frequency` are short.
-        high_frequency: f32,
-        /// Positions before the stretch.
-        original_context: f32,
-    },
-}
-
-impl RopeScaling {
-    /// The refusal of a kind of scaling that `field` asks for.
-    pub(super) fn unsupported(kind: &str, field: &str) -> FileError {
-        FileError::UnsupportedFeature(format!("rope scaling `{kind}` (`{field}`; supported: linear, llama3, none)"))
-    }
-}
+use crate::checkpoint::RopeScaling;
 
 /// Angle per position of each rotary pair: `base^(-2i/d)` (Su et al. 2021, <https://arxiv.org/abs/2104.09864>), scaled.
 pub(super) fn inverse_frequencies(head_dim: usize, base: f32, scaling: &RopeScaling) -> Vec<f32> {

@@ -14,8 +14,7 @@ use candle_core::{Device, Error};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::HubError;
-use crate::error::WeightError;
+use super::super::error::{HubError, WeightError};
 
 /// Longest header: the limit of the format's own library.
 const MAX_HEADER_BYTES: u64 = 100_000_000;

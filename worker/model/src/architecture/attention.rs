@@ -2,9 +2,9 @@
 
 use candle_core::{Result, Tensor};
 
-use super::checkpoint::LayerLoader;
 use super::config::Config;
-use super::error::FileError;
+use super::loader::LayerLoader;
+use crate::checkpoint::CheckpointError;
 use eoscast_kernels::{AttentionSpan, Linear, PagedKv, RopeLayout, Rotation, paged_attention, rms_norm};
 
 /// The attention of one layer.
@@ -37,7 +37,7 @@ struct HeadNorms {
 
 impl Attention {
     /// Reads the matrices; biases and norms come with [`Self::with_bias`] and [`Self::with_head_norms`].
-    pub(super) fn load(layer: &mut LayerLoader<'_>, config: &Config) -> std::result::Result<Self, FileError> {
+    pub(super) fn load(layer: &mut LayerLoader<'_>, config: &Config) -> std::result::Result<Self, CheckpointError> {
         let (queries, keys) = (config.query_width(), config.key_width());
         Ok(Self {
             query_key_value: layer.linear(&parts(config), config.hidden)?,
@@ -59,7 +59,7 @@ impl Attention {
         mut self,
         layer: &mut LayerLoader<'_>,
         config: &Config,
-    ) -> std::result::Result<Self, FileError> {
+    ) -> std::result::Result<Self, CheckpointError> {
         self.bias = Some(layer.bias(&parts(config))?);
         Ok(self)
     }
@@ -69,7 +69,7 @@ impl Attention {
         mut self,
         layer: &mut LayerLoader<'_>,
         config: &Config,
-    ) -> std::result::Result<Self, FileError> {
+    ) -> std::result::Result<Self, CheckpointError> {
         self.head_norms = Some(HeadNorms {
             query: layer.norm("attn_q_norm", config.head_dim)?,
             key: layer.norm("attn_k_norm", config.head_dim)?,

@@ -4,15 +4,35 @@
 //! Source: Gemma Team 2025, "Gemma 3 Technical Report", <https://arxiv.org/abs/2503.19786>.
 
 use super::attention::Attention;
-use super::checkpoint::{Checkpoint, Loader};
 use super::config::Config;
 use super::decoder::{Block, Decoder, PostNorms};
-use super::error::FileError;
+use super::definition::Architecture;
 use super::feed_forward::FeedForward;
-use super::gguf::Metadata;
-use super::hub::{HubConfig, positive};
-use super::rotary::{RopeScaling, inverse_frequencies};
+use super::loader::Loader;
+use super::rotary::inverse_frequencies;
+use crate::checkpoint::{Checkpoint, CheckpointError, HubConfig, HubConventions, Metadata, RopeScaling, positive};
 use eoscast_kernels::Activation;
+
+pub(super) const GEMMA3: Architecture = Architecture {
+    name: "gemma3",
+    hub_name: "gemma3_text",
+    hub_conventions: HubConventions {
+        own_parts: PARTS,
+        norms_add_one: true,
+        is_tied_by_default: true,
+        rope_base: 1_000_000.0,
+        has_local_layers: true,
+        ..HubConventions::LLAMA
+    },
+    load,
+};
+
+/// Gemma also norms the result of attention: the norm before the feed-forward layer has another name than Llama's.
+const PARTS: &[(&str, &str)] = &[
+    ("post_attention_norm", "post_attention_layernorm"),
+    ("ffn_norm", "pre_feedforward_layernorm"),
+    ("post_ffw_norm", "post_feedforward_layernorm"),
+];
 
 /// Places of a layer's rotary table.
 const GLOBAL_ROPE: usize = 0;
@@ -51,10 +71,10 @@ impl LayerKinds {
 }
 
 impl Gemma {
-    fn from_gguf(metadata: Metadata<'_>, config: &Config) -> Result<Self, FileError> {
+    fn from_gguf(metadata: Metadata<'_>, config: &Config) -> Result<Self, CheckpointError> {
         for key in ["gemma3.attn_logit_softcapping", "gemma3.final_logit_softcapping"] {
             if metadata.optional_f32(key)?.unwrap_or(0.0) != 0.0 {
-                return Err(FileError::UnsupportedFeature(format!("`{key}`")));
+                return Err(CheckpointError::UnsupportedFeature(format!("`{key}`")));
             }
         }
         let share = match config.layers {
@@ -70,7 +90,7 @@ impl Gemma {
         })
     }
 
-    fn from_hub(hub: &HubConfig) -> Result<Self, FileError> {
+    fn from_hub(hub: &HubConfig) -> Result<Self, CheckpointError> {
         hub.check_activation(&["gelu_pytorch_tanh"])?;
         let layers = match hub.global_layers()? {
             Some(global) => LayerKinds::Listed(global),
@@ -86,7 +106,7 @@ impl Gemma {
     }
 }
 
-pub(super) fn load(loader: &mut Loader<'_>) -> Result<Decoder, FileError> {
+fn load(loader: &mut Loader<'_>) -> Result<Decoder, CheckpointError> {
     let config = Config::read(loader.checkpoint)?;
     let gemma = match loader.checkpoint {
         Checkpoint::Gguf(file) => Gemma::from_gguf(file.metadata(), &config)?,

@@ -6,12 +6,13 @@ use std::path::Path;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use super::{HubError, read_json};
-use crate::error::FileError;
-use crate::rotary::RopeScaling;
+use super::super::error::{CheckpointError, HubError};
+use super::super::rope_scaling::RopeScaling;
+use super::conventions::HubConventions;
+use super::json::read_json;
 
 /// Name of the file.
-pub(super) const FILE: &str = "config.json";
+const FILE: &str = "config.json";
 
 /// The fields that our architectures use. All are optional here: which of them must be there depends on the architecture.
 #[derive(Debug, Deserialize)]
@@ -92,11 +93,11 @@ struct RopeParameters {
     original_max_position_embeddings: Option<f32>,
 }
 
-fn missing(field: &str) -> FileError {
+fn missing(field: &str) -> CheckpointError {
     HubError::malformed(FILE, format!("`{field}` is missing")).into()
 }
 
-fn size(field: &str, value: Option<NonZeroU32>) -> Result<usize, FileError> {
+fn size(field: &str, value: Option<NonZeroU32>) -> Result<usize, CheckpointError> {
     value.map(to_usize).ok_or_else(|| missing(field))
 }
 
@@ -105,7 +106,7 @@ fn to_usize(value: NonZeroU32) -> usize {
 }
 
 /// A number that must be above zero.
-pub(crate) fn positive(field: &str, value: Option<f32>, default: f32) -> Result<f32, FileError> {
+pub(crate) fn positive(field: &str, value: Option<f32>, default: f32) -> Result<f32, CheckpointError> {
     let value = value.unwrap_or(default);
     if value > 0.0 && value.is_finite() {
         return Ok(value);
@@ -125,66 +126,71 @@ impl HubConfig {
     }
 
     /// Refuses what no architecture of ours has.
-    pub(crate) fn check_features(&self) -> Result<(), FileError> {
+    pub(crate) fn check_features(&self, conventions: &HubConventions) -> Result<(), CheckpointError> {
         let refused = [
             (self.quantization_config.is_some(), "a checkpoint with `quantization_config`"),
             (self.use_sliding_window == Some(true), "`use_sliding_window`"),
-            (self.attention_bias == Some(true) && self.model_type != "qwen2", "`attention_bias`"),
+            (self.attention_bias == Some(true) && !conventions.has_attention_bias, "`attention_bias`"),
             (self.mlp_bias == Some(true), "`mlp_bias`"),
             (self.use_bidirectional_attention.as_ref().is_some_and(is_set), "`use_bidirectional_attention`"),
             (self.partial_rotary_factor.is_some_and(|factor| factor != 1.0), "`partial_rotary_factor`"),
             (self.attn_logit_softcapping.is_some(), "`attn_logit_softcapping`"),
             (self.final_logit_softcapping.is_some(), "`final_logit_softcapping`"),
-            (!self.is_gemma() && self.global_layers()?.is_some_and(|global| global.contains(&false)), "`layer_types`"),
+            (
+                !conventions.has_local_layers && self.global_layers()?.is_some_and(|global| global.contains(&false)),
+                "`layer_types`",
+            ),
         ];
         match refused.iter().find(|(found, _)| *found) {
-            Some((_, feature)) => Err(FileError::UnsupportedFeature(format!("{feature} ({FILE})"))),
+            Some((_, feature)) => Err(CheckpointError::UnsupportedFeature(format!("{feature} ({FILE})"))),
             None => Ok(()),
         }
     }
 
     /// Refuses another activation than the architecture's.
-    pub(crate) fn check_activation(&self, names: &[&str]) -> Result<(), FileError> {
+    pub(crate) fn check_activation(&self, names: &[&str]) -> Result<(), CheckpointError> {
         match self.hidden_activation.as_deref().or(self.hidden_act.as_deref()) {
             Some(found) if !names.contains(&found) => {
                 let supported = names.join(", ");
-                Err(FileError::UnsupportedFeature(format!("`hidden_act` `{found}` ({FILE}; supported: {supported})")))
+                Err(CheckpointError::UnsupportedFeature(format!(
+                    "`hidden_act` `{found}` ({FILE}; supported: {supported})"
+                )))
             }
             _ => Ok(()),
         }
     }
 
-    pub(crate) fn vocab_size(&self) -> Result<usize, FileError> {
+    pub(crate) fn vocab_size(&self) -> Result<usize, CheckpointError> {
         size("vocab_size", self.vocab_size)
     }
 
-    pub(crate) fn hidden_size(&self) -> Result<usize, FileError> {
+    pub(crate) fn hidden_size(&self) -> Result<usize, CheckpointError> {
         size("hidden_size", self.hidden_size)
     }
 
-    pub(crate) fn intermediate_size(&self) -> Result<usize, FileError> {
+    pub(crate) fn intermediate_size(&self) -> Result<usize, CheckpointError> {
         size("intermediate_size", self.intermediate_size)
     }
 
-    pub(crate) fn num_hidden_layers(&self) -> Result<usize, FileError> {
+    pub(crate) fn num_hidden_layers(&self) -> Result<usize, CheckpointError> {
         size("num_hidden_layers", self.num_hidden_layers)
     }
 
-    pub(crate) fn num_attention_heads(&self) -> Result<usize, FileError> {
+    pub(crate) fn num_attention_heads(&self) -> Result<usize, CheckpointError> {
         size("num_attention_heads", self.num_attention_heads)
     }
 
     /// As many as there are query heads, where the file does not say.
-    pub(crate) fn num_key_value_heads(&self) -> Result<usize, FileError> {
+    pub(crate) fn num_key_value_heads(&self) -> Result<usize, CheckpointError> {
         self.num_key_value_heads.map_or_else(|| self.num_attention_heads(), |heads| Ok(to_usize(heads)))
     }
 
-    pub(crate) fn max_position_embeddings(&self) -> Result<usize, FileError> {
+    pub(crate) fn max_position_embeddings(&self) -> Result<usize, CheckpointError> {
         size("max_position_embeddings", self.max_position_embeddings)
     }
 
     /// The heads' own dimension, or their share of the width.
-    pub(crate) fn head_dim(&self) -> Result<usize, FileError> {
+    pub(crate) fn head_dim(&self) -> Result<usize, CheckpointError> {
         let (hidden, heads) = (self.hidden_size()?, self.num_attention_heads()?);
         match self.head_dim {
             Some(head_dim) => Ok(to_usize(head_dim)),
@@ -193,16 +199,12 @@ impl HubConfig {
         }
     }
 
-    pub(crate) fn rms_norm_eps(&self) -> Result<f32, FileError> {
+    pub(crate) fn rms_norm_eps(&self) -> Result<f32, CheckpointError> {
         positive("rms_norm_eps", self.rms_norm_eps, 1e-6)
     }
 
-    fn is_gemma(&self) -> bool {
-        self.model_type.starts_with("gemma3")
-    }
-
     /// Positions that a local layer sees.
-    pub(crate) fn sliding_window(&self) -> Result<usize, FileError> {
+    pub(crate) fn sliding_window(&self) -> Result<usize, CheckpointError> {
         size("sliding_window", self.sliding_window)
     }
 
@@ -212,7 +214,7 @@ impl HubConfig {
     }
 
     /// For each layer whether it is global, where the file lists the kinds.
-    pub(crate) fn global_layers(&self) -> Result<Option<Vec<bool>>, FileError> {
+    pub(crate) fn global_layers(&self) -> Result<Option<Vec<bool>>, CheckpointError> {
         let Some(kinds) = &self.layer_types else {
             return Ok(None);
         };
@@ -223,19 +225,18 @@ impl HubConfig {
         let global = |kind: &String| match kind.as_str() {
             "full_attention" => Ok(true),
             "sliding_attention" => Ok(false),
-            other => Err(FileError::UnsupportedFeature(format!("layer type `{other}` ({FILE})"))),
+            other => Err(CheckpointError::UnsupportedFeature(format!("layer type `{other}` ({FILE})"))),
         };
         kinds.iter().map(global).collect::<Result<_, _>>().map(Some)
     }
 
-    /// Whether the output layer is the embedding. Files leave it out where it is their architecture's default.
-    pub(crate) fn tie_word_embeddings(&self) -> bool {
-        self.tie_word_embeddings.unwrap_or(self.is_gemma())
+    /// Whether the output layer is the embedding, where the file says.
+    pub(crate) fn tie_word_embeddings(&self) -> Option<bool> {
+        self.tie_word_embeddings
     }
 
-    /// Base and scaling of the rotary embedding (for Gemma: of its global layers).
-    pub(crate) fn rope(&self) -> Result<(f32, RopeScaling), FileError> {
-        let default = if self.is_gemma() { 1_000_000.0 } else { 10_000.0 };
+    /// Base and scaling of the rotary embedding (for Gemma: of its global layers). The base is `default` where the file has none.
+    pub(crate) fn rope(&self, default: f32) -> Result<(f32, RopeScaling), CheckpointError> {
         let parameters = match &self.rope_parameters {
             Some(RopeOfLayers::All(parameters) | RopeOfLayers::ByKind { full_attention: parameters, .. }) => {
                 Some(parameters)
@@ -248,12 +249,12 @@ impl HubConfig {
     }
 
     /// Base of the rotary embedding of Gemma's local layers.
-    pub(crate) fn local_rope_base(&self) -> Result<f32, FileError> {
+    pub(crate) fn local_rope_base(&self) -> Result<f32, CheckpointError> {
         let own = match &self.rope_parameters {
             Some(RopeOfLayers::ByKind { sliding_attention, .. }) => {
                 if sliding_attention.scaling()? != RopeScaling::None {
                     let what = format!("scaling of `rope_parameters.sliding_attention` ({FILE})");
-                    return Err(FileError::UnsupportedFeature(what));
+                    return Err(CheckpointError::UnsupportedFeature(what));
                 }
                 sliding_attention.rope_theta
             }
@@ -264,7 +265,7 @@ impl HubConfig {
 }
 
 impl RopeParameters {
-    fn scaling(&self) -> Result<RopeScaling, FileError> {
+    fn scaling(&self) -> Result<RopeScaling, CheckpointError> {
         let number = |field: &str, value: Option<f32>| match value {
             Some(value) => positive(&format!("rope_scaling.{field}"), Some(value), value),
             None => Err(missing(&format!("rope_scaling.{field}"))),

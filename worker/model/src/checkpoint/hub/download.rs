@@ -5,14 +5,10 @@ use std::path::{Path, PathBuf};
 
 use hf_hub::api::sync::{ApiBuilder, ApiError, ApiRepo};
 use hf_hub::{Cache, Repo};
+use thiserror::Error;
 
-use super::{ShardIndex, parse_json};
-use crate::error::ModelError;
-
-/// The weights, where they are one file.
-pub(super) const WEIGHTS: &str = "model.safetensors";
-/// Which shard holds which tensor, where they are several.
-pub(super) const SHARD_INDEX: &str = "model.safetensors.index.json";
+use super::json::parse_json;
+use super::shards::{SHARD_INDEX, ShardIndex, WEIGHTS};
 
 /// Files beside the weights that we read where a repository has them.
 const SMALL_FILES: &[&str] = &[
@@ -25,6 +21,23 @@ const SMALL_FILES: &[&str] = &[
 ];
 
 const ENDPOINT: &str = "https://huggingface.co";
+
+/// A file of a repository that the hub does not give.
+#[derive(Debug, Error)]
+#[error(
+    "model `{model}`: {file} cannot be downloaded from {endpoint}: {problem}; set HF_ENDPOINT to a hub that can be \
+     reached (and HF_TOKEN if it asks for one), or pass the path of a gguf file or of a downloaded folder"
+)]
+pub struct DownloadError {
+    /// What was asked for.
+    pub model: String,
+    /// The file in the repository.
+    pub file: String,
+    /// The hub's address.
+    pub endpoint: String,
+    /// What the download library says.
+    pub problem: String,
+}
 
 /// A server and the folder where its files are kept.
 #[derive(Debug, Clone)]
@@ -89,10 +102,10 @@ impl HubModel {
     ///
     /// # Errors
     /// The hub cannot be reached or has no such model; the cache cannot be written.
-    pub fn fetch(&self, hub: &Hub) -> Result<PathBuf, ModelError> {
+    pub fn fetch(&self, hub: &Hub) -> Result<PathBuf, DownloadError> {
         let cache = Cache::new(hub.cache.clone());
         let cached = |file: &str| cache.model(self.repository.clone()).get(file);
-        let problem = |file: &str, problem: String| ModelError::Download {
+        let problem = |file: &str, problem: String| DownloadError {
             model: self.repository.clone(),
             file: file.to_owned(),
             endpoint: hub.endpoint.clone(),

@@ -3,15 +3,15 @@
 use candle_core::{DType, Result, Tensor};
 
 use super::attention::Attention;
-use super::checkpoint::{LayerLoader, Loader};
+use super::causal_lm::{CausalLm, Forward, KvShape, Rows};
 use super::config::Config;
-use super::error::FileError;
 use super::feed_forward::FeedForward;
-use super::{CausalLm, Forward, KvShape, Rows};
+use super::loader::{LayerLoader, Loader};
+use crate::checkpoint::CheckpointError;
 use eoscast_kernels::{Activation, Linear, PagedKv, Rotation, add_rms_norm, rms_norm};
 
 /// A decoder-only model with its weights.
-pub(super) struct Decoder {
+pub(crate) struct Decoder {
     embedding: Linear,
     /// Factor of the embedded tokens.
     embedding_scale: f64,
@@ -41,7 +41,7 @@ impl Block {
         layer: &mut LayerLoader<'_>,
         config: &Config,
         attention: Attention,
-    ) -> std::result::Result<Self, FileError> {
+    ) -> std::result::Result<Self, CheckpointError> {
         Ok(Self {
             attention_norm: layer.norm("attn_norm", config.hidden)?,
             attention,
@@ -64,8 +64,8 @@ impl Decoder {
         loader: &mut Loader<'_>,
         config: &Config,
         ropes: Vec<Vec<f32>>,
-        mut block: impl FnMut(usize, &mut LayerLoader<'_>) -> std::result::Result<Block, FileError>,
-    ) -> std::result::Result<Self, FileError> {
+        mut block: impl FnMut(usize, &mut LayerLoader<'_>) -> std::result::Result<Block, CheckpointError>,
+    ) -> std::result::Result<Self, CheckpointError> {
         let embedding = loader.vocabulary("token_embd.weight", config.hidden)?;
         let output = match loader.checkpoint.has_tensor("output.weight") {
             true => Some(loader.vocabulary("output.weight", config.hidden)?),

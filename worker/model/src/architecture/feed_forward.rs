@@ -2,9 +2,9 @@
 
 use candle_core::{Result, Tensor};
 
-use super::checkpoint::LayerLoader;
 use super::config::Config;
-use super::error::FileError;
+use super::loader::LayerLoader;
+use crate::checkpoint::CheckpointError;
 use eoscast_kernels::{Activation, Linear, gated};
 
 /// `down(activation(gate x) * up x)`.
@@ -21,7 +21,7 @@ impl FeedForward {
         layer: &mut LayerLoader<'_>,
         config: &Config,
         activation: Activation,
-    ) -> std::result::Result<Self, FileError> {
+    ) -> std::result::Result<Self, CheckpointError> {
         let width = config.feed_forward;
         Ok(Self {
             gate_up: layer.linear(&[("ffn_gate", width), ("ffn_up", width)], config.hidden)?,

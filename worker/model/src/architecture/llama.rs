@@ -6,13 +6,17 @@
 use candle_core::Device;
 
 use super::attention::Attention;
-use super::checkpoint::{Checkpoint, Loader};
 use super::config::Config;
 use super::decoder::{Block, Decoder};
-use super::error::FileError;
+use super::definition::Architecture;
+use super::loader::Loader;
+use crate::checkpoint::{Checkpoint, CheckpointError, HubConventions};
 use eoscast_kernels::RopeLayout;
 
-pub(super) fn load(loader: &mut Loader<'_>) -> Result<Decoder, FileError> {
+pub(super) const LLAMA: Architecture =
+    Architecture { name: "llama", hub_name: "llama", hub_conventions: HubConventions::LLAMA, load };
+
+fn load(loader: &mut Loader<'_>) -> Result<Decoder, CheckpointError> {
     let config = Config::read(loader.checkpoint)?;
     let mut frequencies = config.inverse_frequencies();
     let rope_layout = match loader.checkpoint {

@@ -2,8 +2,36 @@
 
 use std::path::{Path, PathBuf};
 
-use super::ModelError;
-use super::hub::download::{Hub, HubModel};
+use thiserror::Error;
+
+use super::hub::{DownloadError, Hub, HubModel};
+
+/// Why there is no such model.
+#[derive(Debug, Error)]
+pub enum LocateError {
+    /// A known name whose file lies nowhere.
+    #[error("model `{name}` not found (looked for {looked_in}): run `make setup`, or pass the path of a gguf file")]
+    NotFound {
+        /// The name.
+        name: String,
+        /// Files tried.
+        looked_in: String,
+    },
+    /// Neither a file nor a known name.
+    #[error(
+        "model `{name}` is neither a gguf file, nor a folder, nor a known name (known: {known}), nor ORGANISATION/REPOSITORY \
+         or ORGANISATION/REPOSITORY:FILE.gguf on the hub"
+    )]
+    UnknownName {
+        /// What was asked for.
+        name: String,
+        /// Names known.
+        known: String,
+    },
+    /// A repository that the hub does not give.
+    #[error(transparent)]
+    Download(#[from] DownloadError),
+}
 
 /// Name of the default model, and the file that holds it.
 const KNOWN: &[(&str, &str)] = &[("smollm2-135m", "SmolLM2-135M-Instruct.Q4_1.gguf")];
@@ -13,11 +41,11 @@ const KNOWN: &[(&str, &str)] = &[("smollm2-135m", "SmolLM2-135M-Instruct.Q4_1.gg
 ///
 /// # Errors
 /// Nothing found, or a download failed; says where it looked.
-pub fn locate(name_or_path: &str) -> Result<PathBuf, ModelError> {
+pub fn locate(name_or_path: &str) -> Result<PathBuf, LocateError> {
     if !Path::new(name_or_path).exists()
         && let Some(model) = HubModel::parse(name_or_path)
     {
-        return model.fetch(&Hub::from_env());
+        return Ok(model.fetch(&Hub::from_env())?);
     }
     locate_in(name_or_path, &folders(|variable| std::env::var_os(variable).map(PathBuf::from)))
 }
@@ -32,19 +60,19 @@ fn folders(variable: impl Fn(&str) -> Option<PathBuf>) -> Vec<PathBuf> {
         .collect()
 }
 
-fn locate_in(name_or_path: &str, folders: &[PathBuf]) -> Result<PathBuf, ModelError> {
+fn locate_in(name_or_path: &str, folders: &[PathBuf]) -> Result<PathBuf, LocateError> {
     let path = Path::new(name_or_path);
     if path.exists() {
         return Ok(path.to_owned());
     }
     let Some((_, file)) = KNOWN.iter().find(|(name, _)| *name == name_or_path) else {
-        return Err(ModelError::UnknownName {
+        return Err(LocateError::UnknownName {
             name: name_or_path.to_owned(),
             known: KNOWN.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", "),
         });
     };
     let candidates: Vec<PathBuf> = folders.iter().map(|folder| folder.join(file)).collect();
-    candidates.iter().find(|candidate| candidate.is_file()).cloned().ok_or_else(|| ModelError::NotFound {
+    candidates.iter().find(|candidate| candidate.is_file()).cloned().ok_or_else(|| LocateError::NotFound {
         name: name_or_path.to_owned(),
         looked_in: candidates.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", "),
     })

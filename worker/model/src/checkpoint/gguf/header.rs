@@ -5,7 +5,7 @@
 
 use std::io::{BufRead, ErrorKind, Read, Seek};
 
-use super::gguf::GgufError;
+use super::super::error::GgufError;
 
 /// Most metadata values, array elements included. The largest published vocabularies (262,144 tokens) need about 800,000.
 const MAX_VALUES: u64 = 4_000_000;

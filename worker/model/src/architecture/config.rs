@@ -1,10 +1,7 @@
 //! Sizes and constants that every decoder has, from either kind of file.
 
-use super::checkpoint::Checkpoint;
-use super::error::FileError;
-use super::gguf::{GgufError, Metadata};
-use super::hub::HubConfig;
-use super::rotary::{RopeScaling, inverse_frequencies};
+use super::rotary::inverse_frequencies;
+use crate::checkpoint::{Checkpoint, CheckpointError, GgufError, HubConfig, Metadata, RopeScaling};
 
 /// Sizes and constants of one model.
 #[derive(Debug, Clone)]
@@ -24,10 +21,10 @@ pub(super) struct Config {
 
 impl Config {
     /// Reads and checks the sizes of a model of the checkpoint's architecture.
-    pub(super) fn read(checkpoint: &Checkpoint) -> Result<Self, FileError> {
+    pub(super) fn read(checkpoint: &Checkpoint) -> Result<Self, CheckpointError> {
         let config = match checkpoint {
             Checkpoint::Gguf(file) => Self::from_gguf(file.metadata())?,
-            Checkpoint::Hub(folder) => Self::from_hub(&folder.config)?,
+            Checkpoint::Hub(folder) => Self::from_hub(&folder.config, folder.conventions.rope_base)?,
         };
         let Self { heads, kv_heads, head_dim, .. } = config;
         if heads % kv_heads != 0 {
@@ -35,22 +32,24 @@ impl Config {
                 Checkpoint::Gguf(_) => "attention.head_count_kv",
                 Checkpoint::Hub(_) => "num_key_value_heads",
             };
-            return Err(FileError::UnsupportedFeature(format!("`{field}` of {kv_heads} for {heads} query heads")));
+            return Err(CheckpointError::UnsupportedFeature(format!(
+                "`{field}` of {kv_heads} for {heads} query heads"
+            )));
         }
         if head_dim % 2 != 0 {
-            return Err(FileError::UnsupportedFeature(format!("an odd head dimension of {head_dim}")));
+            return Err(CheckpointError::UnsupportedFeature(format!("an odd head dimension of {head_dim}")));
         }
         if heads.checked_mul(head_dim).is_none() {
-            return Err(FileError::UnsupportedFeature(format!("{heads} heads of {head_dim} dimensions")));
+            return Err(CheckpointError::UnsupportedFeature(format!("{heads} heads of {head_dim} dimensions")));
         }
         Ok(config)
     }
 
-    fn from_gguf(metadata: Metadata<'_>) -> Result<Self, FileError> {
+    fn from_gguf(metadata: Metadata<'_>) -> Result<Self, CheckpointError> {
         let architecture = metadata.text("general.architecture")?;
         let key = |name: &str| format!("{architecture}.{name}");
         if metadata.optional_uint(&key("expert_count"))?.unwrap_or(0) > 0 {
-            return Err(FileError::UnsupportedFeature(format!("mixture of experts (`{}`)", key("expert_count"))));
+            return Err(CheckpointError::UnsupportedFeature(format!("mixture of experts (`{}`)", key("expert_count"))));
         }
         let hidden = metadata.size(&key("embedding_length"))?;
         let heads = metadata.size(&key("attention.head_count"))?;
@@ -63,7 +62,7 @@ impl Config {
             let found = metadata.optional_size(&key(name))?.unwrap_or(head_dim);
             if found != head_dim {
                 let what = format!("`{}` of {found} beside a head dimension of {head_dim}", key(name));
-                return Err(FileError::UnsupportedFeature(what));
+                return Err(CheckpointError::UnsupportedFeature(what));
             }
         }
         let scaling = key("rope.scaling.type");
@@ -86,8 +85,8 @@ impl Config {
         })
     }
 
-    fn from_hub(config: &HubConfig) -> Result<Self, FileError> {
-        let (rope_base, rope_scaling) = config.rope()?;
+    fn from_hub(config: &HubConfig, default_rope_base: f32) -> Result<Self, CheckpointError> {
+        let (rope_base, rope_scaling) = config.rope(default_rope_base)?;
         Ok(Self {
             layers: config.num_hidden_layers()?,
             context_length: config.max_position_embeddings()?,

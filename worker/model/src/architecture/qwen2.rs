@@ -3,12 +3,20 @@
 //! Source: Yang et al. 2024, "Qwen2 Technical Report", <https://arxiv.org/abs/2407.10671>.
 
 use super::attention::Attention;
-use super::checkpoint::{Checkpoint, Loader};
 use super::config::Config;
 use super::decoder::{Block, Decoder};
-use super::error::FileError;
+use super::definition::Architecture;
+use super::loader::Loader;
+use crate::checkpoint::{Checkpoint, CheckpointError, HubConventions};
 
-pub(super) fn load(loader: &mut Loader<'_>) -> Result<Decoder, FileError> {
+pub(super) const QWEN2: Architecture = Architecture {
+    name: "qwen2",
+    hub_name: "qwen2",
+    hub_conventions: HubConventions { has_attention_bias: true, ..HubConventions::LLAMA },
+    load,
+};
+
+fn load(loader: &mut Loader<'_>) -> Result<Decoder, CheckpointError> {
     let config = Config::read(loader.checkpoint)?;
     if let Checkpoint::Hub(folder) = loader.checkpoint {
         folder.config.check_activation(&["silu"])?;
