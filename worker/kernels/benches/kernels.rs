@@ -1,4 +1,4 @@
-//! Times the kernels on the shapes of SmolLM2-135M: `cargo bench -p eoscast-kernels [-- filter [threads]]`.
+//! Times the kernels on the shapes of SmolLM2-135M: `cargo bench -p eoscast-kernels --bench kernels [-- filter [threads]]`.
 //!
 //! Prints best, median and 90th percentile of repeated calls. Other load on the machine shows in the spread; compare the best.
 

@@ -203,8 +203,8 @@ impl Pool {
         }
     }
 
-    /// Calls `task` once with each of `0..tasks` on the threads of the pool, and returns the results in that order. It waits and
-    /// passes a panic on as [`Pool::run`] does. Each task costs an allocated slot, so it suits tens of tasks, not thousands.
+    /// Calls `task` once with each of `0..tasks` on the threads of the pool, waits, and returns the results in that order. A panic
+    /// in a task is passed on. If the pool is busy, the caller works alone.
     pub fn map<T: Send + Sync>(&self, tasks: usize, task: impl Fn(usize) -> T + Sync) -> Vec<T> {
         let slots: Vec<OnceLock<T>> = (0..tasks).map(|_| OnceLock::new()).collect();
         self.run(tasks, &|index| {

@@ -57,7 +57,7 @@ mod x86_64 {
         v
     }
 
-    /// See [`Simd::prefetch`].
+    /// Asks for a value's memory to be near when it will be read.
     #[inline(always)]
     pub(crate) fn prefetch<T>(value: &T) {
         let start = std::ptr::from_ref(value).cast::<i8>();
