@@ -38,6 +38,7 @@ pub(crate) trait KvElement: Copy + Default + Sync {
 }
 
 impl KvElement for f32 {
+    #[inline]
     fn store(from: &[f32], to: &mut [Self]) {
         to.copy_from_slice(from);
     }
@@ -50,6 +51,7 @@ impl KvElement for f32 {
 
 /// Half precision bits: unlike `f16`, the standard library allocates zeros of it without touching them.
 impl KvElement for u16 {
+    #[inline]
     fn store(from: &[f32], to: &mut [Self]) {
         to.reinterpret_cast_mut::<f16>().convert_from_f32_slice(from);
     }
