@@ -11,7 +11,7 @@ use eoscast_proto::domain::limits;
 use thiserror::Error;
 
 use eoscast_kernels::{Compute, Linear, rms_norm};
-use eoscast_model::tensor_error::TensorError;
+use eoscast_model::TensorError;
 
 /// Start of the random signs.
 const SEED: u64 = 0x5EED_0F5C_E7C4;
