@@ -13,7 +13,7 @@ use tokio_stream::StreamExt;
 
 use super::engine_args::EngineArgs;
 use super::local_engine::LocalEngine;
-use crate::engine::Reply;
+use crate::engine::ReplyStream;
 
 /// Options of `generate`.
 #[derive(Debug, Args)]
@@ -102,7 +102,7 @@ impl GenerateArgs {
     }
 }
 
-async fn print_json(mut reply: Reply) -> anyhow::Result<()> {
+async fn print_json(mut reply: ReplyStream) -> anyhow::Result<()> {
     let (mut text, mut eos_logprobs, mut forecasts) = (String::new(), Vec::new(), Vec::new());
     while let Some(event) = reply.next().await {
         match event? {
@@ -132,7 +132,7 @@ async fn print_json(mut reply: Reply) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn print_text(mut reply: Reply, max_tokens: u32) -> anyhow::Result<()> {
+async fn print_text(mut reply: ReplyStream, max_tokens: u32) -> anyhow::Result<()> {
     let mut screen = Screen::new(max_tokens);
     while let Some(event) = reply.next().await {
         match event? {

@@ -1,6 +1,8 @@
 //! The worker's command line.
 
 mod bench;
+mod bench_args;
+mod bench_load;
 mod collect;
 mod device;
 mod engine_args;
@@ -50,7 +52,7 @@ enum Command {
     )]
     Collect(Box<collect::CollectArgs>),
     /// Measure tokens per second and where the time of a step goes.
-    Bench(Box<bench::BenchArgs>),
+    Bench(Box<bench_args::BenchArgs>),
 }
 
 impl CommandLine for Cli {

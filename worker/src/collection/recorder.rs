@@ -8,7 +8,7 @@ use eoscast_proto::domain::{RequestId, StepBatch, StepEvent, WorkerRun};
 
 /// How many outcomes a log holds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Outcomes {
+pub struct OutcomeCounts {
     /// All of them.
     pub all: u64,
     /// Those of replies that did not end by themselves.
@@ -19,7 +19,7 @@ pub struct Outcomes {
 #[derive(Debug, Default)]
 pub struct Recorder {
     running: HashMap<RequestId, Recording>,
-    outcomes: Outcomes,
+    outcomes: OutcomeCounts,
 }
 
 /// A request that has not finished.
@@ -33,7 +33,7 @@ struct Recording {
 impl Recorder {
     /// Goes on numbering outcomes after those that a log holds.
     #[must_use]
-    pub fn after(outcomes: Outcomes) -> Self {
+    pub fn after(outcomes: OutcomeCounts) -> Self {
         Self { running: HashMap::new(), outcomes }
     }
 

@@ -43,7 +43,7 @@ impl ScoredLog {
             signals: *signals,
             finish_reason: (step as usize == reply.len()).then_some(ending),
             eos_bias: 0.0,
-            sketch: if sketch::is_told(step) { sketch.clone() } else { [].into() },
+            sketch: if sketch::is_sent(step) { sketch.clone() } else { [].into() },
         });
         let batch = StepBatch {
             run: self.run.clone(),

@@ -60,12 +60,14 @@ impl Sampler {
         is_eos || self.params.stop_token_ids.contains(&token_id)
     }
 
-    /// Draws token number `step` (1 is the first) of the reply from raw `logits` and remembers it. `scratch` is overwritten.
+    /// Draws token number `step` (1 is the first) of the reply from raw `logits`. `scratch` is overwritten.
+    /// [`accept`](Self::accept) the token before the next one is drawn.
+    ///
     /// The logits of the EOS set count as `eos_bias` nats higher than they are, where the reply may end; see
     /// [`length_control`](super::length_control).
     ///
     /// `None` if the logits are no distribution: one is NaN, or none is finite.
-    pub fn sample(&mut self, logits: &[f32], scratch: &mut Vec<f32>, step: u32, eos_bias: f32) -> Option<Sample> {
+    pub fn sample(&self, logits: &[f32], scratch: &mut Vec<f32>, step: u32, eos_bias: f32) -> Option<Sample> {
         let stats = row_stats(logits);
         if !stats.log_sum_exp.is_finite() {
             return None;
@@ -88,11 +90,15 @@ impl Sampler {
                 if as_it_is { stats.max_logit } else { scratch.iter().copied().fold(f32::NEG_INFINITY, f32::max) };
             self.draw(scratch, max, step)
         };
+        let signals = step_signals(logits, &stats, &self.sets, token_id, eos_logprob_sampled);
+        Some(Sample { token_id, signals, top, eos_bias })
+    }
+
+    /// Counts a drawn token, for the penalties of those after it.
+    pub fn accept(&mut self, token_id: u32) {
         if self.penalises() {
             *self.reply_counts.entry(token_id).or_default() += 1;
         }
-        let signals = step_signals(logits, &stats, &self.sets, token_id, eos_logprob_sampled);
-        Some(Sample { token_id, signals, top, eos_bias })
     }
 
     fn penalises(&self) -> bool {
