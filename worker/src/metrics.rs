@@ -14,8 +14,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
+use crate::link::ForecastBasis;
 use crate::link::PredictorLink;
-use crate::link::estimates::ForecastBasis;
 
 /// Window over which throughput is averaged.
 const THROUGHPUT_WINDOW: Duration = Duration::from_secs(5);

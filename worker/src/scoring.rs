@@ -15,7 +15,7 @@ const TOKENS_PER_CHUNK: usize = 32;
 
 /// A prompt and the reply to score.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ScoredText {
+pub(crate) struct ScoredText {
     /// Prompt, then reply.
     pub tokens: Vec<u32>,
     /// Tokens of the prompt; at least one.
@@ -30,7 +30,7 @@ impl ScoredText {
 
 /// One entry per reply token: facts of the distribution that it was taken from (raw logits, natural logarithms).
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Scores {
+pub(crate) struct Scores {
     /// Most probable token.
     pub top1: Vec<u32>,
     /// Measures of the distribution, as if the reply's token had been drawn from it at temperature 1.
@@ -56,7 +56,7 @@ impl Scores {
 
 /// KV tokens that [`score`] needs at once for texts of at most `longest` tokens.
 #[must_use]
-pub fn kv_tokens(longest: usize, block_size: usize) -> usize {
+pub(crate) fn kv_tokens(longest: usize, block_size: usize) -> usize {
     TEXTS_PER_BATCH.saturating_mul(longest.next_multiple_of(block_size))
 }
 
@@ -65,7 +65,7 @@ pub fn kv_tokens(longest: usize, block_size: usize) -> usize {
 /// # Errors
 /// A text has no prompt, a token outside the vocabulary, or is longer than the model's context or the KV cache; the forward
 /// pass fails.
-pub fn score(
+pub(crate) fn score(
     runner: &mut dyn ModelRunner,
     texts: &[ScoredText],
     sets: &TokenSets,

@@ -2,15 +2,15 @@
 //!
 //! # Layout
 //! - [`requests`]: what the engine is asked for them
-//! - [`scored`]: the same of replies that are given, not generated
-//! - [`recorder`]: from what the engine tells to the lines of finished requests
+//! - `scored`: the same of replies that are given, not generated
+//! - `recorder`: from step batches to the lines of finished requests
 //! - [`folder`]: the folder they go to, and how one is continued
 //! - here: keeps the engine busy and brings the two together
 
 pub mod folder;
-pub mod recorder;
+mod recorder;
 pub mod requests;
-pub mod scored;
+pub(crate) mod scored;
 
 use std::collections::HashMap;
 

@@ -1,7 +1,7 @@
 //! The engine: one thread that turns requests into steps.
 //!
 //! # Layout
-//! - [`prepare`]: a request checked against the model; only a [`PreparedRequest`] goes further
+//! - `prepare`: a request checked against the model; only a [`PreparedRequest`] goes further
 //! - [`handle`]: the async side: submit, abort, loads; `command`: what it sends to the thread
 //! - `step`: the loop: schedule, execute, apply; `config`: its limits
 //! - `requests`: the live requests, in the scheduler and as sequences; `sequence`: one of them

@@ -13,7 +13,7 @@ use tracing::error;
 use super::command::Submission;
 use super::config::EngineConfig;
 use super::sequence::{Ending, Sequence};
-use crate::link::estimates::{EstimateTable, ForecastBasis};
+use crate::link::{EstimateTable, ForecastBasis};
 use crate::runner::{LogitRows, SequenceSlice, TokenSets};
 
 /// Requests from their arrival at the engine until their clients are notified of the end.

@@ -15,7 +15,7 @@ use super::command::{ReplySender, Submission};
 use super::live_ids::LiveId;
 use super::output::{OutputText, Progress};
 use super::prepare::PreparedRequest;
-use crate::link::estimates::EstimateTable;
+use crate::link::EstimateTable;
 use crate::runner::length_control::eos_bias;
 use crate::runner::sampler::{Sample, Sampler};
 use crate::runner::sketch;

@@ -2,12 +2,12 @@
 //!
 //! # Layout
 //! - `outbox`: what still has to reach the predictor
-//! - [`estimates`]: what came back, and the fallback
+//! - `estimates`: what came back, and the fallback
 //! - `state`: both, behind locks
 //! - `client`: the connection
 
 mod client;
-pub mod estimates;
+mod estimates;
 pub(crate) mod outbox;
 mod state;
 
@@ -19,7 +19,8 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use estimates::EstimateTable;
+pub use estimates::EstimateTable;
+pub(crate) use estimates::ForecastBasis;
 use outbox::StepReport;
 use state::LinkState;
 

@@ -21,7 +21,7 @@ const SEED: u64 = 0x5EED_0F5C_E7C4;
 const SENT_EVERY_STEPS: u32 = 4;
 
 /// Sketches are sent at steps 1, 5, 9, ...; the one at step 1 is the prompt's.
-pub fn is_sent(step: u32) -> bool {
+pub(crate) fn is_sent(step: u32) -> bool {
     step % SENT_EVERY_STEPS == 1
 }
 
