@@ -70,7 +70,6 @@ async fn bench(args: &BenchArgs) -> anyhow::Result<()> {
     bar.set_length(args.concurrency.len() as u64 * (1 + u64::from(args.repeats)));
     let mut runs = Vec::new();
     for &concurrency in &args.concurrency {
-        ensure!(concurrency >= 1, "--concurrency: must be at least 1");
         let (mut repeats, mut repeats_without) = (Vec::new(), Vec::new());
         // The first pass warms caches and page tables.
         for repeat in 0..=args.repeats {

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use clap::builder::RangedU64ValueParser;
 
 use super::engine_args::EngineArgs;
 
@@ -10,7 +11,7 @@ use super::engine_args::EngineArgs;
 #[derive(Debug, Args)]
 pub(super) struct BenchArgs {
     /// Numbers of streams at once, one run each.
-    #[arg(long, env = "EOSCAST_CONCURRENCY", value_delimiter = ',', default_value = "1,8,16,32")]
+    #[arg(long, env = "EOSCAST_CONCURRENCY", value_delimiter = ',', default_value = "1,8,16,32", value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
     pub(super) concurrency: Vec<usize>,
     /// Tokens of each prompt; random ones, so that nothing can be reused.
     #[arg(long, env = "EOSCAST_PROMPT_TOKENS", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..))]
@@ -25,7 +26,7 @@ pub(super) struct BenchArgs {
     #[arg(long, env = "EOSCAST_PREDICTOR", default_value = "none", value_name = "URL|none")]
     pub(super) predictor: String,
     /// Measure each run without the predictor too, in turn with it, and report what it costs. Loads the model twice.
-    #[arg(long, env = "EOSCAST_COMPARE_PREDICTOR")]
+    #[arg(long, env = "EOSCAST_COMPARE_PREDICTOR", requires = "predictor")]
     pub(super) compare_predictor: bool,
     /// Time single steps at these concurrencies, with prompts of many lengths, instead; fit what a step costs to them, and write
     /// the prices to this JSON file, which `simulate --cost` takes.

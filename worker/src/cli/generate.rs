@@ -2,8 +2,8 @@
 
 use std::io::{IsTerminal, Write};
 
-use anyhow::ensure;
 use clap::Args;
+use clap::builder::NonEmptyStringValueParser;
 use eoscast_proto::domain::{
     ChatMessage, Chunk, Complete, GenerateSpec, Input, LengthControl, LengthEstimate, ReplyEvent, SamplingParams,
 };
@@ -19,6 +19,7 @@ use crate::engine::ReplyStream;
 #[derive(Debug, Args)]
 pub(super) struct GenerateArgs {
     /// What to say to the model.
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
     prompt: String,
     /// System message of the chat.
     #[arg(long, env = "EOSCAST_SYSTEM")]
@@ -85,7 +86,6 @@ impl GenerateArgs {
             ..Default::default()
         };
         sampling.validate()?;
-        ensure!(!self.prompt.is_empty(), "the prompt is empty");
         Ok(GenerateSpec {
             request_id: None,
             input: if self.raw {
