@@ -87,4 +87,14 @@ mod tests {
     fn every_flag_of_every_command_has_an_environment_variable() {
         assert_eq!(eoscast_cli::flags_without_variable::<Cli>(), Vec::<String>::new());
     }
+
+    #[test]
+    fn a_value_that_no_run_could_use_is_an_error_of_usage() {
+        let parse = |arguments: &[&str]| Cli::try_parse_from([&["eoscast-worker"], arguments].concat());
+        assert!(parse(&["bench", "--concurrency", "1,8"]).is_ok());
+        assert!(parse(&["bench", "--concurrency", "1,0"]).is_err());
+        assert!(parse(&["bench", "--compare-predictor", "--predictor", "http://127.0.0.1:1"]).is_ok());
+        assert!(parse(&["bench", "--compare-predictor"]).is_err());
+        assert!(parse(&["generate", ""]).is_err());
+    }
 }
