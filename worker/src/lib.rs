@@ -1,14 +1,15 @@
 //! The worker: runs a model with continuous batching and streams step events to a predictor.
 //!
 //! # Layout
+//! From the command line down; a module uses only those below it.
 //! - [`cli`]: the commands
-//! - [`server`]: the serving process; [`rpc`]: gRPC; [`http`]: OpenAI's API, health and metrics
-//! - [`engine`]: the thread that turns requests into steps
+//! - `server`: the serving process
+//! - `rpc`: gRPC; [`http`]: OpenAI's API, health and metrics
+//! - [`collection`]: replies to many prompts, as an event log; `scoring`: log-probabilities of given replies
+//! - [`engine`]: the thread that turns requests into steps; start reading at its `step`
+//! - [`metrics`]: counters and gauges
 //! - [`link`]: the predictor: step events out, estimates in
 //! - [`runner`]: one forward pass over a ragged batch with a paged KV cache, and the sampler
-//! - [`collection`]: replies to many prompts, as an event log
-//! - [`scoring`]: log-probabilities of given replies
-//! - [`metrics`]: what is counted; [`tensor_error`]: what the tensor library says when it fails
 
 pub mod cli;
 pub mod collection;
@@ -16,7 +17,7 @@ pub mod engine;
 pub mod http;
 pub mod link;
 pub mod metrics;
-pub mod rpc;
+mod rpc;
 pub mod runner;
-pub mod scoring;
-pub mod server;
+mod scoring;
+mod server;

@@ -14,8 +14,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
+use crate::link::ForecastBasis;
 use crate::link::PredictorLink;
-use crate::link::estimates::ForecastBasis;
 
 /// Window over which throughput is averaged.
 const THROUGHPUT_WINDOW: Duration = Duration::from_secs(5);
@@ -96,6 +96,22 @@ impl Phase {
             Self::Sample => "sample",
             Self::Events => "events",
         }
+    }
+}
+
+/// Measures the phases of a step, one after the other.
+pub(crate) struct PhaseClock(Instant);
+
+impl PhaseClock {
+    pub(crate) fn start() -> Self {
+        Self(Instant::now())
+    }
+
+    /// Counts the time since the last call for `phase`.
+    pub(crate) fn end(&mut self, phase: Phase, metrics: &Metrics) {
+        let now = Instant::now();
+        metrics.on_phase(phase, now - self.0);
+        self.0 = now;
     }
 }
 

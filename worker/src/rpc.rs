@@ -13,11 +13,11 @@ use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status};
 
 use crate::engine::{EngineConfig, EngineHandle, RequestPreparer};
-use crate::link::estimates::ForecastBasis;
+use crate::link::ForecastBasis;
 
 /// What identifies this worker, for `GetServerInfo`.
 #[derive(Debug, Clone)]
-pub struct ServerInfo {
+pub(crate) struct ServerInfo {
     /// Which run of which worker.
     pub run: WorkerRun,
     /// When it started.
@@ -27,7 +27,7 @@ pub struct ServerInfo {
 }
 
 /// The worker service.
-pub struct WorkerRpc {
+pub(crate) struct WorkerRpc {
     engine: EngineHandle,
     preparer: Arc<RequestPreparer>,
     info: ServerInfo,
@@ -35,7 +35,7 @@ pub struct WorkerRpc {
 
 impl WorkerRpc {
     /// Serves `engine`.
-    pub fn new(engine: EngineHandle, preparer: Arc<RequestPreparer>, info: ServerInfo) -> Self {
+    pub(crate) fn new(engine: EngineHandle, preparer: Arc<RequestPreparer>, info: ServerInfo) -> Self {
         Self { engine, preparer, info }
     }
 }

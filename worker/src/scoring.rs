@@ -9,13 +9,13 @@ use crate::runner::{LogitRows, ModelRunner, ModelSpec, Output, OutputRow, Runner
 use eoscast_kernels::row_stats;
 
 /// Sequences in one batch.
-const BATCH: usize = 8;
+const TEXTS_PER_BATCH: usize = 8;
 /// Tokens of one sequence in one pass.
-const CHUNK: usize = 32;
+const TOKENS_PER_CHUNK: usize = 32;
 
 /// A prompt and the reply to score.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ScoredText {
+pub(crate) struct ScoredText {
     /// Prompt, then reply.
     pub tokens: Vec<u32>,
     /// Tokens of the prompt; at least one.
@@ -30,7 +30,7 @@ impl ScoredText {
 
 /// One entry per reply token: facts of the distribution that it was taken from (raw logits, natural logarithms).
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Scores {
+pub(crate) struct Scores {
     /// Most probable token.
     pub top1: Vec<u32>,
     /// Measures of the distribution, as if the reply's token had been drawn from it at temperature 1.
@@ -56,8 +56,8 @@ impl Scores {
 
 /// KV tokens that [`score`] needs at once for texts of at most `longest` tokens.
 #[must_use]
-pub fn kv_tokens(longest: usize, block_size: usize) -> usize {
-    BATCH.saturating_mul(longest.next_multiple_of(block_size))
+pub(crate) fn kv_tokens(longest: usize, block_size: usize) -> usize {
+    TEXTS_PER_BATCH.saturating_mul(longest.next_multiple_of(block_size))
 }
 
 /// Scores `texts` a batch at a time, in order.
@@ -65,13 +65,13 @@ pub fn kv_tokens(longest: usize, block_size: usize) -> usize {
 /// # Errors
 /// A text has no prompt, a token outside the vocabulary, or is longer than the model's context or the KV cache; the forward
 /// pass fails.
-pub fn score(
+pub(crate) fn score(
     runner: &mut dyn ModelRunner,
     texts: &[ScoredText],
     sets: &TokenSets,
 ) -> impl Iterator<Item = Result<Vec<Scores>, RunnerError>> {
     let spec = runner.spec().clone();
-    texts.chunks(BATCH).map(move |batch| score_batch(runner, &spec, batch, sets))
+    texts.chunks(TEXTS_PER_BATCH).map(move |batch| score_batch(runner, &spec, batch, sets))
 }
 
 fn score_batch(
@@ -88,8 +88,8 @@ fn score_batch(
         .collect();
     let longest = texts.iter().map(|text| text.tokens.len()).max().unwrap_or(0);
     let mut output = Output::default();
-    for start in (0..longest).step_by(CHUNK) {
-        let chunk = |text: &ScoredText| start..text.tokens.len().min(start + CHUNK);
+    for start in (0..longest).step_by(TOKENS_PER_CHUNK) {
+        let chunk = |text: &ScoredText| start..text.tokens.len().min(start + TOKENS_PER_CHUNK);
         let active: Vec<usize> = (0..texts.len()).filter(|index| !chunk(&texts[*index]).is_empty()).collect();
         let batch: Vec<SequenceSlice<'_>> = active
             .iter()

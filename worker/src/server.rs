@@ -20,7 +20,7 @@ use crate::runner::ModelRunner;
 use crate::runner::load::LoadedRunner;
 
 /// How the process serves.
-pub struct ServerConfig {
+pub(crate) struct ServerConfig {
     /// How the engine runs.
     pub engine: EngineConfig,
     /// The predictor's URI; `None` to run without.
@@ -36,7 +36,7 @@ pub struct ServerConfig {
 ///
 /// # Errors
 /// When a part cannot start, or the engine thread fails.
-pub async fn run(
+pub(crate) async fn run(
     grpc: TcpListener,
     http: TcpListener,
     model: LoadedRunner,

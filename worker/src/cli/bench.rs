@@ -2,60 +2,25 @@
 
 use std::collections::BTreeMap;
 use std::io::Write;
-use std::path::PathBuf;
 use std::time::Instant;
 
 use anyhow::ensure;
-use clap::Args;
-use eoscast_proto::domain::{Complete, ReplyEvent, RequestId, SamplingParams};
 use serde::Serialize;
 use tokio::task::JoinSet;
-use tokio_stream::StreamExt;
 
-use super::engine_args::EngineArgs;
+use super::bench_args::BenchArgs;
+use super::bench_load::{arrivals, request};
 use super::fit_cost;
 use super::local_engine::LocalEngine;
 use super::model_args::progress_bar;
 use super::predictor_cost::{self, PredictorCost};
 use super::step_time::{PARTS, StepTime};
-use crate::engine::{EngineHandle, PreparedRequest, Reply};
+use crate::engine::EngineHandle;
 use eoscast_kernels::{Limits, Pool};
 
-/// Options of `bench`.
-#[derive(Debug, Args)]
-pub(super) struct BenchArgs {
-    /// Numbers of streams at once, one run each.
-    #[arg(long, env = "EOSCAST_CONCURRENCY", value_delimiter = ',', default_value = "1,8,16,32")]
-    pub(super) concurrency: Vec<usize>,
-    /// Tokens of each prompt; random ones, so that nothing can be reused.
-    #[arg(long, env = "EOSCAST_PROMPT_TOKENS", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..))]
-    prompt_tokens: u32,
-    /// Tokens of each reply; none ends early.
-    #[arg(long, env = "EOSCAST_OUTPUT_TOKENS", default_value_t = 64, value_parser = clap::value_parser!(u32).range(2..))]
-    pub(super) output_tokens: u32,
-    /// Times each run is repeated; the median is reported.
-    #[arg(long, env = "EOSCAST_REPEATS", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
-    pub(super) repeats: u32,
-    /// URL of a predictor that gets the step events, or none.
-    #[arg(long, env = "EOSCAST_PREDICTOR", default_value = "none", value_name = "URL|none")]
-    pub(super) predictor: String,
-    /// Measure each run without the predictor too, in turn with it, and report what it costs. Loads the model twice.
-    #[arg(long, env = "EOSCAST_COMPARE_PREDICTOR")]
-    pub(super) compare_predictor: bool,
-    /// Time single steps at these concurrencies, with prompts of many lengths, instead; fit what a step costs to them, and write
-    /// the prices to this JSON file, which `simulate --cost` takes.
-    #[arg(long, env = "EOSCAST_FIT_COST", value_name = "FILE", conflicts_with = "compare_predictor")]
-    fit_cost: Option<PathBuf>,
-    /// Print one JSON object instead of a table.
-    #[arg(long, env = "EOSCAST_JSON")]
-    json: bool,
-    #[command(flatten)]
-    pub(super) engine: EngineArgs,
-}
-
 #[derive(Debug, Serialize)]
-struct Report {
-    runs: Vec<Run>,
+struct BenchReport {
+    runs: Vec<BenchRun>,
     /// What the processor can do at most, measured before the runs.
     memory_bytes_per_s: f64,
     byte_operations_per_s: f64,
@@ -65,7 +30,7 @@ struct Report {
 
 /// One concurrency; rates are medians over the repeats.
 #[derive(Debug, Clone, Serialize)]
-struct Run {
+struct BenchRun {
     concurrency: usize,
     decode_tokens_per_s: f64,
     /// Slowest and fastest repeat.
@@ -105,7 +70,6 @@ async fn bench(args: &BenchArgs) -> anyhow::Result<()> {
     bar.set_length(args.concurrency.len() as u64 * (1 + u64::from(args.repeats)));
     let mut runs = Vec::new();
     for &concurrency in &args.concurrency {
-        ensure!(concurrency >= 1, "--concurrency: must be at least 1");
         let (mut repeats, mut repeats_without) = (Vec::new(), Vec::new());
         // The first pass warms caches and page tables.
         for repeat in 0..=args.repeats {
@@ -124,7 +88,7 @@ async fn bench(args: &BenchArgs) -> anyhow::Result<()> {
             bar.inc(1);
         }
         let rates: Vec<f64> = repeats.iter().map(|run| run.decode_tokens_per_s).collect();
-        runs.push(Run { cost: PredictorCost::of_pairs(&rates, &repeats_without), ..median(repeats) });
+        runs.push(BenchRun { cost: PredictorCost::of_pairs(&rates, &repeats_without), ..median(repeats) });
     }
     bar.finish_and_clear();
     local.stop().await?;
@@ -132,7 +96,7 @@ async fn bench(args: &BenchArgs) -> anyhow::Result<()> {
         without.stop().await?;
     }
     let Limits { memory_bytes_per_s, byte_operations_per_s } = limits;
-    let report = Report { runs, memory_bytes_per_s, byte_operations_per_s, rss_bytes: rss_bytes().unwrap_or(0) };
+    let report = BenchReport { runs, memory_bytes_per_s, byte_operations_per_s, rss_bytes: rss_bytes().unwrap_or(0) };
     let mut out = std::io::stdout().lock();
     if args.json {
         writeln!(out, "{}", serde_json::to_string(&report)?)?;
@@ -148,7 +112,7 @@ async fn measure(
     concurrency: usize,
     seed: u64,
     limits: Limits,
-) -> anyhow::Result<Run> {
+) -> anyhow::Result<BenchRun> {
     let (metrics, vocab_size) = (engine.metrics(), engine.model().vocab_size as u64);
     let before = StepTime::so_far(metrics);
     let begin = Instant::now();
@@ -167,7 +131,7 @@ async fn measure(
     let decoded = arrived.iter().flatten().filter(|at| **at > last_first && **at <= first_last).count();
     let time = StepTime::so_far(metrics).since(before);
     let rate = decoded as f64 / (first_last - last_first).as_secs_f64();
-    Ok(Run {
+    Ok(BenchRun {
         concurrency,
         decode_tokens_per_s: rate,
         decode_range: [rate, rate],
@@ -178,49 +142,11 @@ async fn measure(
     })
 }
 
-/// A request of so many random tokens, and a reply of so many.
-pub(super) fn request(
-    [prompt_tokens, output_tokens]: [u32; 2],
-    seed: u64,
-    vocab_size: u64,
-) -> anyhow::Result<PreparedRequest> {
-    // A multiplicative congruential step spreads consecutive seeds over the vocabulary.
-    let token = |i: u64| ((seed * 1_000_003 + i).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 16) % vocab_size;
-    Ok(PreparedRequest {
-        request_id: RequestId::try_from(format!("bench-{seed}-{prompt_tokens}"))?,
-        // Below the vocabulary's size, which is a u32's.
-        prompt: (0..u64::from(prompt_tokens)).map(|i| token(i) as u32).collect(),
-        prompt_text: None,
-        sampling: SamplingParams { ignore_eos: true, ..Default::default() },
-        max_tokens: output_tokens,
-        seed,
-        priority: 0,
-        task: None,
-        deadline: None,
-        include_eos_logprob: false,
-        include_estimate: false,
-    })
-}
-
-/// When each token of a reply arrived.
-pub(super) async fn arrivals(mut reply: Reply) -> anyhow::Result<Vec<Instant>> {
-    let mut times = Vec::new();
-    while let Some(event) = reply.next().await {
-        match event? {
-            ReplyEvent::Chunk(_) => times.push(Instant::now()),
-            ReplyEvent::Complete(Complete { completion_tokens, .. }) => {
-                ensure!(times.len() == completion_tokens as usize, "a reply lost tokens");
-            }
-        }
-    }
-    Ok(times)
-}
-
 /// The repeat with the median decode rate, and the range of all.
-fn median(mut repeats: Vec<Run>) -> Run {
+fn median(mut repeats: Vec<BenchRun>) -> BenchRun {
     repeats.sort_by(|a, b| a.decode_tokens_per_s.total_cmp(&b.decode_tokens_per_s));
     let range = [repeats[0].decode_tokens_per_s, repeats[repeats.len() - 1].decode_tokens_per_s];
-    Run { decode_range: range, ..repeats.swap_remove(repeats.len() / 2) }
+    BenchRun { decode_range: range, ..repeats.swap_remove(repeats.len() / 2) }
 }
 
 fn rss_bytes() -> Option<u64> {
@@ -229,7 +155,7 @@ fn rss_bytes() -> Option<u64> {
     line.split_whitespace().nth(1)?.parse::<u64>().ok().map(|kib| kib * 1024)
 }
 
-fn table(report: &Report) -> String {
+fn table(report: &BenchReport) -> String {
     let mut text = format!("{:>7} {:>14} {:>17} {:>15}", "streams", "decode tok/s", "(range)", "prefill tok/s");
     for part in PARTS {
         text += &format!(" {part:>10}");

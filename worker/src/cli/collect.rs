@@ -20,7 +20,7 @@ use crate::link::PredictorLink;
 use eoscast_log::prompts::{draw, read_prompts};
 
 /// How often progress is told where there is no terminal for a bar.
-const TELL_EVERY: Duration = Duration::from_secs(30);
+const PROGRESS_LINE_EVERY: Duration = Duration::from_secs(30);
 
 /// Options of `collect`.
 #[derive(Debug, Args)]
@@ -94,15 +94,15 @@ async fn collect_all(args: &CollectArgs) -> anyhow::Result<()> {
     };
     let requests = requests(&prompts, &sampling, folder.done(), &local.preparer)
         .with_context(|| format!("--prompts {}", args.prompts.display()))?;
-    let mut report = Report::new(folder.done().len(), requests.len());
+    let mut progress = CollectProgress::new(folder.done().len(), requests.len());
     collect(&local.engine, batches, requests, args.concurrency as usize, &mut folder, &stop, &mut |step| {
-        report.on_step(step)
+        progress.on_step(step)
     })
     .await?;
     folder.sync()?;
     local.stop().await?;
-    report.bar.finish_and_clear();
-    let summary = report.summary();
+    progress.bar.finish_and_clear();
+    let summary = progress.summary();
     let mut out = std::io::stdout().lock();
     match args.json {
         true => writeln!(out, "{}", serde_json::to_string(&summary)?)?,
@@ -119,7 +119,7 @@ async fn collect_all(args: &CollectArgs) -> anyhow::Result<()> {
 }
 
 /// What has happened so far, on a bar.
-struct Report {
+struct CollectProgress {
     bar: ProgressBar,
     begin: Instant,
     /// When a line was last printed in place of the bar, which is for terminals.
@@ -133,7 +133,7 @@ struct Report {
 
 /// What a collection did.
 #[derive(Debug, Serialize)]
-struct Summary {
+struct CollectSummary {
     /// Run now.
     requests: usize,
     /// Found in the folder.
@@ -149,7 +149,7 @@ struct Summary {
     share_cut: f64,
 }
 
-impl Report {
+impl CollectProgress {
     fn new(already_there: usize, to_do: usize) -> Self {
         // A template that does not parse would only cost the looks.
         let style = ProgressStyle::with_template("{prefix} [{bar:40}] {pos}/{len} requests, {msg}, {eta} left")
@@ -167,7 +167,7 @@ impl Report {
         let rate = format!("{:.0} tokens/s", self.tokens as f64 / self.begin.elapsed().as_secs_f64());
         self.bar.inc(step.finished.len() as u64);
         let (finished, left) = (self.lengths.len(), self.to_do - self.lengths.len());
-        if self.bar.is_hidden() && finished > 0 && self.told.elapsed() >= TELL_EVERY {
+        if self.bar.is_hidden() && finished > 0 && self.told.elapsed() >= PROGRESS_LINE_EVERY {
             let eta = HumanDuration(self.begin.elapsed().mul_f64(left as f64 / finished as f64));
             eprintln!("collecting: {finished} of {} requests, {rate}, {eta} left", self.to_do);
             self.told = Instant::now();
@@ -175,12 +175,12 @@ impl Report {
         self.bar.set_message(rate);
     }
 
-    fn summary(&mut self) -> Summary {
+    fn summary(&mut self) -> CollectSummary {
         self.lengths.sort_unstable();
         let requests = self.lengths.len();
         let share = |count: f64| if requests == 0 { 0.0 } else { count / requests as f64 };
         let seconds = self.begin.elapsed().as_secs_f64();
-        Summary {
+        CollectSummary {
             requests,
             already_there: self.already_there,
             remaining: self.to_do - requests,
@@ -194,7 +194,7 @@ impl Report {
     }
 }
 
-impl std::fmt::Display for Summary {
+impl std::fmt::Display for CollectSummary {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         writeln!(
             f,

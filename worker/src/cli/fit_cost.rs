@@ -9,7 +9,8 @@ use anyhow::ensure;
 use eoscast_sim::{CostModel, StepWork};
 use tokio::task::JoinSet;
 
-use super::bench::{BenchArgs, arrivals, request};
+use super::bench_args::BenchArgs;
+use super::bench_load::{arrivals, request};
 use super::local_engine::{LocalEngine, worker_run};
 use super::model_args::progress_bar;
 use crate::link::PredictorLink;
@@ -17,11 +18,11 @@ use crate::runner::{ModelRunner, ModelSpec, Output, RunnerError, SequenceSlice};
 use eoscast_sim::cost_file::write_cost;
 
 /// Tokens of the prompts.
-const PROMPTS: [u32; 4] = [16, 96, 384, 1024];
+const PROMPT_TOKENS: [u32; 4] = [16, 96, 384, 1024];
 /// Most prompt tokens of a run, so that prefill does not take for ever.
-const MOST_PREFILL: u32 = 4096;
+const MAX_PREFILL_TOKENS_PER_RUN: u32 = 4096;
 /// A step further from the fit than so many times the median distance was disturbed by something else.
-const DISTURBED: f64 = 4.0;
+const DISTURBED_OVER_MEDIAN_ERROR: f64 = 4.0;
 
 /// When each step began to compute, and what.
 type Steps = Arc<Mutex<Vec<(Instant, StepWork)>>>;
@@ -60,12 +61,12 @@ pub(super) async fn run(args: &BenchArgs, file: &Path) -> anyhow::Result<()> {
     let spec = local.engine.model().clone();
     let mut runs = Vec::new();
     for &concurrency in &args.concurrency {
-        for prompt_tokens in PROMPTS {
+        for prompt_tokens in PROMPT_TOKENS {
             let prefill = concurrency as u64 * u64::from(prompt_tokens);
             let kv = prefill + concurrency as u64 * u64::from(args.output_tokens);
             let fits = kv <= (spec.num_blocks * spec.block_size) as u64
                 && (prompt_tokens + args.output_tokens) as usize <= spec.context_length;
-            if fits && prefill <= u64::from(MOST_PREFILL) {
+            if fits && prefill <= u64::from(MAX_PREFILL_TOKENS_PER_RUN) {
                 runs.push((concurrency, prompt_tokens));
             }
         }
@@ -141,7 +142,7 @@ fn fit(measured: &[(StepWork, f64)]) -> anyhow::Result<Fit> {
         errors
     };
     let first = CostModel::fit(measured);
-    let bound = DISTURBED * sorted(&first, measured)[measured.len() / 2];
+    let bound = DISTURBED_OVER_MEDIAN_ERROR * sorted(&first, measured)[measured.len() / 2];
     let kept: Vec<_> = measured.iter().filter(|step| error(&first, step) <= bound).copied().collect();
     let undisturbed = CostModel::fit(&kept);
     let took: f64 = measured.iter().map(|(_, seconds)| seconds).sum();

@@ -2,8 +2,8 @@
 
 use std::io::{IsTerminal, Write};
 
-use anyhow::ensure;
 use clap::Args;
+use clap::builder::NonEmptyStringValueParser;
 use eoscast_proto::domain::{
     ChatMessage, Chunk, Complete, GenerateSpec, Input, LengthControl, LengthEstimate, ReplyEvent, SamplingParams,
 };
@@ -13,12 +13,13 @@ use tokio_stream::StreamExt;
 
 use super::engine_args::EngineArgs;
 use super::local_engine::LocalEngine;
-use crate::engine::Reply;
+use crate::engine::ReplyStream;
 
 /// Options of `generate`.
 #[derive(Debug, Args)]
 pub(super) struct GenerateArgs {
     /// What to say to the model.
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
     prompt: String,
     /// System message of the chat.
     #[arg(long, env = "EOSCAST_SYSTEM")]
@@ -85,7 +86,6 @@ impl GenerateArgs {
             ..Default::default()
         };
         sampling.validate()?;
-        ensure!(!self.prompt.is_empty(), "the prompt is empty");
         Ok(GenerateSpec {
             request_id: None,
             input: if self.raw {
@@ -102,7 +102,7 @@ impl GenerateArgs {
     }
 }
 
-async fn print_json(mut reply: Reply) -> anyhow::Result<()> {
+async fn print_json(mut reply: ReplyStream) -> anyhow::Result<()> {
     let (mut text, mut eos_logprobs, mut forecasts) = (String::new(), Vec::new(), Vec::new());
     while let Some(event) = reply.next().await {
         match event? {
@@ -132,7 +132,7 @@ async fn print_json(mut reply: Reply) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn print_text(mut reply: Reply, max_tokens: u32) -> anyhow::Result<()> {
+async fn print_text(mut reply: ReplyStream, max_tokens: u32) -> anyhow::Result<()> {
     let mut screen = Screen::new(max_tokens);
     while let Some(event) = reply.next().await {
         match event? {

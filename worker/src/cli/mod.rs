@@ -1,6 +1,8 @@
 //! The worker's command line.
 
 mod bench;
+mod bench_args;
+mod bench_load;
 mod collect;
 mod device;
 mod engine_args;
@@ -32,25 +34,34 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Serve Generate over gRPC, and health and metrics over HTTP.
+    /// Serve Generate over gRPC, and OpenAI's API, health and metrics over HTTP.
     #[command(after_help = "Example:\n  eoscast-worker serve --kv-tokens 8192 --policy 'srpt-pred+peak(0.9)'\n  \
         grpcurl -plaintext -d '{\"text\":\"Once upon a time\"}' 127.0.0.1:50051 \
         eoscast.worker.v1.WorkerService/Generate")]
     Serve(Box<serve::ServeArgs>),
     /// Print one reply, with a bar that shows its forecast.
+    #[command(after_help = "Examples:\n  eoscast-worker generate 'Why is the sky blue?'\n  \
+        eoscast-worker generate 'Once upon a time' --raw --predictor none --seed 1 --json")]
     Generate(Box<generate::GenerateArgs>),
     /// Print the model's log-probabilities of given replies, or write them as an event log.
+    #[command(after_help = "Examples:\n  eoscast-worker score --input replies.jsonl\n  \
+        eoscast-worker score --input replies.jsonl --out data/scored\n\n\
+        A line of replies.jsonl:\n  {\"id\": \"a\", \"prompt\": \"Hi\", \"input_ids\": [1, 15043], \"output_ids\": [6324, 2]}")]
     Score(Box<score::ScoreArgs>),
     /// Run prompts through the model and write the event log that predictors learn from.
     #[command(
         // There is no forecast to schedule by, and what is collected is to be complete.
         mut_arg("policy", |arg| arg.default_value("fcfs+aggressive+lifo")),
-        after_help = "Example:\n  eoscast-worker collect --prompts prompts.jsonl --out data/collected --samples 2\n  \
-            eoscast-worker collect --prompts prompts.jsonl --out data/collected --samples 2 --resume"
+        after_help = "Examples:\n  eoscast-worker collect --prompts prompts.jsonl --out data/collected --samples 2\n  \
+            eoscast-worker collect --prompts prompts.jsonl --out data/collected --samples 2 --resume\n\n\
+            A line of prompts.jsonl:\n  {\"id\": \"p1\", \"task\": \"chat\", \"prompt\": \"Why is the sky blue?\"}"
     )]
     Collect(Box<collect::CollectArgs>),
     /// Measure tokens per second and where the time of a step goes.
-    Bench(Box<bench::BenchArgs>),
+    #[command(after_help = "Examples:\n  eoscast-worker bench --concurrency 1,16\n  \
+        eoscast-worker bench --predictor http://127.0.0.1:50052 --compare-predictor --repeats 20\n  \
+        eoscast-worker bench --fit-cost cost.json")]
+    Bench(Box<bench_args::BenchArgs>),
 }
 
 impl CommandLine for Cli {
@@ -75,5 +86,15 @@ mod tests {
     #[test]
     fn every_flag_of_every_command_has_an_environment_variable() {
         assert_eq!(eoscast_cli::flags_without_variable::<Cli>(), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_value_that_no_run_could_use_is_an_error_of_usage() {
+        let parse = |arguments: &[&str]| Cli::try_parse_from([&["eoscast-worker"], arguments].concat());
+        assert!(parse(&["bench", "--concurrency", "1,8"]).is_ok());
+        assert!(parse(&["bench", "--concurrency", "1,0"]).is_err());
+        assert!(parse(&["bench", "--compare-predictor", "--predictor", "http://127.0.0.1:1"]).is_ok());
+        assert!(parse(&["bench", "--compare-predictor"]).is_err());
+        assert!(parse(&["generate", ""]).is_err());
     }
 }

@@ -5,7 +5,7 @@ use std::fmt;
 use anyhow::ensure;
 use serde::Serialize;
 
-use super::bench::BenchArgs;
+use super::bench_args::BenchArgs;
 use super::local_engine::LocalEngine;
 
 /// Decoding without a predictor, and how much slower it is with one.

@@ -21,7 +21,7 @@ use crate::scoring::{ScoredText, Scores, kv_tokens, score};
 use eoscast_model::text::{ChatTemplate, Tokenizer, Turn};
 
 /// Tokens per KV block; nothing is shared here, so any size will do.
-const BLOCK_SIZE: usize = 16;
+const BLOCK_TOKENS: usize = 16;
 
 /// Options of `score`.
 #[derive(Debug, Args)]
@@ -43,7 +43,7 @@ pub(super) struct ScoreArgs {
 
 /// One line of the input; other fields are ignored.
 #[derive(Debug, Deserialize)]
-struct Request {
+struct ScoreInput {
     id: String,
     prompt: String,
     input_ids: Vec<u32>,
@@ -53,7 +53,7 @@ struct Request {
 
 /// One line of the output. `input_ids` come from our template and tokenizer, not from the input.
 #[derive(Debug, Serialize)]
-struct Line<'a> {
+struct ScoreOutput<'a> {
     id: &'a str,
     input_ids: Vec<u32>,
     top1: &'a [u32],
@@ -66,7 +66,7 @@ struct Line<'a> {
 pub(super) fn run(args: &ScoreArgs) -> anyhow::Result<()> {
     let requests = read_requests(&args.input)?;
     let longest = requests.iter().map(|request| request.input_ids.len() + request.output_ids.len()).max().unwrap_or(0);
-    let mut model = args.model.load(kv_tokens(longest.max(1), BLOCK_SIZE), BLOCK_SIZE)?;
+    let mut model = args.model.load(kv_tokens(longest.max(1), BLOCK_TOKENS), BLOCK_TOKENS)?;
     let texts = requests
         .iter()
         .map(|request| scored_text(request, model.runner.spec()).with_context(|| format!("request {}", request.id)))
@@ -114,7 +114,7 @@ pub(super) fn run(args: &ScoreArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-impl Request {
+impl ScoreInput {
     /// Its arrival, as a worker would tell it.
     fn started(&self, spec: &ModelSpec, tells_prompt: bool) -> anyhow::Result<RequestStarted> {
         let ends = self.output_ids.last().is_some_and(|token| spec.eos_token_ids.contains(token));
@@ -137,7 +137,7 @@ impl Request {
     }
 }
 
-fn read_requests(path: &Path) -> anyhow::Result<Vec<Request>> {
+fn read_requests(path: &Path) -> anyhow::Result<Vec<ScoreInput>> {
     let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
     let mut requests = Vec::new();
     for (number, line) in (1..).zip(BufReader::new(file).lines()) {
@@ -146,7 +146,7 @@ fn read_requests(path: &Path) -> anyhow::Result<Vec<Request>> {
         if line.trim().is_empty() {
             continue;
         }
-        let request: Request = serde_json::from_str(&line).with_context(place)?;
+        let request: ScoreInput = serde_json::from_str(&line).with_context(place)?;
         ensure!(!request.input_ids.is_empty(), "{}: input_ids is empty", place());
         ensure!(!request.output_ids.is_empty(), "{}: output_ids is empty", place());
         requests.push(request);
@@ -155,7 +155,7 @@ fn read_requests(path: &Path) -> anyhow::Result<Vec<Request>> {
     Ok(requests)
 }
 
-fn scored_text(request: &Request, spec: &ModelSpec) -> anyhow::Result<ScoredText> {
+fn scored_text(request: &ScoreInput, spec: &ModelSpec) -> anyhow::Result<ScoredText> {
     for (field, ids) in [("input_ids", &request.input_ids), ("output_ids", &request.output_ids)] {
         if let Some(id) = ids.iter().find(|id| **id as usize >= spec.vocab_size) {
             bail!("{field}: token {id} is outside the vocabulary of {}", spec.vocab_size);
@@ -180,9 +180,9 @@ fn prompt_tokens(tokenizer: &Tokenizer, template: Option<&ChatTemplate>, prompt:
     Ok(tokenizer.encode(&template.render(&[message], true)?)?)
 }
 
-fn json_line(request: &Request, input_ids: Vec<u32>, scores: &Scores) -> anyhow::Result<String> {
+fn json_line(request: &ScoreInput, input_ids: Vec<u32>, scores: &Scores) -> anyhow::Result<String> {
     let each = |measure: fn(&StepSignals) -> f32| scores.signals.iter().map(measure).collect();
-    let line = Line {
+    let line = ScoreOutput {
         id: &request.id,
         input_ids,
         top1: &scores.top1,
@@ -200,7 +200,7 @@ fn table_header() -> String {
     )
 }
 
-fn table_row(request: &Request, scores: &Scores) -> String {
+fn table_row(request: &ScoreInput, scores: &Scores) -> String {
     let count = scores.top1.len();
     let mean = |measure: fn(&StepSignals) -> f32| scores.signals.iter().map(measure).sum::<f32>() / count as f32;
     let agreeing = scores.top1.iter().zip(&request.output_ids).filter(|(top, token)| top == token).count();
@@ -219,7 +219,7 @@ fn table_row(request: &Request, scores: &Scores) -> String {
 mod tests {
     use super::*;
 
-    fn read(content: &str) -> anyhow::Result<Vec<Request>> {
+    fn read(content: &str) -> anyhow::Result<Vec<ScoreInput>> {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), content).unwrap();
         read_requests(file.path())

@@ -20,7 +20,7 @@ use eoscast_proto::domain::{RequestId, StepBatch};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::recorder::{Outcomes, Recorder};
+use super::recorder::{OutcomeCounts, Recorder};
 
 /// Bytes of one file.
 const SEGMENT_BYTES: u64 = 256 << 20;
@@ -117,9 +117,10 @@ fn with_lines(location: &Location, whole: Vec<RequestLine>) -> anyhow::Result<Fo
         retention_bytes: 0,
     })
     .with_context(|| format!("--out {}", location.path().display()))?;
-    let outcomes = whole
-        .last()
-        .map_or_else(Outcomes::default, |last| Outcomes { all: last.outcome_number, censored: last.censored_outcomes });
+    let outcomes = whole.last().map_or_else(OutcomeCounts::default, |last| OutcomeCounts {
+        all: last.outcome_number,
+        censored: last.censored_outcomes,
+    });
     let done = whole.into_iter().map(|line| line.request_id).collect();
     Ok(Folder { log, recorder: Recorder::after(outcomes), done })
 }

@@ -2,15 +2,15 @@
 //!
 //! # Layout
 //! - [`requests`]: what the engine is asked for them
-//! - [`scored`]: the same of replies that are given, not generated
-//! - [`recorder`]: from what the engine tells to the lines of finished requests
+//! - `scored`: the same of replies that are given, not generated
+//! - `recorder`: from step batches to the lines of finished requests
 //! - [`folder`]: the folder they go to, and how one is continued
 //! - here: keeps the engine busy and brings the two together
 
 pub mod folder;
-pub mod recorder;
+mod recorder;
 pub mod requests;
-pub mod scored;
+pub(crate) mod scored;
 
 use std::collections::HashMap;
 
@@ -21,7 +21,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio_stream::StreamExt;
 use tokio_util::sync::CancellationToken;
 
-use crate::engine::{EngineHandle, PreparedRequest, Reply};
+use crate::engine::{EngineHandle, PreparedRequest, ReplyStream};
 use folder::Folder;
 
 /// Runs `requests` through `engine`, at most `concurrency` at a time, and writes each one's lines to `folder` when it has finished.
@@ -40,7 +40,7 @@ pub async fn collect(
     progress: &mut dyn FnMut(StepProgress<'_>),
 ) -> anyhow::Result<()> {
     let mut requests = requests.into_iter();
-    let mut running: HashMap<RequestId, Reply> = HashMap::new();
+    let mut running: HashMap<RequestId, ReplyStream> = HashMap::new();
     loop {
         while running.len() < concurrency
             && let Some(request) = requests.next()
@@ -78,7 +78,7 @@ pub struct StepProgress<'a> {
 }
 
 /// Why a request ended without a last token.
-async fn reason(reply: Option<Reply>, finish_reason: FinishReason) -> String {
+async fn reason(reply: Option<ReplyStream>, finish_reason: FinishReason) -> String {
     if let Some(mut reply) = reply {
         while let Some(event) = reply.next().await {
             match event {

@@ -8,7 +8,7 @@ use eoscast_proto::domain::{RequestId, StepBatch, StepEvent, WorkerRun};
 
 /// How many outcomes a log holds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Outcomes {
+pub(super) struct OutcomeCounts {
     /// All of them.
     pub all: u64,
     /// Those of replies that did not end by themselves.
@@ -17,9 +17,9 @@ pub struct Outcomes {
 
 /// Makes the lines of finished requests.
 #[derive(Debug, Default)]
-pub struct Recorder {
+pub(super) struct Recorder {
     running: HashMap<RequestId, Recording>,
-    outcomes: Outcomes,
+    outcomes: OutcomeCounts,
 }
 
 /// A request that has not finished.
@@ -33,12 +33,12 @@ struct Recording {
 impl Recorder {
     /// Goes on numbering outcomes after those that a log holds.
     #[must_use]
-    pub fn after(outcomes: Outcomes) -> Self {
+    pub(super) fn after(outcomes: OutcomeCounts) -> Self {
         Self { running: HashMap::new(), outcomes }
     }
 
     /// The lines of the requests that finished with this batch; one that was aborted or failed has none.
-    pub fn take_in(&mut self, batch: StepBatch) -> Lines {
+    pub(super) fn take_in(&mut self, batch: StepBatch) -> Lines {
         let StepBatch { run, sequence_number, timestamp_micros, started, events, ended, .. } = batch;
         let at = seconds(timestamp_micros);
         for started in started {

@@ -10,7 +10,7 @@ use crate::runner::sketch;
 use crate::scoring::Scores;
 
 /// Writes scored replies as if the engine had generated them.
-pub struct ScoredLog {
+pub(crate) struct ScoredLog {
     folder: Folder,
     run: WorkerRun,
     sequence_number: u64,
@@ -21,7 +21,7 @@ impl ScoredLog {
     ///
     /// # Errors
     /// The folder cannot be written, or holds a log.
-    pub fn open(path: &Path, run: WorkerRun) -> anyhow::Result<Self> {
+    pub(crate) fn open(path: &Path, run: WorkerRun) -> anyhow::Result<Self> {
         Ok(Self { folder: folder::open(path)?, run, sequence_number: 0 })
     }
 
@@ -29,7 +29,7 @@ impl ScoredLog {
     ///
     /// # Errors
     /// The log cannot be written.
-    pub fn append(&mut self, started: RequestStarted, reply: &[u32], scores: &Scores) -> anyhow::Result<()> {
+    pub(crate) fn append(&mut self, started: RequestStarted, reply: &[u32], scores: &Scores) -> anyhow::Result<()> {
         self.sequence_number += 1;
         let ending = match reply.last() {
             Some(token) if started.eos_token_ids.contains(token) => FinishReason::Stop,
@@ -43,7 +43,7 @@ impl ScoredLog {
             signals: *signals,
             finish_reason: (step as usize == reply.len()).then_some(ending),
             eos_bias: 0.0,
-            sketch: if sketch::is_told(step) { sketch.clone() } else { [].into() },
+            sketch: if sketch::is_sent(step) { sketch.clone() } else { [].into() },
         });
         let batch = StepBatch {
             run: self.run.clone(),

@@ -1,9 +1,7 @@
 //! The async side of the engine: submit, abort, loads, shutdown.
 
-use std::collections::HashSet;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -13,9 +11,11 @@ use eoscast_proto::status::ServiceError;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_stream::Stream;
 
+use super::command::{Command, Submission};
+use super::config::EngineConfig;
+use super::live_ids::LiveIds;
 use super::prepare::PreparedRequest;
-use super::sequence::{Sequence, Submission};
-use super::step::{Engine, EngineConfig};
+use super::step::Engine;
 use crate::link::PredictorLink;
 use crate::metrics::Metrics;
 use crate::runner::{ModelRunner, ModelSpec};
@@ -23,14 +23,6 @@ use eoscast_model::text::Vocabulary;
 
 /// When a client may try again after the queue was full.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
-
-/// What the engine thread is told.
-pub(crate) enum Command {
-    Submit(Box<Submission>),
-    Abort(RequestId),
-    /// Finish what is live; abort what is left at the deadline.
-    Drain(Instant),
-}
 
 /// Talks to the engine thread. Cheap to clone; the thread ends when all handles are gone.
 #[derive(Clone)]
@@ -40,9 +32,10 @@ pub struct EngineHandle {
     queue: Arc<Semaphore>,
     queue_length: usize,
     live: LiveIds,
-    draining: Arc<AtomicBool>,
+    /// Locked while a request is announced and submitted, so that no Submit is queued behind a Drain.
+    draining: Arc<Mutex<bool>>,
     model: Arc<ModelSpec>,
-    tells_prompts: bool,
+    sends_prompts: bool,
     link: PredictorLink,
     metrics: Arc<Metrics>,
 }
@@ -61,13 +54,13 @@ impl EngineThread {
 }
 
 /// The events of one reply. Dropping it frees the request's slot within a step.
-pub struct Reply {
-    /// Whose.
+pub struct ReplyStream {
+    /// The request that it answers.
     pub request_id: RequestId,
     events: mpsc::UnboundedReceiver<Result<ReplyEvent, ServiceError>>,
 }
 
-impl Stream for Reply {
+impl Stream for ReplyStream {
     type Item = Result<ReplyEvent, ServiceError>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
@@ -94,11 +87,11 @@ pub fn spawn(
         live: LiveIds::default(),
         draining: Arc::default(),
         model: Arc::new(runner.spec().clone()),
-        tells_prompts: config.prompt_text,
+        sends_prompts: config.prompt_text,
         link: link.clone(),
         metrics: Arc::clone(&metrics),
     };
-    let engine = Engine::new(runner, vocabulary, config, link, metrics, receiver)?;
+    let engine = Engine::new(runner, vocabulary, &config, link, metrics, receiver)?;
     let (ended, thread) = oneshot::channel();
     thread::Builder::new().name("engine".into()).spawn(move || {
         engine.run();
@@ -113,8 +106,7 @@ impl EngineHandle {
     ///
     /// # Errors
     /// `ResourceExhausted` if the queue is full, `AlreadyExists` if the id is live, `Unavailable` while stopping.
-    pub fn submit(&self, mut request: PreparedRequest) -> Result<Reply, ServiceError> {
-        let stopping = || ServiceError::Unavailable("the worker is stopping: try another one".into());
+    pub fn submit(&self, mut request: PreparedRequest) -> Result<ReplyStream, ServiceError> {
         if self.is_draining() {
             return Err(stopping());
         }
@@ -123,13 +115,21 @@ impl EngineHandle {
             retry_after: RETRY_AFTER,
         })?;
         let live = self.live.claim(&request.request_id)?;
-        let prompt = request.prompt_text.take().filter(|_| self.tells_prompts);
-        self.link.announce(Sequence::announcement(&request, prompt, &self.model));
+        let prompt = request.prompt_text.take().filter(|_| self.sends_prompts);
+        let announcement = request.announcement(&self.model, prompt);
         let request_id = request.request_id.clone();
         let (reply, events) = mpsc::unbounded_channel();
         let submission = Submission { request, reply, submitted: Instant::now(), live, queue_slot };
+
+        let draining = self.draining();
+        if *draining || self.commands.is_closed() {
+            return Err(stopping());
+        }
+        // Before the engine can send the first step event. The engine takes what is sent from here on, unless it panics.
+        self.link.announce(announcement);
         self.commands.send(Command::Submit(Box::new(submission))).map_err(|_| stopping())?;
-        Ok(Reply { request_id, events })
+        drop(draining);
+        Ok(ReplyStream { request_id, events })
     }
 
     /// Ends a request within a step; its reply completes with reason abort. False if it is not live.
@@ -139,14 +139,19 @@ impl EngineHandle {
 
     /// Takes no more requests and ends the thread when the live ones are done, or at the deadline.
     pub fn drain(&self, deadline: Instant) {
-        self.draining.store(true, Ordering::Relaxed);
+        let mut draining = self.draining();
+        *draining = true;
         // A thread that is gone has nothing to drain.
         let _ = self.commands.send(Command::Drain(deadline));
     }
 
     /// Whether a shutdown has begun.
     pub fn is_draining(&self) -> bool {
-        self.draining.load(Ordering::Relaxed)
+        *self.draining()
+    }
+
+    fn draining(&self) -> MutexGuard<'_, bool> {
+        self.draining.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The model being served.
@@ -165,33 +170,6 @@ impl EngineHandle {
     }
 }
 
-/// Ids of live requests, so that a second one of the same name is refused at once.
-#[derive(Clone, Default)]
-struct LiveIds(Arc<Mutex<HashSet<RequestId>>>);
-
-impl LiveIds {
-    fn claim(&self, id: &RequestId) -> Result<LiveId, ServiceError> {
-        let claimed = self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(id.clone());
-        if claimed {
-            Ok(LiveId { ids: self.clone(), id: id.clone() })
-        } else {
-            Err(ServiceError::AlreadyExists(format!("request_id: {id} is in use by a live request")))
-        }
-    }
-
-    fn contains(&self, id: &RequestId) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(id)
-    }
-}
-
-/// Holds an id; dropping it makes the id free again.
-pub(crate) struct LiveId {
-    ids: LiveIds,
-    id: RequestId,
-}
-
-impl Drop for LiveId {
-    fn drop(&mut self) {
-        self.ids.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.id);
-    }
+fn stopping() -> ServiceError {
+    ServiceError::Unavailable("the worker is stopping: try another one".into())
 }

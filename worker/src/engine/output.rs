@@ -2,7 +2,7 @@
 
 /// Turns the bytes of one reply's tokens into text, and finds stop texts across token borders.
 #[derive(Debug, Clone, Default)]
-pub struct OutputText {
+pub(crate) struct OutputText {
     stops: Vec<String>,
     /// Bytes at the end of the reply that are no whole character yet; at most three.
     incomplete: Vec<u8>,
@@ -12,7 +12,7 @@ pub struct OutputText {
 
 /// What new bytes bring.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Progress {
+pub(crate) enum Progress {
     /// Text that may be shown now; may be empty.
     Text(String),
     /// The text up to the stop text, and which one it was. Nothing may follow.
@@ -26,12 +26,12 @@ pub enum Progress {
 
 impl OutputText {
     /// For a reply that ends at any of `stops`, none of which is empty.
-    pub fn new(stops: Vec<String>) -> Self {
+    pub(crate) fn new(stops: Vec<String>) -> Self {
         Self { stops, incomplete: Vec::new(), held: String::new() }
     }
 
     /// Adds the bytes of the next token. Stop texts are looked for only if `may_stop`.
-    pub fn push(&mut self, bytes: &[u8], may_stop: bool) -> Progress {
+    pub(crate) fn push(&mut self, bytes: &[u8], may_stop: bool) -> Progress {
         self.incomplete.extend_from_slice(bytes);
         self.held.push_str(&take_characters(&mut self.incomplete));
         if !may_stop {
@@ -48,7 +48,7 @@ impl OutputText {
     }
 
     /// What is left when the reply ends otherwise. An incomplete character becomes U+FFFD.
-    pub fn finish(&mut self) -> String {
+    pub(crate) fn finish(&mut self) -> String {
         let mut text = std::mem::take(&mut self.held);
         text.push_str(&String::from_utf8_lossy(&std::mem::take(&mut self.incomplete)));
         text

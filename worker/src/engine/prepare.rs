@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use eoscast_proto::domain::{GenerateSpec, Input, RequestId, SamplingParams, limits};
+use eoscast_proto::domain::{GenerateSpec, Input, RequestId, RequestStarted, SamplingParams, limits};
 use eoscast_proto::hash::fnv1a;
 use eoscast_proto::status::{FieldViolation, ServiceError};
 
@@ -35,6 +35,25 @@ pub struct PreparedRequest {
     pub include_eos_logprob: bool,
     /// Chunks carry the current estimate.
     pub include_estimate: bool,
+}
+
+impl PreparedRequest {
+    /// The predictor's notice of the request's arrival at a worker of `model`; `prompt` is what it may know of the text.
+    pub(crate) fn announcement(&self, model: &ModelSpec, prompt: Option<String>) -> RequestStarted {
+        RequestStarted {
+            request_id: self.request_id.clone(),
+            model: model.name.clone(),
+            eos_token_ids: model.eos_token_ids.clone(),
+            prompt_length: self.prompt.len() as u32,
+            max_tokens: self.max_tokens,
+            temperature: self.sampling.temperature,
+            task: self.task.clone(),
+            output_length: 0,
+            ignore_eos: self.sampling.ignore_eos,
+            target_tokens: self.sampling.length_control.map(|control| control.target_tokens),
+            prompt,
+        }
+    }
 }
 
 /// Turns requests into prepared ones.

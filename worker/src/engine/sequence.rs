@@ -4,35 +4,23 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use eoscast_proto::domain::{
-    Chunk, Complete, FinishReason, LengthEstimate, MatchedStop, RankedToken, ReplyEvent, RequestId, RequestStarted,
-    StepEvent, TokenLogprob,
+    Chunk, Complete, FinishReason, LengthEstimate, MatchedStop, RankedToken, ReplyEvent, RequestId, StepEvent,
+    TokenLogprob,
 };
 use eoscast_proto::status::ServiceError;
 use eoscast_sched::RemainingLength;
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::OwnedSemaphorePermit;
 
-use super::handle::LiveId;
+use super::command::{ReplySender, Submission};
+use super::live_ids::LiveId;
 use super::output::{OutputText, Progress};
 use super::prepare::PreparedRequest;
-use crate::link::estimates::EstimateTable;
+use crate::link::EstimateTable;
 use crate::runner::length_control::eos_bias;
 use crate::runner::sampler::{Sample, Sampler};
 use crate::runner::sketch;
-use crate::runner::{ModelSpec, OutputRow, TokenSets};
+use crate::runner::{OutputRow, TokenSets};
 use eoscast_model::text::Vocabulary;
-
-/// Where a reply goes. Its queue holds at most one message per token, so `max_tokens` bounds it.
-pub(crate) type ReplySender = mpsc::UnboundedSender<Result<ReplyEvent, ServiceError>>;
-
-/// A request on its way into the engine, with what it holds until it ends.
-pub struct Submission {
-    pub(crate) request: PreparedRequest,
-    pub(crate) reply: ReplySender,
-    pub(crate) submitted: Instant,
-    pub(crate) live: LiveId,
-    /// Given back on admission.
-    pub(crate) queue_slot: OwnedSemaphorePermit,
-}
 
 /// What a token brings, to whom.
 pub(crate) struct NextToken {
@@ -42,6 +30,13 @@ pub(crate) struct NextToken {
     pub(crate) ending: Option<Ending>,
     /// To the client.
     pub(crate) chunk: Chunk,
+}
+
+/// A drawn token that its sequence does not contain yet.
+pub(crate) struct Draw {
+    sample: Sample,
+    /// Empty at steps whose sketch is not sent.
+    sketch: Arc<[f32]>,
 }
 
 /// A request in the engine.
@@ -63,13 +58,13 @@ pub(crate) struct Sequence {
     live: LiveId,
 }
 
-/// What the predictor says of a reply before its next token.
+/// The predictor's word on a reply before its next token.
 #[derive(Default)]
-pub(crate) struct Outlook {
+pub(crate) struct CurrentForecast {
     /// For the client, if it asked and there is one.
-    estimate: Option<LengthEstimate>,
+    pub(crate) estimate: Option<LengthEstimate>,
     /// For length control, if it is on and there is a fresh one.
-    remaining: Option<RemainingLength>,
+    pub(crate) remaining: Option<RemainingLength>,
 }
 
 /// Why a reply ended, and by what.
@@ -126,30 +121,41 @@ impl Sequence {
     }
 
     /// What `estimates` hold for its next token; one more than `max_age` tokens old does not count as a forecast.
-    pub(crate) fn outlook(&self, estimates: &EstimateTable, max_age: u32) -> Outlook {
+    pub(crate) fn current_forecast(&self, estimates: &EstimateTable, max_age: u32) -> CurrentForecast {
         let shown = self.request.include_estimate.then(|| estimates.latest(self.id()).cloned());
         let controlled = self.request.sampling.length_control.is_some();
         let remaining = controlled.then(|| estimates.fresh_forecast(self.id(), self.generated(), max_age));
-        Outlook { estimate: shown.flatten(), remaining: remaining.flatten() }
+        CurrentForecast { estimate: shown.flatten(), remaining: remaining.flatten() }
     }
 
-    /// Draws the next token from its row. `None` if the logits are no distribution.
-    pub(crate) fn advance(
-        &mut self,
+    /// Draws the next token from its row; `remaining` is for length control. `None` if the logits are no distribution.
+    pub(crate) fn draw(
+        &self,
         row: OutputRow<'_>,
         scratch: &mut Vec<f32>,
-        vocabulary: &dyn Vocabulary,
-        outlook: Outlook,
-        now: Instant,
-    ) -> Option<NextToken> {
+        remaining: Option<&RemainingLength>,
+    ) -> Option<Draw> {
         let generated = self.generated();
         let step = generated + 1;
         let control = self.request.sampling.length_control;
-        let eos_bias = control.map_or(0.0, |control| eos_bias(control, generated, outlook.remaining.as_ref()));
+        let eos_bias = control.map_or(0.0, |control| eos_bias(control, generated, remaining));
         let sample = self.sampler.sample(row.logits, scratch, step, eos_bias)?;
+        Some(Draw { sample, sketch: if sketch::is_sent(step) { row.sketch.into() } else { [].into() } })
+    }
+
+    /// Appends a drawn token. The client's chunk carries `estimate`.
+    pub(crate) fn advance(
+        &mut self,
+        Draw { sample, sketch }: Draw,
+        estimate: Option<LengthEstimate>,
+        vocabulary: &dyn Vocabulary,
+        now: Instant,
+    ) -> NextToken {
+        self.sampler.accept(sample.token_id);
         self.tokens.push(sample.token_id);
         self.first_token.get_or_insert(now);
         self.last_token = Some(now);
+        let step = self.generated();
         let (text, ending) = self.judge(sample.token_id, step, vocabulary);
         let event = StepEvent {
             request_id: self.id().clone(),
@@ -158,9 +164,9 @@ impl Sequence {
             signals: sample.signals,
             finish_reason: ending.as_ref().map(|(reason, _)| *reason),
             eos_bias: sample.eos_bias,
-            sketch: if sketch::is_told(step) { row.sketch.into() } else { [].into() },
+            sketch,
         };
-        Some(NextToken { event, ending, chunk: self.chunk(text, sample, outlook.estimate, vocabulary) })
+        NextToken { event, ending, chunk: self.chunk(text, sample, estimate, vocabulary) }
     }
 
     /// Sends the client what a token brought.
@@ -246,22 +252,5 @@ impl Sequence {
     pub(crate) fn latencies(&self, now: Instant) -> (Option<f64>, f64) {
         let first = self.first_token.map(|at| (at - self.submitted).as_secs_f64());
         (first, (now - self.submitted).as_secs_f64())
-    }
-
-    /// What the predictor is told on arrival.
-    pub(crate) fn announcement(request: &PreparedRequest, prompt: Option<String>, model: &ModelSpec) -> RequestStarted {
-        RequestStarted {
-            request_id: request.request_id.clone(),
-            model: model.name.clone(),
-            eos_token_ids: model.eos_token_ids.clone(),
-            prompt_length: request.prompt.len() as u32,
-            max_tokens: request.max_tokens,
-            temperature: request.sampling.temperature,
-            task: request.task.clone(),
-            output_length: 0,
-            ignore_eos: request.sampling.ignore_eos,
-            target_tokens: request.sampling.length_control.map(|control| control.target_tokens),
-            prompt,
-        }
     }
 }

@@ -4,8 +4,8 @@ use eoscast_proto::domain::{ChatMessage, Input, limits};
 use eoscast_proto::status::FieldViolation;
 use serde::Deserialize;
 
+use super::endpoint_fields::{EndpointFields, MAX_TOKENS};
 use super::fields::Fields;
-use super::job::{MAX_TOKENS, Own};
 
 /// A turn as OpenAI's API writes it.
 #[derive(Deserialize)]
@@ -43,14 +43,14 @@ impl Message {
 ///
 /// # Errors
 /// The first field that is wrong.
-pub(super) fn own(fields: &mut Fields) -> Result<Own, FieldViolation> {
+pub(super) fn read(fields: &mut Fields) -> Result<EndpointFields, FieldViolation> {
     for name in ["tools", "functions", "audio", "continue_final_message", "chat_template", "chat_template_kwargs"] {
         fields.refuse(name)?;
     }
     // The newer name goes first, as at OpenAI.
     let newer = fields.take("max_completion_tokens")?;
     let older = fields.take(MAX_TOKENS)?;
-    Ok(Own {
+    Ok(EndpointFields {
         inputs: vec![messages(fields)?],
         max_tokens: newer.or(older),
         max_tokens_name: if newer.is_some() { "max_completion_tokens" } else { MAX_TOKENS },

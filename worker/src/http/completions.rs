@@ -4,8 +4,8 @@ use eoscast_proto::domain::Input;
 use eoscast_proto::status::FieldViolation;
 use serde::Deserialize;
 
+use super::endpoint_fields::{EndpointFields, MAX_TOKENS};
 use super::fields::Fields;
-use super::job::{MAX_TOKENS, Own};
 
 /// OpenAI's default for this endpoint.
 const DEFAULT_MAX_TOKENS: u32 = 16;
@@ -35,12 +35,12 @@ impl Prompt {
 ///
 /// # Errors
 /// The first field that is wrong.
-pub(super) fn own(fields: &mut Fields) -> Result<Own, FieldViolation> {
+pub(super) fn read(fields: &mut Fields) -> Result<EndpointFields, FieldViolation> {
     for name in ["echo", "suffix", "prompt_embeds"] {
         fields.refuse(name)?;
     }
     let prompt: Prompt = fields.take("prompt")?.ok_or_else(|| FieldViolation::new("prompt", "is missing"))?;
-    Ok(Own {
+    Ok(EndpointFields {
         inputs: prompt.into_inputs(),
         max_tokens: fields.take(MAX_TOKENS)?,
         max_tokens_name: MAX_TOKENS,

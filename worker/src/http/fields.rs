@@ -12,6 +12,9 @@ use serde_json::value::RawValue;
 
 use super::error::ApiError;
 
+/// Largest request body.
+pub(super) const MAX_BODY_BYTES: usize = 4 * 1024 * 1024;
+
 /// The fields of a JSON object that nobody has taken yet. Unknown ones are ignored, as clients send fields of many servers.
 pub(super) struct Fields(HashMap<String, Box<RawValue>>);
 
@@ -28,7 +31,7 @@ impl<S: Send + Sync> FromRequest<S> for Fields {
         }
         let body = Bytes::from_request(request, state).await.map_err(|rejection| match rejection.status() {
             StatusCode::PAYLOAD_TOO_LARGE => {
-                let message = format!("body exceeds {} MiB", super::MAX_BODY_BYTES >> 20);
+                let message = format!("body exceeds {} MiB", MAX_BODY_BYTES >> 20);
                 ApiError::unreadable(StatusCode::PAYLOAD_TOO_LARGE, message)
             }
             status => ApiError::unreadable(status, format!("body cannot be read: {}", rejection.body_text())),

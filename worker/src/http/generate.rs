@@ -14,14 +14,14 @@ use eoscast_proto::status::{FieldViolation, ServiceError};
 use serde::Serialize;
 use tokio_stream::{Stream, StreamExt, StreamMap};
 
+use super::app::{App, now_seconds};
 use super::error::{ApiError, REQUEST_ID};
 use super::fields::Fields;
 use super::job::Job;
 use super::logprobs::characters;
 use super::response::{Body, Endpoint, Envelope, Piece, Usage};
 use super::sampling::StreamOptions;
-use super::{App, now_seconds};
-use crate::engine::{PreparedRequest, Reply, RequestPreparer};
+use crate::engine::{PreparedRequest, ReplyStream, RequestPreparer};
 
 /// Header that labels the kind of work, for clients that cannot add a field to the body.
 const TASK: &str = "x-eoscast-task";
@@ -137,9 +137,9 @@ fn prepare(
 }
 
 /// What the replies bring, in the order in which it comes.
-fn pieces(replies: Vec<Reply>) -> impl Stream<Item = Result<Piece, ServiceError>> + Unpin + Send {
+fn pieces(replies: Vec<ReplyStream>) -> impl Stream<Item = Result<Piece, ServiceError>> + Unpin + Send {
     let mut offsets = vec![0; replies.len()];
-    let replies: StreamMap<usize, Reply> = replies.into_iter().enumerate().collect();
+    let replies: StreamMap<usize, ReplyStream> = replies.into_iter().enumerate().collect();
     replies.map(move |(index, event)| {
         Ok(match event? {
             ReplyEvent::Complete(complete) => Piece { index, complete: Some(complete), ..Piece::default() },
@@ -158,7 +158,7 @@ fn engine_stopped() -> ServiceError {
     ServiceError::Internal("the engine stopped before the reply ended".into())
 }
 
-async fn whole(replies: Vec<Reply>, mut usage: Usage, envelope: &Envelope) -> Result<Body<'_>, ApiError> {
+async fn whole(replies: Vec<ReplyStream>, mut usage: Usage, envelope: &Envelope) -> Result<Body<'_>, ApiError> {
     let mut choices: Vec<Piece> = (0..replies.len()).map(|index| Piece { index, ..Piece::default() }).collect();
     let mut pieces = pieces(replies);
     while let Some(piece) = pieces.next().await {

@@ -3,13 +3,11 @@
 use eoscast_proto::domain::{Input, SamplingParams};
 use eoscast_proto::status::{FieldViolation, ServiceError};
 
+use super::endpoint_fields::MAX_TOKENS;
 use super::fields::Fields;
 use super::response::Endpoint;
 use super::sampling::{Options, options, sampling_params};
 use super::{chat, completions};
-
-/// The limit's name in the contract, and the usual one here.
-pub(super) const MAX_TOKENS: &str = "max_tokens";
 
 /// A request of either endpoint.
 pub(super) struct Job {
@@ -29,18 +27,6 @@ pub(super) struct ClientTerms {
     prompts: usize,
 }
 
-/// What the endpoints read each in its own way.
-pub(super) struct Own {
-    pub(super) inputs: Vec<Input>,
-    pub(super) max_tokens: Option<u32>,
-    /// The field that it was read from.
-    pub(super) max_tokens_name: &'static str,
-    /// None: as many as the context holds.
-    pub(super) default_max_tokens: Option<u32>,
-    /// Likely tokens to report beside each token; None: no log-probabilities.
-    pub(super) logprobs: Option<u32>,
-}
-
 impl Job {
     /// Reads the body of a call to `endpoint`.
     ///
@@ -48,8 +34,8 @@ impl Job {
     /// The first field that is wrong, by the client's name for it.
     pub(super) fn read(endpoint: Endpoint, fields: &mut Fields) -> Result<Self, FieldViolation> {
         let own = match endpoint {
-            Endpoint::Chat => chat::own(fields),
-            Endpoint::Completions => completions::own(fields),
+            Endpoint::Chat => chat::read(fields),
+            Endpoint::Completions => completions::read(fields),
         }?;
         let sampling = sampling_params(fields)?;
         let default_max_tokens = own.default_max_tokens.map(|default| default.max(sampling.min_tokens));

@@ -30,12 +30,12 @@ pub(super) enum Logprobs {
 #[derive(Debug, Serialize)]
 pub(super) struct Row {
     #[serde(flatten)]
-    token: Entry,
-    top_logprobs: Vec<Entry>,
+    token: TokenEntry,
+    top_logprobs: Vec<TokenEntry>,
 }
 
 #[derive(Debug, Serialize)]
-struct Entry {
+struct TokenEntry {
     token: String,
     logprob: f32,
     bytes: Vec<u8>,
@@ -72,7 +72,7 @@ impl Logprobs {
     pub(super) fn rows(logprobs: &[TokenLogprob], tokenizer: &Tokenizer) -> Self {
         let entry = |token: &RankedToken| {
             let bytes = spelling(tokenizer, token.id);
-            Entry {
+            TokenEntry {
                 token: String::from_utf8_lossy(bytes).into_owned(),
                 logprob: finite(token.logprob),
                 bytes: bytes.to_vec(),

@@ -67,7 +67,7 @@ struct Choice {
     logprobs: Option<Logprobs>,
     finish_reason: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    x_forecast: Option<Forecast>,
+    x_forecast: Option<ForecastField>,
 }
 
 #[derive(Debug, Serialize)]
@@ -88,7 +88,7 @@ enum Content {
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
-enum Forecast {
+enum ForecastField {
     /// How much was left when the chunk was made.
     Estimate(Estimate),
     /// What was expected on arrival, beside the true length; null if there was no predictor.
@@ -201,9 +201,9 @@ impl Envelope {
         });
         let x_forecast = match (&piece.complete, &piece.estimate) {
             (Some(complete), _) if self.forecast => {
-                Some(Forecast::FirstEstimate(complete.first_estimate.as_ref().map(Estimate::from)))
+                Some(ForecastField::FirstEstimate(complete.first_estimate.as_ref().map(Estimate::from)))
             }
-            (None, Some(estimate)) => Some(Forecast::Estimate(estimate.into())),
+            (None, Some(estimate)) => Some(ForecastField::Estimate(estimate.into())),
             _ => None,
         };
         Choice {

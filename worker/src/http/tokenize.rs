@@ -8,14 +8,14 @@ use eoscast_proto::domain::Input;
 use eoscast_proto::status::{FieldViolation, ServiceError};
 use serde_json::{Value, json};
 
-use super::App;
+use super::app::App;
 use super::chat::messages;
 use super::error::ApiError;
 use super::fields::Fields;
 use crate::engine::RequestPreparer;
 
 /// What is turned into tokens.
-enum Source {
+enum TokenizeInput {
     /// As a request with this prompt would be.
     Input(Input),
     /// A text without the tokens that the model wants before a prompt.
@@ -29,8 +29,8 @@ pub(super) async fn tokenize(State(app): State<App>, mut fields: Fields) -> Resu
     let max_model_len = app.preparer.token_limit().0;
     in_background(app, move |preparer| {
         let tokens = match source {
-            Source::Input(input) => preparer.encode(&input)?,
-            Source::Bare(text) => {
+            TokenizeInput::Input(input) => preparer.encode(&input)?,
+            TokenizeInput::Bare(text) => {
                 preparer.tokenizer().encode(&text).map_err(|error| ServiceError::Internal(error.to_string()))?
             }
         };
@@ -69,13 +69,13 @@ pub(super) async fn detokenize(State(app): State<App>, mut fields: Fields) -> Re
     .await
 }
 
-fn source(fields: &mut Fields) -> Result<Source, FieldViolation> {
+fn source(fields: &mut Fields) -> Result<TokenizeInput, FieldViolation> {
     if fields.take("add_generation_prompt")? == Some(false) {
         return Err(FieldViolation::new("add_generation_prompt", "must be true: prompts are rendered with it"));
     }
-    let Some(text) = fields.take::<String>("prompt")? else { return messages(fields).map(Source::Input) };
+    let Some(text) = fields.take::<String>("prompt")? else { return messages(fields).map(TokenizeInput::Input) };
     let bare = fields.take("add_special_tokens")? == Some(false);
-    Ok(if bare { Source::Bare(text) } else { Source::Input(Input::Text(text)) })
+    Ok(if bare { TokenizeInput::Bare(text) } else { TokenizeInput::Input(Input::Text(text)) })
 }
 
 /// Off the async threads: the work grows with the text.

@@ -1,6 +1,6 @@
 //! The connection to the predictor: its own channel, one stream, reconnected for as long as the worker lives.
 
-use std::sync::atomic::Ordering;
+use std::sync::Arc;
 use std::time::Duration;
 
 use eoscast_proto::domain::StepsReply;
@@ -13,41 +13,43 @@ use tonic::Status;
 use tonic::transport::Endpoint;
 use tracing::{info, warn};
 
-use super::{FLUSH_DEADLINE, PredictorLink};
+use super::state::LinkState;
 
-const FIRST_RETRY: Duration = Duration::from_millis(50);
-const LAST_RETRY: Duration = Duration::from_secs(2);
+const MIN_RETRY_DELAY: Duration = Duration::from_millis(50);
+const MAX_RETRY_DELAY: Duration = Duration::from_secs(2);
+/// How long a shutdown waits for the last acknowledgements.
+const FLUSH_DEADLINE: Duration = Duration::from_secs(2);
 const FLUSH_POLL: Duration = Duration::from_millis(5);
 /// Batches between our task and the HTTP/2 connection; more only hides how far the predictor is behind.
-const SEND_BUFFER: usize = 16;
+const SEND_BUFFER_BATCHES: usize = 16;
 
 /// Connects, streams and reconnects until `shutdown`.
-pub(super) async fn run(link: PredictorLink, endpoint: Endpoint, shutdown: CancellationToken) {
-    let mut retry = FIRST_RETRY;
-    let mut outage_told = false;
+pub(super) async fn run(link: Arc<LinkState>, endpoint: Endpoint, shutdown: CancellationToken) {
+    let mut retry = MIN_RETRY_DELAY;
+    let mut outage_logged = false;
     while !shutdown.is_cancelled() {
         let ended = stream(&link, &endpoint, &shutdown).await;
-        let was_connected = link.0.connected.swap(false, Ordering::Relaxed);
+        let was_connected = link.on_disconnected();
         if was_connected {
-            retry = FIRST_RETRY;
-            outage_told = false;
+            retry = MIN_RETRY_DELAY;
+            outage_logged = false;
         }
         if let Err(status) = ended
-            && !std::mem::replace(&mut outage_told, true)
+            && !std::mem::replace(&mut outage_logged, true)
         {
             let endpoint = endpoint.uri();
             warn!(%endpoint, reason = status.message(), "no stream to the predictor: scheduling by fallback, retrying");
         }
         tokio::select! {
-            () = tokio::time::sleep(retry) => retry = (retry * 2).min(LAST_RETRY),
+            () = tokio::time::sleep(retry) => retry = (retry * 2).min(MAX_RETRY_DELAY),
             () = shutdown.cancelled() => {}
         }
     }
 }
 
 /// One connection, until it breaks, or everything is delivered after `shutdown`.
-async fn stream(link: &PredictorLink, endpoint: &Endpoint, shutdown: &CancellationToken) -> Result<(), Status> {
-    let (sender, receiver) = mpsc::channel(SEND_BUFFER);
+async fn stream(link: &LinkState, endpoint: &Endpoint, shutdown: &CancellationToken) -> Result<(), Status> {
+    let (sender, receiver) = mpsc::channel(SEND_BUFFER_BATCHES);
     let open = async {
         let channel = endpoint.connect().await.map_err(|error| Status::unavailable(chain(&error)))?;
         PredictorServiceClient::new(channel).stream_steps(ReceiverStream::new(receiver)).await
@@ -61,7 +63,7 @@ async fn stream(link: &PredictorLink, endpoint: &Endpoint, shutdown: &Cancellati
         loop {
             let next = link.outbox().next_to_send();
             let Some(batch) = next else {
-                link.0.news.notified().await;
+                link.may_send.notified().await;
                 continue;
             };
             if sender.send(batch.into()).await.is_err() {
@@ -83,7 +85,7 @@ async fn stream(link: &PredictorLink, endpoint: &Endpoint, shutdown: &Cancellati
 }
 
 /// Resolves when, after `shutdown`, everything is acknowledged or the time for it is over.
-async fn delivered(link: &PredictorLink, shutdown: &CancellationToken) {
+async fn delivered(link: &LinkState, shutdown: &CancellationToken) {
     shutdown.cancelled().await;
     let acknowledged = async {
         while !link.outbox().is_empty() {
@@ -95,12 +97,12 @@ async fn delivered(link: &PredictorLink, shutdown: &CancellationToken) {
     }
 }
 
-fn take_in(link: &PredictorLink, response: StreamStepsResponse) -> Result<(), Status> {
+fn take_in(link: &LinkState, response: StreamStepsResponse) -> Result<(), Status> {
     let reply = StepsReply::try_from(response)
         .map_err(|violation| Status::internal(format!("the predictor sent an invalid reply: {violation}")))?;
     link.outbox().on_acknowledged(reply.acknowledged);
     // The window may have opened.
-    link.0.news.notify_one();
+    link.may_send.notify_one();
     let mut estimates = link.estimates();
     if let Some(prior) = &reply.prior {
         estimates.set_prior(prior);

@@ -28,12 +28,12 @@ pub enum ForecastBasis {
 /// Estimates by request. Entries exist while their request lives.
 #[derive(Debug, Default)]
 pub struct EstimateTable {
-    entries: HashMap<RequestId, Entry>,
+    entries: HashMap<RequestId, RequestEstimates>,
     prior: Option<RemainingLength>,
 }
 
 #[derive(Debug, Default)]
-struct Entry {
+struct RequestEstimates {
     first: Option<LengthEstimate>,
     latest: Option<LengthEstimate>,
 }
@@ -41,7 +41,7 @@ struct Entry {
 impl EstimateTable {
     /// Makes room for a request's estimates.
     pub fn insert(&mut self, id: RequestId) {
-        self.entries.insert(id, Entry::default());
+        self.entries.insert(id, RequestEstimates::default());
     }
 
     /// Ends a request; gives back the estimate made on its arrival.

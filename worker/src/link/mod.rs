@@ -1,45 +1,39 @@
-//! The link to the predictor. The engine tells and asks without ever waiting.
+//! The link to the predictor. The engine sends and reads without ever waiting.
 //!
 //! # Layout
-//! - [`outbox`]: what still has to reach the predictor
-//! - [`estimates`]: what came back, and the fallback
+//! - `outbox`: what still has to reach the predictor
+//! - `estimates`: what came back, and the fallback
+//! - `state`: both, behind locks
 //! - `client`: the connection
 
 mod client;
-pub mod estimates;
-pub mod outbox;
+mod estimates;
+pub(crate) mod outbox;
+mod state;
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use eoscast_proto::domain::{RequestStarted, StepBatch, WorkerRun};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use estimates::EstimateTable;
-use outbox::{Outbox, StepReport};
+pub use estimates::EstimateTable;
+pub(crate) use estimates::ForecastBasis;
+use outbox::StepReport;
+use state::LinkState;
 
-/// How long a shutdown waits for the last acknowledgements.
-const FLUSH_DEADLINE: Duration = Duration::from_secs(2);
 const CONNECT_POLL: Duration = Duration::from_millis(5);
 
 /// The engine's end of the link. Cheap to clone; no call waits for the network.
 #[derive(Clone)]
-pub struct PredictorLink(Arc<Shared>);
-
-struct Shared {
-    listener: Listener,
-    outbox: Mutex<Outbox>,
-    estimates: Mutex<EstimateTable>,
-    news: Notify,
-    connected: AtomicBool,
-    /// Streams opened so far.
-    streams: AtomicU64,
+pub struct PredictorLink {
+    listener: Arc<Listener>,
+    state: Arc<LinkState>,
 }
 
-/// Who is told what the engine does.
+/// Who gets the step batches.
 enum Listener {
     Nobody,
     /// The predictor at this URI.
@@ -78,14 +72,7 @@ impl PredictorLink {
     }
 
     fn with_listener(listener: Listener, run: WorkerRun) -> Self {
-        Self(Arc::new(Shared {
-            listener,
-            outbox: Mutex::new(Outbox::new(run)),
-            estimates: Mutex::default(),
-            news: Notify::new(),
-            connected: AtomicBool::new(false),
-            streams: AtomicU64::new(0),
-        }))
+        Self { listener: Arc::new(listener), state: Arc::new(LinkState::new(run)) }
     }
 
     /// Keeps the link connected until `shutdown`, then delivers what is left within two seconds.
@@ -93,30 +80,30 @@ impl PredictorLink {
     /// # Errors
     /// When the endpoint is not a URI.
     pub fn spawn(&self, shutdown: CancellationToken) -> Result<Option<JoinHandle<()>>, tonic::transport::Error> {
-        let Listener::Predictor(uri) = &self.0.listener else { return Ok(None) };
+        let Listener::Predictor(uri) = &*self.listener else { return Ok(None) };
         let endpoint = eoscast_proto::transport::endpoint(uri)?;
-        Ok(Some(tokio::spawn(client::run(self.clone(), endpoint, shutdown))))
+        Ok(Some(tokio::spawn(client::run(Arc::clone(&self.state), endpoint, shutdown))))
     }
 
-    /// Tells of a request's arrival at once, so that an estimate may be there when it is first scheduled.
-    pub fn announce(&self, started: RequestStarted) {
+    /// Sends a request's arrival at once, so that an estimate may be there when it is first scheduled.
+    pub(crate) fn announce(&self, started: RequestStarted) {
         self.estimates().insert(started.request_id.clone());
         let load = Default::default();
         self.report(StepReport { started: vec![started], load, ..Default::default() });
     }
 
-    /// Tells what a step did.
-    pub fn report(&self, report: StepReport) {
-        match &self.0.listener {
+    /// Sends what a step did.
+    pub(crate) fn report(&self, report: StepReport) {
+        match &*self.listener {
             Listener::Nobody => {}
             Listener::Predictor(_) => {
-                if self.outbox().push(report, now_micros()) {
-                    self.0.news.notify_one();
+                if self.state.outbox().push(report, now_micros()) {
+                    self.state.may_send.notify_one();
                 }
             }
             Listener::Local(batches) => {
-                // Sent under the lock, so that batches arrive in the order of their numbers. Who is gone needs none.
-                let mut outbox = self.outbox();
+                // Sent under the lock, so that batches arrive in the order of their numbers. A receiver that is gone needs none.
+                let mut outbox = self.state.outbox();
                 let _ = batches.send(outbox.number(report, now_micros()));
             }
         }
@@ -124,48 +111,33 @@ impl PredictorLink {
 
     /// The estimates, locked: short reads only.
     pub fn estimates(&self) -> MutexGuard<'_, EstimateTable> {
-        // A panic elsewhere leaves a table that is at worst out of date.
-        self.0.estimates.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn outbox(&self) -> MutexGuard<'_, Outbox> {
-        self.0.outbox.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.estimates()
     }
 
     /// Waits until a stream is open, at most for `patience`; whether it is.
     pub async fn connected_within(&self, patience: Duration) -> bool {
         let opened = async {
-            while !self.is_connected() {
+            while !self.state.is_connected() {
                 tokio::time::sleep(CONNECT_POLL).await;
             }
         };
-        matches!(self.0.listener, Listener::Predictor(_)) && tokio::time::timeout(patience, opened).await.is_ok()
-    }
-
-    fn is_connected(&self) -> bool {
-        self.0.connected.load(Ordering::Relaxed)
-    }
-
-    fn on_connected(&self) {
-        self.outbox().on_connected();
-        self.0.connected.store(true, Ordering::Relaxed);
-        self.0.streams.fetch_add(1, Ordering::Relaxed);
+        matches!(*self.listener, Listener::Predictor(_)) && tokio::time::timeout(patience, opened).await.is_ok()
     }
 
     /// How the link stands.
     pub fn status(&self) -> LinkStatus {
-        let (sequence_number, acknowledged, dropped_steps) = self.outbox().progress();
-        let endpoint = match &self.0.listener {
+        let (sequence_number, acknowledged, dropped_steps) = self.state.outbox().progress();
+        let endpoint = match &*self.listener {
             Listener::Predictor(uri) => Some(uri.clone()),
             Listener::Nobody | Listener::Local(_) => None,
         };
         LinkStatus {
             endpoint,
-            connected: self.is_connected(),
+            connected: self.state.is_connected(),
             sequence_number,
             acknowledged,
             dropped_steps,
-            reconnects: self.0.streams.load(Ordering::Relaxed).saturating_sub(1),
+            reconnects: self.state.streams_opened().saturating_sub(1),
         }
     }
 }

@@ -8,30 +8,30 @@ use std::collections::{HashMap, VecDeque};
 use eoscast_proto::domain::{EngineLoad, RequestEnded, RequestId, RequestStarted, StepBatch, StepEvent, WorkerRun};
 
 /// Batches kept for a predictor that does not acknowledge; then steps are dropped.
-const CAPACITY: usize = 4096;
+const MAX_QUEUED_BATCHES: usize = 4096;
 /// Batches in flight on one connection.
-const WINDOW: usize = 1024;
-const _: () = assert!(WINDOW <= eoscast_proto::transport::MOST_UNACKNOWLEDGED);
-/// Steps that wait for each other while nothing hangs on their estimates: to wake predictor and connection costs more than what
-/// they then do, and both may need the cores that compute.
-const TOGETHER: usize = 8;
+const MAX_UNACKNOWLEDGED_BATCHES: usize = 1024;
+const _: () = assert!(MAX_UNACKNOWLEDGED_BATCHES <= eoscast_proto::transport::MOST_UNACKNOWLEDGED);
+/// Steps batched while no scheduling decision needs a fresh estimate. Waking the connection and the predictor costs more CPU than
+/// their work itself, and both may need the cores that compute.
+const STEPS_PER_WAKE: usize = 8;
 
 /// What one step has to tell.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct StepReport {
+pub(crate) struct StepReport {
     /// Requests that arrived.
-    pub started: Vec<RequestStarted>,
+    pub(crate) started: Vec<RequestStarted>,
     /// One per sampled token.
-    pub events: Vec<StepEvent>,
+    pub(crate) events: Vec<StepEvent>,
     /// Requests that ended without a token.
-    pub ended: Vec<RequestEnded>,
+    pub(crate) ended: Vec<RequestEnded>,
     /// How busy the engine is.
-    pub load: EngineLoad,
+    pub(crate) load: EngineLoad,
 }
 
 /// Numbers, keeps and repeats step batches.
 #[derive(Debug)]
-pub struct Outbox {
+pub(crate) struct Outbox {
     run: WorkerRun,
     sequence_number: u64,
     acknowledged: u64,
@@ -41,13 +41,13 @@ pub struct Outbox {
     sent: usize,
     /// The next batch sent announces the live requests.
     announce: bool,
-    requests: HashMap<RequestId, Known>,
+    requests: HashMap<RequestId, TrackedRequest>,
     dropped_steps: u64,
 }
 
 /// A request whose end has not been acknowledged.
 #[derive(Debug)]
-struct Known {
+struct TrackedRequest {
     started: RequestStarted,
     /// Batch that tells the start.
     started_in: u64,
@@ -59,7 +59,7 @@ struct Known {
 
 impl Outbox {
     /// An empty outbox of one run of a worker.
-    pub fn new(run: WorkerRun) -> Self {
+    pub(crate) fn new(run: WorkerRun) -> Self {
         Self {
             run,
             sequence_number: 0,
@@ -73,7 +73,7 @@ impl Outbox {
     }
 
     /// Makes the next batch of what a step has to tell.
-    pub fn number(&mut self, report: StepReport, timestamp_micros: i64) -> StepBatch {
+    pub(crate) fn number(&mut self, report: StepReport, timestamp_micros: i64) -> StepBatch {
         self.sequence_number += 1;
         let StepReport { started, events, ended, load } = report;
         StepBatch {
@@ -89,23 +89,24 @@ impl Outbox {
 
     /// Adds what a step has to tell. Whether it should go out now: it does while requests wait, since who of them comes next is
     /// decided by the estimates, and with every arrival and end.
-    pub fn push(&mut self, report: StepReport, timestamp_micros: i64) -> bool {
+    pub(crate) fn push(&mut self, report: StepReport, timestamp_micros: i64) -> bool {
         let batch = self.number(report, timestamp_micros);
         let is_urgent = batch.load.waiting_requests > 0
             || !(batch.started.is_empty() && batch.ended.is_empty())
             || batch.events.iter().any(|event| event.finish_reason.is_some());
         self.remember(&batch);
         self.queue.push_back(batch);
-        if self.queue.len() > CAPACITY {
+        if self.queue.len() > MAX_QUEUED_BATCHES {
             self.drop_oldest();
         }
-        is_urgent || self.queue.len() - self.sent >= TOGETHER
+        is_urgent || self.queue.len() - self.sent >= STEPS_PER_WAKE
     }
 
     fn remember(&mut self, batch: &StepBatch) {
         let number = batch.sequence_number;
         for started in &batch.started {
-            let known = Known { started: started.clone(), started_in: number, output_length: 0, ended_in: None };
+            let known =
+                TrackedRequest { started: started.clone(), started_in: number, output_length: 0, ended_in: None };
             self.requests.insert(started.request_id.clone(), known);
         }
         for event in &batch.events {
@@ -160,14 +161,14 @@ impl Outbox {
     }
 
     /// A new connection: everything unacknowledged goes out again, and the first batch announces the live requests.
-    pub fn on_connected(&mut self) {
+    pub(crate) fn on_connected(&mut self) {
         self.sent = 0;
         self.announce = true;
     }
 
     /// The next batch to send on this connection, if there is one and the window is open.
-    pub fn next_to_send(&mut self) -> Option<StepBatch> {
-        if self.sent >= WINDOW {
+    pub(crate) fn next_to_send(&mut self) -> Option<StepBatch> {
+        if self.sent >= MAX_UNACKNOWLEDGED_BATCHES {
             return None;
         }
         let mut batch = self.queue.get(self.sent)?.clone();
@@ -184,7 +185,8 @@ impl Outbox {
         for event in self.queue.iter().flat_map(|batch| &batch.events) {
             first_steps.entry(&event.request_id).or_insert(event.step);
         }
-        let live_before = |known: &&Known| known.started_in < number && known.ended_in.is_none_or(|end| end >= number);
+        let live_before =
+            |known: &&TrackedRequest| known.started_in < number && known.ended_in.is_none_or(|end| end >= number);
         let mut announcements: Vec<RequestStarted> = self
             .requests
             .values()
@@ -201,7 +203,7 @@ impl Outbox {
     }
 
     /// Forgets everything up to batch `number`.
-    pub fn on_acknowledged(&mut self, number: u64) {
+    pub(crate) fn on_acknowledged(&mut self, number: u64) {
         self.acknowledged = self.acknowledged.max(number.min(self.sequence_number));
         while self.queue.front().is_some_and(|batch| batch.sequence_number <= number) {
             self.queue.pop_front();
@@ -211,12 +213,12 @@ impl Outbox {
     }
 
     /// Whether everything told so far is acknowledged.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.queue.is_empty()
     }
 
     /// Number of the newest batch, of the last acknowledged one, and how many were dropped.
-    pub fn progress(&self) -> (u64, u64, u64) {
+    pub(crate) fn progress(&self) -> (u64, u64, u64) {
         (self.sequence_number, self.acknowledged, self.dropped_steps)
     }
 }
@@ -289,8 +291,8 @@ mod tests {
         let mut outbox = outbox();
         assert!(outbox.push(start("a"), 0), "an arrival wants its forecast");
         sent(&mut outbox);
-        let due: Vec<bool> = (1..=TOGETHER as u32).map(|n| outbox.push(step("a", n, None), 0)).collect();
-        assert_eq!(due, [[false; TOGETHER - 1].as_slice(), &[true]].concat());
+        let due: Vec<bool> = (1..=STEPS_PER_WAKE as u32).map(|n| outbox.push(step("a", n, None), 0)).collect();
+        assert_eq!(due, [[false; STEPS_PER_WAKE - 1].as_slice(), &[true]].concat());
         sent(&mut outbox);
         let load = EngineLoad { waiting_requests: 1, ..Default::default() };
         assert!(outbox.push(StepReport { load, ..step("a", 9, None) }, 0), "somebody waits");
@@ -338,11 +340,11 @@ mod tests {
         outbox.push(step("ended-early", 1, Some(FinishReason::Stop)), 0);
         outbox.push(start("a"), 0);
         outbox.push(step("a", 1, None), 0);
-        for _ in 0..CAPACITY {
+        for _ in 0..MAX_QUEUED_BATCHES {
             outbox.push(step("b", 1, None), 0);
         }
         let (newest, _, dropped) = outbox.progress();
-        assert_eq!((newest, dropped), (4 + CAPACITY as u64, 4));
+        assert_eq!((newest, dropped), (4 + MAX_QUEUED_BATCHES as u64, 4));
         let first = outbox.next_to_send().unwrap();
         assert_eq!(first.sequence_number, 5);
         assert_eq!(first.started.len(), 1);
@@ -353,11 +355,14 @@ mod tests {
     #[test]
     fn the_window_bounds_what_is_in_flight() {
         let mut outbox = outbox();
-        for n in 1..=WINDOW as u32 + 5 {
+        for n in 1..=MAX_UNACKNOWLEDGED_BATCHES as u32 + 5 {
             outbox.push(step("a", n, None), 0);
         }
-        assert_eq!(sent(&mut outbox).len(), WINDOW);
+        assert_eq!(sent(&mut outbox).len(), MAX_UNACKNOWLEDGED_BATCHES);
         outbox.on_acknowledged(2);
-        assert_eq!(numbers(&sent(&mut outbox)), [WINDOW as u64 + 1, WINDOW as u64 + 2]);
+        assert_eq!(
+            numbers(&sent(&mut outbox)),
+            [MAX_UNACKNOWLEDGED_BATCHES as u64 + 1, MAX_UNACKNOWLEDGED_BATCHES as u64 + 2]
+        );
     }
 }

@@ -30,7 +30,7 @@ const GROWTH: f32 = 2.0;
 ///
 /// where r is 0 up to p = 1/2, 1 from p = 1 on and 3x^2 - 2x^3 in between, with x the share of that way. `remaining` is the
 /// forecast of what is to come; without one nothing is taken to come, so that o is what is generated beyond the target.
-pub fn eos_bias(control: LengthControl, generated: u32, remaining: Option<&RemainingLength>) -> f32 {
+pub(crate) fn eos_bias(control: LengthControl, generated: u32, remaining: Option<&RemainingLength>) -> f32 {
     let target = control.target_tokens as f32;
     let progress = generated as f32 / target;
     let overshoot = expected_overshoot(control.target_tokens, generated, remaining) / target;

@@ -1,18 +1,25 @@
 //! One forward pass over a ragged batch: sequences at different positions, prefill chunks beside decodes.
+//!
+//! # Layout
+//! - here: [`ModelRunner`], what goes into a pass and what comes out
+//! - [`load`]: a checkpoint as a runner; `candle`: the runner of real models; [`scripted`]: one for tests
+//! - `sampler`: from a row of logits to a token; `length_control`: how it is steered to a target length
+//! - `signals`: measures of the distribution; `sketch`: a few numbers for the hidden state; `token_sets`: EOS, sentence ends,
+//!   line breaks
 
-pub mod candle;
-pub mod length_control;
+mod candle;
+pub(crate) mod length_control;
 pub mod load;
-pub mod sampler;
+pub(crate) mod sampler;
 pub mod scripted;
-pub mod signals;
-pub mod sketch;
-pub mod token_sets;
+pub(crate) mod signals;
+pub(crate) mod sketch;
+mod token_sets;
 
 pub use candle::CandleRunner;
 pub use scripted::ScriptedRunner;
 pub use sketch::SketchOptions;
-pub use token_sets::TokenSets;
+pub(crate) use token_sets::TokenSets;
 
 use thiserror::Error;
 

@@ -15,7 +15,7 @@ use eoscast_kernels::{LogitStats, Weights, row_stats};
 
 /// How one request samples, and what of its past the penalties need.
 #[derive(Debug, Clone)]
-pub struct Sampler {
+pub(crate) struct Sampler {
     params: SamplingParams,
     seed: u64,
     sets: Arc<TokenSets>,
@@ -27,7 +27,7 @@ pub struct Sampler {
 
 /// A sampled token.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Sample {
+pub(crate) struct Sample {
     /// Its id.
     pub token_id: u32,
     /// Measures of the distribution.
@@ -43,29 +43,31 @@ type Candidate = (f32, u32);
 
 impl Sampler {
     /// A sampler for a prompt, of a model with these token sets.
-    pub fn new(params: SamplingParams, seed: u64, sets: Arc<TokenSets>, prompt: &[u32]) -> Self {
+    pub(crate) fn new(params: SamplingParams, seed: u64, sets: Arc<TokenSets>, prompt: &[u32]) -> Self {
         let prompt_tokens =
             if params.repetition_penalty == 1.0 { HashSet::new() } else { prompt.iter().copied().collect() };
         Self { params, seed, sets, prompt_tokens, reply_counts: HashMap::new() }
     }
 
     /// The seed in use.
-    pub fn seed(&self) -> u64 {
+    pub(crate) fn seed(&self) -> u64 {
         self.seed
     }
 
     /// Whether `token_id` ends the reply.
-    pub fn ends(&self, token_id: u32) -> bool {
+    pub(crate) fn ends(&self, token_id: u32) -> bool {
         let is_eos = self.sets.eos.contains(&token_id) && !self.params.ignore_eos;
         is_eos || self.params.stop_token_ids.contains(&token_id)
     }
 
-    /// Draws token number `step` (1 is the first) of the reply from raw `logits` and remembers it. `scratch` is overwritten.
+    /// Draws token number `step` (1 is the first) of the reply from raw `logits`. `scratch` is overwritten.
+    /// [`accept`](Self::accept) the token before the next one is drawn.
+    ///
     /// The logits of the EOS set count as `eos_bias` nats higher than they are, where the reply may end; see
     /// [`length_control`](super::length_control).
     ///
     /// `None` if the logits are no distribution: one is NaN, or none is finite.
-    pub fn sample(&mut self, logits: &[f32], scratch: &mut Vec<f32>, step: u32, eos_bias: f32) -> Option<Sample> {
+    pub(crate) fn sample(&self, logits: &[f32], scratch: &mut Vec<f32>, step: u32, eos_bias: f32) -> Option<Sample> {
         let stats = row_stats(logits);
         if !stats.log_sum_exp.is_finite() {
             return None;
@@ -88,11 +90,15 @@ impl Sampler {
                 if as_it_is { stats.max_logit } else { scratch.iter().copied().fold(f32::NEG_INFINITY, f32::max) };
             self.draw(scratch, max, step)
         };
+        let signals = step_signals(logits, &stats, &self.sets, token_id, eos_logprob_sampled);
+        Some(Sample { token_id, signals, top, eos_bias })
+    }
+
+    /// Counts a drawn token, for the penalties of those after it.
+    pub(crate) fn accept(&mut self, token_id: u32) {
         if self.penalises() {
             *self.reply_counts.entry(token_id).or_default() += 1;
         }
-        let signals = step_signals(logits, &stats, &self.sets, token_id, eos_logprob_sampled);
-        Some(Sample { token_id, signals, top, eos_bias })
     }
 
     fn penalises(&self) -> bool {

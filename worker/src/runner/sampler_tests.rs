@@ -11,6 +11,13 @@ fn sampler(params: SamplingParams) -> Sampler {
     Sampler::new(params, 7, sets(&[0, EOS]), &[])
 }
 
+/// The token at `step`, counted in for those after it.
+fn next(sampler: &mut Sampler, row: &[f32], step: u32) -> u32 {
+    let token = sampler.sample(row, &mut Vec::new(), step, 0.0).unwrap().token_id;
+    sampler.accept(token);
+    token
+}
+
 /// Frequencies of the tokens over many places of one reply's random stream.
 fn frequencies(params: &SamplingParams, row: &[f32]) -> Vec<f64> {
     let draws = 40_000;
@@ -97,7 +104,7 @@ fn the_raw_signals_do_not_see_masks_penalties_or_truncation() {
         temperature: 0.3,
         ..Default::default()
     };
-    let mut altered = Sampler::new(params, 7, sets(&[0, EOS]), &[3]);
+    let altered = Sampler::new(params, 7, sets(&[0, EOS]), &[3]);
     let sample = altered.sample(&row, &mut Vec::new(), 1, 0.0).unwrap();
     assert_eq!(sample.signals.eos_logprob, plain.eos_logprob);
     assert_eq!(sample.signals.entropy, plain.entropy);
@@ -110,8 +117,7 @@ fn min_tokens_keeps_eos_and_stop_tokens_out_until_then() {
     let params = SamplingParams { temperature: 0.0, min_tokens: 3, stop_token_ids: vec![3], ..Default::default() };
     let mut sampler = sampler(params);
     let row = [0.0, 1.0, 5.0, 4.0];
-    let tokens: Vec<u32> =
-        (1..=3).map(|step| sampler.sample(&row, &mut Vec::new(), step, 0.0).unwrap().token_id).collect();
+    let tokens: Vec<u32> = (1..=3).map(|step| next(&mut sampler, &row, step)).collect();
     assert_eq!(tokens, [1, 1, EOS]);
 }
 
@@ -126,16 +132,10 @@ fn penalties_count_the_reply_and_repetition_also_the_prompt() {
     );
     let presence = SamplingParams { presence_penalty: 0.2, ..greedy.clone() };
     let mut sampler = Sampler::new(presence, 7, sets(&[EOS]), &[1]);
-    assert_eq!(
-        (1..=2).map(|s| sampler.sample(&row, &mut Vec::new(), s, 0.0).unwrap().token_id).collect::<Vec<_>>(),
-        [1, 3]
-    );
+    assert_eq!((1..=2).map(|s| next(&mut sampler, &row, s)).collect::<Vec<_>>(), [1, 3]);
     let frequency = SamplingParams { frequency_penalty: 0.06, ..greedy };
     let mut sampler = Sampler::new(frequency, 7, sets(&[EOS]), &[]);
-    assert_eq!(
-        (1..=4).map(|s| sampler.sample(&row, &mut Vec::new(), s, 0.0).unwrap().token_id).collect::<Vec<_>>(),
-        [1, 1, 3, 1]
-    );
+    assert_eq!((1..=4).map(|s| next(&mut sampler, &row, s)).collect::<Vec<_>>(), [1, 1, 3, 1]);
 }
 
 #[test]
@@ -161,9 +161,9 @@ proptest! {
         let draw = |steps_before: u32| {
             let mut sampler = Sampler::new(SamplingParams::default(), seed, sets(&[0]), &[]);
             for s in 1..=steps_before {
-                sampler.sample(&row, &mut Vec::new(), s, 0.0).unwrap();
+                next(&mut sampler, &row, s);
             }
-            sampler.sample(&row, &mut Vec::new(), step, 0.0).unwrap().token_id
+            next(&mut sampler, &row, step)
         };
         prop_assert_eq!(draw(0), draw(3));
     }

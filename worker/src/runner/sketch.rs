@@ -16,17 +16,17 @@ use eoscast_model::TensorError;
 /// Start of the random signs.
 const SEED: u64 = 0x5EED_0F5C_E7C4;
 
-/// Steps from one sketch of a sequence that is told to the next. Forecasts are nearly as good as with one at each step
-/// (docs/evidence/forecast.md), for a quarter of its bytes.
-const PERIOD: u32 = 4;
+/// Steps from one sent sketch of a sequence to the next. Forecasts are nearly as good as with one at each step
+/// (docs/evidence/forecast.md), for a quarter of the bytes.
+const SENT_EVERY_STEPS: u32 = 4;
 
-/// Whether the sketch at `step` of a sequence, counted from 1, is told. That of the prompt is.
-pub fn is_told(step: u32) -> bool {
-    step % PERIOD == 1
+/// Sketches are sent at steps 1, 5, 9, ...; the one at step 1 is the prompt's.
+pub(crate) fn is_sent(step: u32) -> bool {
+    step % SENT_EVERY_STEPS == 1
 }
 
-/// Steps a unit; hundredths are the shortest in decimal text. A sketch's numbers have about unit variance.
-const STEPS: f32 = 100.0;
+/// Numbers are rounded to one part in so many; hundredths are the shortest in decimal text. They have about unit variance.
+const STEPS_PER_UNIT: f32 = 100.0;
 
 /// Keeps a state of zeros from giving NaN.
 const EPS: f32 = 1e-6;
@@ -113,7 +113,7 @@ impl Sketch {
     pub(super) fn of(&self, states: &Tensor) -> Result<Vec<f32>> {
         let scaled = rms_norm(states, &self.ones, EPS)?;
         let mut sketches: Vec<f32> = self.directions.forward(&scaled)?.flatten_all()?.to_vec1()?;
-        sketches.iter_mut().for_each(|value| *value = (*value * STEPS).round() / STEPS);
+        sketches.iter_mut().for_each(|value| *value = (*value * STEPS_PER_UNIT).round() / STEPS_PER_UNIT);
         Ok(sketches)
     }
 }

@@ -10,7 +10,7 @@ const CLOSERS: &[char] = &['"', '\'', '”', '’', '»', '›', ')', ']', '}', 
 
 /// Token ids by what they do to a reply. A set that is empty is not told of.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct TokenSets {
+pub(crate) struct TokenSets {
     /// Every end-of-generation id.
     pub eos: Vec<u32>,
     /// Tokens whose text ends with a mark that ends a sentence, closing quotes, brackets and white space aside.
@@ -22,13 +22,13 @@ pub struct TokenSets {
 impl TokenSets {
     /// The EOS set alone.
     #[must_use]
-    pub fn of_eos(ids: &[u32]) -> Self {
+    pub(crate) fn of_eos(ids: &[u32]) -> Self {
         Self { eos: ids.to_vec(), ..Self::default() }
     }
 
     /// All sets, of a vocabulary with ids below `vocab_size`.
     #[must_use]
-    pub fn of_vocabulary(eos: &[u32], vocabulary: &dyn Vocabulary, vocab_size: usize) -> Self {
+    pub(crate) fn of_vocabulary(eos: &[u32], vocabulary: &dyn Vocabulary, vocab_size: usize) -> Self {
         // Ids are u32 throughout.
         let ids = || 0..vocab_size as u32;
         Self {

@@ -2,15 +2,16 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod length_control;
+mod stopping;
+#[path = "../support/mod.rs"]
 mod support;
 
 use std::time::{Duration, Instant};
 
-use eoscast_proto::domain::{
-    Complete, FinishReason, LengthControl, LengthEstimate, MatchedStop, ReplyEvent, RequestId, SamplingParams,
-};
+use eoscast_proto::domain::{Complete, FinishReason, MatchedStop, ReplyEvent, RequestId, SamplingParams};
 use eoscast_proto::status::ServiceError;
-use eoscast_worker::engine::{EngineHandle, PreparedRequest, Reply};
+use eoscast_worker::engine::{EngineHandle, PreparedRequest, ReplyStream};
 use eoscast_worker::runner::ScriptedRunner;
 use eoscast_worker::runner::scripted::peaked_logits;
 use proptest::prelude::*;
@@ -39,7 +40,7 @@ struct Outcome {
     complete: Complete,
 }
 
-async fn collect(mut reply: Reply) -> Result<Outcome, ServiceError> {
+async fn collect(mut reply: ReplyStream) -> Result<Outcome, ServiceError> {
     let (mut text, mut tokens) = (String::new(), Vec::new());
     while let Some(event) = reply.next().await {
         match event? {
@@ -112,7 +113,7 @@ async fn replies_are_the_same_alone_together_and_with_preemption() {
     let tight = Setup { num_blocks: 60, ..ROOMY };
     for (setup, must_preempt) in [(&ROOMY, false), (&tight, true)] {
         let (engine, _thread) = setup.start(babbles);
-        let replies: Vec<Reply> = (0..prompts.len()).map(|i| submit(&engine, i)).collect();
+        let replies: Vec<ReplyStream> = (0..prompts.len()).map(|i| submit(&engine, i)).collect();
         for (reply, expected) in replies.into_iter().zip(&alone) {
             assert_eq!(&collect(reply).await.unwrap().tokens, expected);
         }
@@ -166,7 +167,7 @@ fn chat() -> impl Strategy<Value = Chat> {
 /// The tokens of each reply, as far as its client listened, and the preemptions and cached tokens of all.
 async fn converse(setup: &Setup, chats: &[Chat]) -> (Vec<Vec<u32>>, u64, u32) {
     let (engine, _thread) = setup.start(babbles);
-    let replies: Vec<Reply> = (0..)
+    let replies: Vec<ReplyStream> = (0..)
         .zip(chats)
         .map(|(i, chat)| {
             let preamble = ["x", "yy", "xyz"][chat.preamble].repeat(60);
@@ -294,101 +295,6 @@ async fn who_sees_a_reply_end_finds_its_last_step_told_to_the_predictor() {
     }
 }
 
-/// Sentences of nine words and a full stop, without end; EOS is likelier after a full stop than elsewhere, and never likely.
-fn rambles(tokens: &[u32]) -> Vec<f32> {
-    let after_a_sentence = tokens.last() == Some(&u32::from(b'.'));
-    let next = if tokens.len() % 10 == 9 { b'.' } else { b'w' };
-    let mut logits = vec![-30.0; VOCAB];
-    logits[next as usize] = 0.0;
-    logits[EOS as usize] = if after_a_sentence { -7.0 } else { -16.0 };
-    logits
-}
-
-fn controlled(id: &str, seed: u64, target_tokens: u32) -> PreparedRequest {
-    let mut request = request(id, "", 80);
-    // So that a full stop is every tenth token of the reply.
-    request.prompt = vec![u32::from(b'w'); 10];
-    request.seed = seed;
-    request.sampling.length_control = Some(LengthControl { target_tokens, strength: 6.0 });
-    request
-}
-
-/// Tells the engine that the request will go on for long, as a predictor would.
-fn expect_much(engine: &EngineHandle, id: &str, step: u32) {
-    let request_id = RequestId::try_from(id.to_owned()).unwrap();
-    engine.link().estimates().update(LengthEstimate {
-        request_id,
-        step,
-        source: "test".into(),
-        model_version: "1".into(),
-        mean: 500.0,
-        quantiles: [500.0; 13],
-        end_within: [0.0; 5],
-    });
-}
-
-#[tokio::test]
-async fn length_control_ends_replies_at_sentence_ends_near_the_target_instead_of_cutting_them() {
-    let (mut cut, mut at_sentence_ends) = ([0; 2], 0);
-    for (i, target) in [(0, None), (1, Some(48))] {
-        let (engine, _thread) = ROOMY.start(rambles);
-        for seed in 0..40 {
-            let mut request = controlled("a", seed, 48);
-            request.sampling.length_control = target.and(request.sampling.length_control);
-            let outcome = collect(engine.submit(request).unwrap()).await.unwrap();
-            match outcome.complete.finish_reason {
-                FinishReason::Length => cut[i] += 1,
-                _ if target.is_some() => at_sentence_ends += u32::from(outcome.text.ends_with('.')),
-                _ => {}
-            }
-        }
-    }
-    println!(
-        "cut by max_tokens: {} of 40 without control, {} with; {at_sentence_ends} at sentence ends",
-        cut[0], cut[1]
-    );
-    assert!(cut[0] > 30 && cut[1] < 10, "{cut:?}");
-    assert!(at_sentence_ends * 10 >= (40 - cut[1]) * 9, "{at_sentence_ends} of {}", 40 - cut[1]);
-}
-
-#[tokio::test]
-async fn a_forecast_brings_the_end_forward_to_the_target() {
-    let mut lengths = [0; 2];
-    for (i, forecast) in [false, true].into_iter().enumerate() {
-        for seed in 0..20 {
-            let (allow, script) = stepwise(rambles);
-            let (engine, _thread) = ROOMY.start(script);
-            let mut reply = engine.submit(controlled("a", seed, 48)).unwrap();
-            allow.send(()).unwrap();
-            let mut step = 0;
-            while let Some(event) = reply.next().await {
-                let ReplyEvent::Chunk(_) = event.unwrap() else { continue };
-                step += 1;
-                if forecast {
-                    expect_much(&engine, "a", step);
-                }
-                let _ = allow.send(());
-            }
-            lengths[i] += step;
-        }
-    }
-    assert!(lengths[1] + 20 * 4 < lengths[0], "tokens of 20 replies, without and with a forecast: {lengths:?}");
-}
-
-#[tokio::test]
-async fn length_control_whose_target_is_far_changes_no_token() {
-    let (engine, _thread) = ROOMY.start(babbles);
-    for seed in 0..20 {
-        let mut plain = request("a", "hi", 120);
-        plain.seed = seed;
-        let mut far = plain.clone();
-        far.sampling.length_control = Some(LengthControl { target_tokens: 1000, strength: 100.0 });
-        let plain = collect(engine.submit(plain).unwrap()).await.unwrap();
-        let far = collect(engine.submit(far).unwrap()).await.unwrap();
-        assert_eq!(plain.tokens, far.tokens);
-    }
-}
-
 #[tokio::test]
 async fn a_step_that_fails_fails_its_requests_and_no_others() {
     let (engine, _thread) = ROOMY.start_runner(|spec| {
@@ -414,26 +320,4 @@ async fn logits_that_are_no_distribution_fail_their_request_alone() {
     let good = engine.submit(request("good", "hi", 50)).unwrap();
     assert!(matches!(collect(bad).await.err().unwrap(), ServiceError::Internal(_)));
     assert_eq!(collect(good).await.unwrap().complete.finish_reason, FinishReason::Stop);
-}
-
-#[tokio::test]
-async fn a_drain_lets_running_requests_end_and_refuses_new_ones() {
-    let (allow, script) = stepwise(says(2, "hello"));
-    let (engine, thread) = ROOMY.start(script);
-    let reply = engine.submit(request("a", "hi", 50)).unwrap();
-    engine.drain(Instant::now() + Duration::from_secs(20));
-    let refused = engine.submit(request("b", "hi", 50)).err().unwrap();
-    assert!(matches!(refused, ServiceError::Unavailable(_)), "{refused}");
-    drop(allow);
-    assert_eq!(collect(reply).await.unwrap().text, "hello");
-    thread.ended().await.unwrap();
-}
-
-#[tokio::test]
-async fn a_drain_aborts_what_still_runs_at_its_deadline() {
-    let (engine, thread) = ROOMY.start(|_| peaked_logits(VOCAB, 65));
-    let reply = engine.submit(request("a", "hi", 4000)).unwrap();
-    engine.drain(Instant::now());
-    assert_eq!(collect(reply).await.unwrap().complete.finish_reason, FinishReason::Abort);
-    thread.ended().await.unwrap();
 }

@@ -1,0 +1,229 @@
+//! The live requests: what the scheduler knows of each, and its sequence.
+
+use std::collections::HashMap;
+use std::hash::RandomState;
+use std::sync::Arc;
+use std::time::Instant;
+
+use eoscast_proto::domain::{FinishReason, RequestEnded, RequestId};
+use eoscast_proto::status::ServiceError;
+use eoscast_sched::{PrefixHasher, Request, RequestKey, Scheduler, Stats, StepOutcome, StepPlan};
+use tracing::error;
+
+use super::command::Submission;
+use super::config::EngineConfig;
+use super::sequence::{Ending, Sequence};
+use crate::link::{EstimateTable, ForecastBasis};
+use crate::runner::{LogitRows, SequenceSlice, TokenSets};
+
+/// Requests from their arrival at the engine until their clients are notified of the end.
+pub(crate) struct LiveRequests {
+    scheduler: Scheduler,
+    sequences: HashMap<RequestKey, Sequence>,
+    keys: HashMap<RequestId, RequestKey>,
+    next_key: RequestKey,
+    sets: Arc<TokenSets>,
+    estimate_max_age: u32,
+    /// None: the prefix cache is off.
+    prefix_hasher: Option<PrefixHasher>,
+    /// Time zero of the scheduler's clock.
+    epoch: Instant,
+    /// Finished since the last [`take_finished`](Self::take_finished).
+    finished: Vec<FinishedReply>,
+}
+
+/// A finished reply whose client has not been notified yet. The link gets it first, so a client that sees the end can rely on
+/// it being queued for the predictor.
+pub(crate) struct FinishedReply {
+    pub(crate) sequence: Sequence,
+    pub(crate) ending: Ending,
+    pub(crate) error: Option<ServiceError>,
+    /// It ended between two tokens, so that no step event carries the end.
+    is_cut: bool,
+}
+
+impl FinishedReply {
+    /// The predictor's notice of an end that no step event carries.
+    pub(crate) fn notice(&self) -> Option<RequestEnded> {
+        self.is_cut.then(|| RequestEnded {
+            request_id: self.sequence.id().clone(),
+            finish_reason: self.ending.0,
+            output_length: self.sequence.generated(),
+        })
+    }
+}
+
+impl LiveRequests {
+    pub(crate) fn new(config: &EngineConfig, sets: Arc<TokenSets>) -> anyhow::Result<Self> {
+        let hash_states = || [RandomState::new(), RandomState::new()];
+        Ok(Self {
+            scheduler: Scheduler::new(config.scheduler, config.policy)?,
+            sequences: HashMap::new(),
+            keys: HashMap::new(),
+            next_key: 0,
+            sets,
+            estimate_max_age: config.estimate_max_age,
+            prefix_hasher: config.prefix_cache.then(|| PrefixHasher::new(config.scheduler.block_size, hash_states())),
+            epoch: Instant::now(),
+            finished: Vec::new(),
+        })
+    }
+
+    /// Whether none is live.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.sequences.is_empty()
+    }
+
+    /// Whether none is live and no client waits to be notified.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.sequences.is_empty() && self.finished.is_empty()
+    }
+
+    pub(crate) fn get(&self, key: RequestKey) -> Option<&Sequence> {
+        self.sequences.get(&key)
+    }
+
+    pub(crate) fn get_mut(&mut self, key: RequestKey) -> Option<&mut Sequence> {
+        self.sequences.get_mut(&key)
+    }
+
+    pub(crate) fn stats(&self) -> Stats {
+        self.scheduler.stats()
+    }
+
+    /// Replies that ended since the last call, in the order of their ends.
+    pub(crate) fn take_finished(&mut self) -> Vec<FinishedReply> {
+        std::mem::take(&mut self.finished)
+    }
+
+    /// Queues a request.
+    pub(crate) fn add(&mut self, submission: Submission) {
+        self.next_key += 1;
+        let key = self.next_key;
+        let at = |instant: Instant| instant.saturating_duration_since(self.epoch).as_secs_f64();
+        let request = Request {
+            key,
+            // Checked against the context length by the preparer.
+            prompt_tokens: submission.request.prompt.len() as u32,
+            max_tokens: submission.request.max_tokens,
+            priority: submission.request.priority,
+            arrival: at(submission.submitted),
+            deadline: submission.request.deadline.map(at),
+        };
+        let sequence = Sequence::new(submission, Arc::clone(&self.sets));
+        match self.scheduler.add(request) {
+            Ok(()) => {
+                self.keys.insert(sequence.id().clone(), key);
+                self.sequences.insert(key, sequence);
+                self.extend_hashes(key);
+            }
+            Err(refused) => {
+                error!(request_id = %sequence.id(), %refused, "a prepared request was refused");
+                let error = Some(ServiceError::Internal(refused.to_string()));
+                self.finished.push(FinishedReply {
+                    sequence,
+                    ending: (FinishReason::Error, None),
+                    error,
+                    is_cut: true,
+                });
+            }
+        }
+    }
+
+    /// Gives the scheduler the hashes of the blocks that the request's tokens have filled, so that others can share them.
+    fn extend_hashes(&mut self, key: RequestKey) {
+        if let (Some(hasher), Some(sequence)) = (&self.prefix_hasher, self.sequences.get(&key)) {
+            let further = hasher.further(self.scheduler.block_hashes(key), &sequence.tokens);
+            self.scheduler.extend_hashes(key, further);
+        }
+    }
+
+    /// Ends a request that its client aborted. Does nothing if it is not live.
+    pub(crate) fn abort(&mut self, id: &RequestId) {
+        if let Some(key) = self.keys.get(id) {
+            self.cut(*key, None);
+        }
+    }
+
+    /// Ends requests that nobody waits for, or not any longer; all of them if `all`.
+    pub(crate) fn cull(&mut self, now: Instant, all: bool) {
+        let over = |sequence: &Sequence| all || sequence.is_abandoned() || sequence.is_expired(now);
+        let mut keys: Vec<RequestKey> =
+            self.sequences.iter().filter(|(_, sequence)| over(sequence)).map(|(key, _)| *key).collect();
+        keys.sort_unstable();
+        for key in keys {
+            let expired = self.sequences.get(&key).is_some_and(|sequence| sequence.is_expired(now));
+            let error = ServiceError::DeadlineExceeded("the deadline passed before the reply ended".into());
+            self.cut(key, expired.then_some(error));
+        }
+    }
+
+    /// Ends requests by a failure of the worker.
+    pub(crate) fn fail(&mut self, keys: impl IntoIterator<Item = RequestKey>, message: &str) {
+        for key in keys {
+            self.cut(key, Some(ServiceError::Internal(message.to_owned())));
+        }
+    }
+
+    /// Ends a request between two tokens.
+    fn cut(&mut self, key: RequestKey, error: Option<ServiceError>) {
+        self.scheduler.abort(key);
+        let reason =
+            if matches!(error, Some(ServiceError::Internal(_))) { FinishReason::Error } else { FinishReason::Abort };
+        self.retire(key, (reason, None), error, true);
+    }
+
+    fn retire(&mut self, key: RequestKey, ending: Ending, error: Option<ServiceError>, is_cut: bool) {
+        let Some(sequence) = self.sequences.remove(&key) else { return };
+        self.keys.remove(sequence.id());
+        self.finished.push(FinishedReply { sequence, ending, error, is_cut });
+    }
+
+    /// Plans the next step; beside the plan the worst basis of the forecasts of those in it.
+    pub(crate) fn schedule(&mut self, estimates: &EstimateTable) -> (StepPlan, Option<ForecastBasis>) {
+        let now = Instant::now();
+        let (sequences, max_age) = (&self.sequences, self.estimate_max_age);
+        let plan = self.scheduler.schedule((now - self.epoch).as_secs_f64(), &mut |view| {
+            let sequence = sequences.get(&view.request.key)?;
+            estimates.forecast(sequence.id(), view.generated, max_age)
+        });
+        let in_step = plan.work.iter().filter_map(|work| sequences.get(&work.key));
+        let basis = in_step.map(|sequence| estimates.basis(sequence.id(), sequence.generated(), max_age)).max();
+        for work in &plan.work {
+            if let Some(sequence) = self.sequences.get_mut(&work.key) {
+                sequence.on_scheduled(now, work.start);
+            }
+        }
+        for key in &plan.preempted {
+            if let Some(sequence) = self.sequences.get_mut(key) {
+                sequence.on_preempted();
+            }
+        }
+        (plan, basis)
+    }
+
+    /// The batch of a plan.
+    pub(crate) fn batch(&self, plan: &StepPlan) -> Vec<SequenceSlice<'_>> {
+        let slices = plan.work.iter().filter_map(|work| {
+            let start = work.start as usize;
+            Some(SequenceSlice {
+                tokens: self.sequences.get(&work.key)?.tokens.get(start..start + work.tokens as usize)?,
+                start,
+                block_table: self.scheduler.block_table(work.key),
+                logits: if work.samples { LogitRows::Last } else { LogitRows::None },
+            })
+        });
+        slices.collect()
+    }
+
+    /// Tells the scheduler what a step brought, and ends the requests that the step finished.
+    pub(crate) fn apply(&mut self, plan: &StepPlan, outcome: &StepOutcome, endings: Vec<(RequestKey, Ending)>) {
+        self.scheduler.apply(outcome);
+        for (key, ending) in endings {
+            self.retire(key, ending, None, false);
+        }
+        for work in plan.work.iter().filter(|work| work.samples) {
+            self.extend_hashes(work.key);
+        }
+    }
+}
