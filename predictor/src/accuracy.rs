@@ -12,12 +12,10 @@ use std::collections::BTreeMap;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use eoscast_log::forecast::Forecast;
 use eoscast_log::record::{Pits, RequestLine};
-use eoscast_proto::domain::FinishReason;
+use eoscast_proto::domain::{FinishReason, ModelForecast};
 
 use eoscast_forecast::calibration::{age, drawn};
-use eoscast_forecast::judging::answer::Answer;
 use eoscast_forecast::models::ModelVersion;
 
 /// Replies that a figure rests on at most.
@@ -53,20 +51,20 @@ impl Watched {
         step: u32,
         max_tokens: u32,
         chance: u32,
-        forecast: &Forecast,
+        forecast: &ModelForecast,
         prior: impl FnOnce() -> f64,
     ) {
         let place = &mut self.ages[age(step)];
         let steps = place.as_ref().map_or(1, |kept| kept.steps.saturating_add(1));
         if drawn(step, chance, steps) {
-            let answer = Answer::from(forecast);
-            let (low, high) = answer.interval(SHARE, max_tokens.saturating_sub(step));
+            let remaining = &forecast.remaining;
+            let (low, high) = remaining.interval(SHARE, max_tokens.saturating_sub(step));
             *place = Some(WatchedForecast {
                 model_version: forecast.model_version.clone(),
                 step,
                 steps,
-                median: answer.median() as f32,
-                mean: forecast.mean,
+                median: remaining.median() as f32,
+                mean: remaining.mean,
                 interval: [low as f32, high as f32],
                 prior_median: prior() as f32,
             });

@@ -8,12 +8,11 @@
 use std::collections::{HashMap, HashSet};
 use std::io;
 
-use eoscast_proto::domain::{RequestId, RequestStarted, StepEvent, WorkerId, WorkerRun};
+use eoscast_proto::domain::{ModelForecast, RequestId, RequestStarted, StepEvent, WorkerId, WorkerRun};
 
 use eoscast_forecast::features::FeatureState;
 use eoscast_forecast::forecast::forecast;
 use eoscast_forecast::models::{History, LengthModel, Memory, ModelVersion};
-use eoscast_log::forecast::Forecast;
 use eoscast_log::location::{Location, Segment, Series};
 use eoscast_log::reader::{Damages, LineReader, first_timestamp};
 use eoscast_log::record::{Arrival, RequestLine, StartLine, StepLine};
@@ -43,7 +42,7 @@ pub struct RecoveredRequest {
     /// What its next lines need.
     pub logged: LoggedRequest,
     /// The estimate made on arrival, if that is known.
-    pub first_estimate: Option<Forecast>,
+    pub first_estimate: Option<ModelForecast>,
     /// Its steps so far.
     pub features: FeatureState,
     seen: Seen,

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
-use eoscast_proto::domain::{RequestId, WorkerId};
+use eoscast_proto::domain::{ModelForecast, RequestId, WorkerId};
 use serde::Serialize;
 
 use crate::retraining;
@@ -13,7 +13,6 @@ use eoscast_forecast::forecast::forecast;
 use eoscast_forecast::models::{
     Artifact, History, LONGEST_WINDOW, LengthModel, Memory, ModelKind, ModelVersion, Prior, Source,
 };
-use eoscast_log::forecast::Forecast;
 use eoscast_log::location::{Location, Series};
 use eoscast_log::reader::{Damages, LineReader};
 use eoscast_log::record::{Arrival, Outcome, RequestLine, StartLine, StepLine};
@@ -31,9 +30,9 @@ pub struct Difference {
     /// Tokens generated.
     pub step: u32,
     /// What the log says.
-    pub logged: Forecast,
+    pub logged: ModelForecast,
     /// What came out now.
-    pub replayed: Forecast,
+    pub replayed: ModelForecast,
 }
 
 /// What a replay found.
@@ -69,7 +68,7 @@ struct ModelsInTime {
 
 impl ModelsInTime {
     /// The model whose source and version `logged` names.
-    fn find(&mut self, logged: &Forecast) -> Result<&dyn LengthModel, &'static str> {
+    fn find(&mut self, logged: &ModelForecast) -> Result<&dyn LengthModel, &'static str> {
         let version = ModelVersion::parse(&logged.model_version).ok_or(NO_MODEL)?;
         let kind = ModelKind::parse(&logged.source).ok_or(NO_MODEL)?;
         let artifact = std::iter::once(None)
@@ -116,7 +115,7 @@ impl Live {
     }
 
     /// What `model` answers to `row`. A model that was swapped in knows nothing of the steps before.
-    fn forecast(&mut self, model: &dyn LengthModel, row: &FeatureRow) -> Forecast {
+    fn forecast(&mut self, model: &dyn LengthModel, row: &FeatureRow) -> ModelForecast {
         let family = ModelVersion::family_of(model);
         let memory = match &mut self.memory {
             Some((known, memory)) if *known == family => memory,
@@ -243,7 +242,13 @@ impl Replay {
         }
     }
 
-    fn compare_first(&mut self, place: &Place<'_>, request_id: &RequestId, logged: &Forecast, state: &FeatureState) {
+    fn compare_first(
+        &mut self,
+        place: &Place<'_>,
+        request_id: &RequestId,
+        logged: &ModelForecast,
+        state: &FeatureState,
+    ) {
         let find = self.models.find(logged);
         let replayed = find.map(|model| forecast(model, &state.row(), &mut model.memory()));
         self.compare(place, request_id, state.step(), logged, replayed);
@@ -254,8 +259,8 @@ impl Replay {
         place: &Place<'_>,
         request_id: &RequestId,
         step: u32,
-        logged: &Forecast,
-        replayed: Result<Forecast, &'static str>,
+        logged: &ModelForecast,
+        replayed: Result<ModelForecast, &'static str>,
     ) {
         self.report.estimates += 1;
         match replayed {

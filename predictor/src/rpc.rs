@@ -352,7 +352,7 @@ async fn watch_live(
             let page = pipeline.ask(|tracker| tracker.requests(worker_id.as_ref(), after.as_ref(), LARGEST_PAGE));
             after = page.last().filter(|_| page.len() == LARGEST_PAGE).map(key);
             for state in page {
-                let seen = (state.output_length, state.estimate.model_version.as_str().into());
+                let seen = (state.output_length, state.estimate.forecast.model_version.clone());
                 let key = key(&state);
                 if known.get(&key) != Some(&seen) {
                     changed.push(state.into());

@@ -7,7 +7,8 @@ mod support;
 use std::time::{Duration, Instant};
 
 use eoscast_proto::domain::{
-    Complete, FinishReason, LengthControl, LengthEstimate, MatchedStop, ReplyEvent, RequestId, SamplingParams,
+    Complete, FinishReason, LengthControl, LengthEstimate, MatchedStop, ModelForecast, RemainingLength, ReplyEvent,
+    RequestId, SamplingParams,
 };
 use eoscast_proto::status::ServiceError;
 use eoscast_worker::engine::{EngineHandle, PreparedRequest, Reply};
@@ -319,11 +320,11 @@ fn expect_much(engine: &EngineHandle, id: &str, step: u32) {
     engine.link().estimates().update(LengthEstimate {
         request_id,
         step,
-        source: "test".into(),
-        model_version: "1".into(),
-        mean: 500.0,
-        quantiles: [500.0; 13],
-        end_within: [0.0; 5],
+        forecast: ModelForecast {
+            source: "test".into(),
+            model_version: "1".into(),
+            remaining: RemainingLength::point(500.0),
+        },
     });
 }
 

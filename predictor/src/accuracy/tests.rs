@@ -1,18 +1,20 @@
 use eoscast_log::request::LoggedRequest;
-use eoscast_proto::domain::{END_WITHIN, QUANTILE_LEVELS, RequestStarted, WorkerRun};
+use eoscast_proto::domain::{END_WITHIN, QUANTILE_LEVELS, RemainingLength, RequestStarted, WorkerRun};
 
 use super::*;
 
 const MAX_TOKENS: u32 = 400;
 
 /// A forecast that is uniform from 0 to `longest`.
-fn forecast(version: &str, longest: f32) -> Forecast {
-    Forecast {
+fn forecast(version: &str, longest: f32) -> ModelForecast {
+    ModelForecast {
         source: "test".into(),
         model_version: version.into(),
-        mean: longest / 2.0,
-        quantiles: QUANTILE_LEVELS.map(|level| level * longest),
-        end_within: [0.0; END_WITHIN.len()],
+        remaining: RemainingLength {
+            mean: longest / 2.0,
+            quantiles: QUANTILE_LEVELS.map(|level| level * longest),
+            end_within: [0.0; END_WITHIN.len()],
+        },
     }
 }
 

@@ -60,8 +60,8 @@ fn table(report: &Report) -> String {
             difference.at,
             difference.request_id,
             difference.step,
-            difference.logged.mean,
-            difference.replayed.mean,
+            difference.logged.remaining.mean,
+            difference.replayed.remaining.mean,
             difference.logged.model_version
         )
     }));

@@ -92,9 +92,9 @@ fn a_request_has_an_estimate_on_arrival_and_at_each_step_but_the_last() {
 fn all_estimates_of_a_message_come_from_one_state_of_the_model() {
     let mut tracker = tracker();
     let applied = apply(&mut tracker, &batch(1, vec![started("a"), started("b")], vec![last("a", 1), event("b", 1)]));
-    assert!(applied.estimates.iter().all(|estimate| estimate.model_version == "prior/1:0"));
+    assert!(applied.estimates.iter().all(|estimate| &*estimate.forecast.model_version == "prior/1:0"));
     let next = apply(&mut tracker, &batch(2, vec![], vec![event("b", 2)]));
-    assert_eq!(next.estimates[0].model_version, "prior/1:1");
+    assert_eq!(&*next.estimates[0].forecast.model_version, "prior/1:1");
 }
 
 #[test]
@@ -126,7 +126,7 @@ fn a_request_first_heard_of_in_mid_reply_is_followed_from_there() {
     let applied = apply(&mut tracker, &batch(1, vec![late], vec![event("a", 51)]));
     assert_eq!(steps_of(&applied.estimates), [50, 51]);
     assert_eq!((applied.lines.steps[0].step, applied.lines.steps[0].observed), (51, 1));
-    assert!(applied.estimates[1].quantiles[12] <= 49.0);
+    assert!(applied.estimates[1].forecast.remaining.quantiles[12] <= 49.0);
 }
 
 #[test]

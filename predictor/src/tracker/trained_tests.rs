@@ -143,7 +143,9 @@ fn requests_of_another_generating_model_are_answered_by_the_prior() {
     let mut tracker = Tracker::new(ModelKind::Survival, Some(artifact), Recovered::default(), Instant::now()).0;
     let folder = tempfile::tempdir().unwrap();
     let estimates = run(&mut tracker, &mut open(folder.path()), &messages(&DATA.samples[..5], "another"));
-    assert!(estimates.iter().all(|e| e.source == "prior" && e.model_version.starts_with("prior/1:")));
+    assert!(
+        estimates.iter().all(|e| &*e.forecast.source == "prior" && e.forecast.model_version.starts_with("prior/1:"))
+    );
     let report = replay(folder.path(), vec![], |_| {}).unwrap();
     assert_eq!(report.identical, report.estimates);
 }
@@ -164,7 +166,7 @@ fn swaps_of_models_go_on_with_every_live_request_and_replay_bit_for_bit() {
         tracker.swap(artifact.clone());
         assert_eq!(tracker.live_requests(), live);
         let estimates = run(&mut tracker, &mut log, messages);
-        assert!(estimates.iter().all(|estimate| estimate.model_version.contains(&artifact.digest)));
+        assert!(estimates.iter().all(|estimate| estimate.forecast.model_version.contains(&artifact.digest)));
     }
     drop(log);
     let report = replay(folder.path(), vec![survival, mlp], |_| {}).unwrap();

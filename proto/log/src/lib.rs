@@ -1,13 +1,12 @@
 //! The event log: JSON lines in three series, appended in an order that makes a torn end harmless.
 //!
-//! - [`record`]: the lines, field by field; [`forecast`]: what a model said, as it stands in them
+//! - [`record`]: the lines, field by field
 //! - [`request`]: makes the lines of one request; [`prompt`], [`running`], [`steering`]: what it needs for that
 //! - [`prompts`]: files of prompts to collect replies for
 //! - [`location`]: where files lie and how they are called
 //! - [`segment`]: appends to one series; rotation; torn tails
 //! - [`reader`]: reads lines back; damage is told by file and line
 
-pub mod forecast;
 pub mod location;
 pub mod prompt;
 pub mod prompts;

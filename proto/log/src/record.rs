@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use eoscast_proto::domain::{FinishReason, RequestId, RequestStarted, StepEvent, StepSignals, WorkerId, limits};
+use eoscast_proto::domain::{
+    FinishReason, ModelForecast, RequestId, RequestStarted, StepEvent, StepSignals, WorkerId, limits,
+};
 use serde::{Deserialize, Serialize};
 
-use crate::forecast::Forecast;
 use crate::prompt::PromptFeatures;
 
 /// Seconds since 1970, exact to the microsecond.
@@ -109,7 +110,7 @@ pub struct StepLine {
     /// Kind of work, if known.
     pub task: Option<Arc<str>>,
     /// What was answered at this step; null at the last one.
-    pub estimate: Option<Forecast>,
+    pub estimate: Option<ModelForecast>,
     /// Most tokens the reply may have.
     pub max_tokens: u32,
     /// Run of the worker.
@@ -213,7 +214,7 @@ pub struct StartLine {
     /// The reply cannot end by itself.
     pub ignore_eos: bool,
     /// What was answered, if a predictor was there.
-    pub estimate: Option<Forecast>,
+    pub estimate: Option<ModelForecast>,
     /// Length that the worker's length control aims at, if it is on.
     #[serde(default)]
     pub target_tokens: Option<u32>,
@@ -286,7 +287,7 @@ pub struct RequestLine {
     /// The natural length is only known to be larger than `output_length`.
     pub censored: bool,
     /// What was answered on arrival; null if the predictor began to see the request later.
-    pub first_estimate: Option<Forecast>,
+    pub first_estimate: Option<ModelForecast>,
     /// Tokens generated when it was made: 0, unless the request had begun before the predictor heard of it.
     pub first_length: u32,
     /// Steps seen by the predictor.

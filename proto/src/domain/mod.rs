@@ -2,11 +2,13 @@
 
 pub(crate) mod check;
 mod estimate;
+mod forecast;
 mod generate;
 mod reply;
 mod step;
 
-pub use estimate::{END_WITHIN, LengthEstimate, LengthPrior, QUANTILE_LEVELS, RequestState, StepsReply};
+pub use estimate::{LengthEstimate, LengthPrior, RequestState, StepsReply};
+pub use forecast::{END_WITHIN, ModelForecast, QUANTILE_LEVELS, RemainingLength, whole_tokens};
 pub use generate::{ChatMessage, GenerateSpec, Input, LengthControl, SamplingParams, limits, task_label};
 pub use reply::{Chunk, Complete, MatchedStop, RankedToken, ReplyEvent, TokenLogprob};
 pub use step::{EngineLoad, FinishReason, RequestEnded, RequestStarted, StepBatch, StepEvent, StepSignals, WorkerRun};

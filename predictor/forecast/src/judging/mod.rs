@@ -1,11 +1,9 @@
 //! How far forecasts of finished replies were off: what refits are judged by, and what the lab's evaluation is built on. Pure.
 //!
-//! - [`answer`]: what is judged: one answer for one reply after t tokens
 //! - [`weight`]: averages that give every reply the same weight, in bins of age and of progress
 //! - [`errors`]: point errors and pinball loss
 //! - [`trained`]: asks models about finished requests
 
-pub mod answer;
 pub mod errors;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
@@ -14,7 +12,7 @@ pub mod weight;
 
 use std::sync::Arc;
 
-use answer::Answer;
+use eoscast_proto::domain::RemainingLength;
 
 /// One finished reply. Aborted, failed, steered ones and those that could not end by themselves are left out before.
 #[derive(Debug, Clone)]
@@ -64,20 +62,20 @@ pub struct Judged<'a> {
     pub reply: &'a Reply,
     /// Answer `t` was given after `t` tokens, from 0 to `output_length - 1`; each within `0 ..= max_tokens - t`. That after no
     /// token was given once the prompt was read, if the model can tell it from the next.
-    pub answers: Vec<Answer>,
+    pub answers: Vec<RemainingLength>,
     /// Given before the prompt was read.
-    pub arrival: Option<Answer>,
+    pub arrival: Option<RemainingLength>,
 }
 
 impl<'a> Judged<'a> {
     /// Asks `answer` after every number of tokens in order and clips what it says to what can be.
-    pub fn new(reply: &'a Reply, mut answer: impl FnMut(u32) -> Answer) -> Self {
+    pub fn new(reply: &'a Reply, mut answer: impl FnMut(u32) -> RemainingLength) -> Self {
         let answers: Vec<_> = (0..reply.output_length).map(|t| answer(t).clip(reply.cap(t))).collect();
         Self { reply, arrival: answers.first().copied(), answers }
     }
 
     /// The answers with the number of tokens they were given after.
-    pub fn steps(&self) -> impl ExactSizeIterator<Item = (u32, &Answer)> {
+    pub fn steps(&self) -> impl ExactSizeIterator<Item = (u32, &RemainingLength)> {
         self.answers.iter().enumerate().map(|(t, answer)| (t as u32, answer))
     }
 }

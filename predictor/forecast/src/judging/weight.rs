@@ -1,7 +1,7 @@
 //! Averages in which every reply weighs one, whatever its length.
 
-use super::answer::Answer;
 use super::{Judged, Reply};
+use eoscast_proto::domain::RemainingLength;
 
 /// First tokens generated of each bin of age.
 pub const AGES: [u32; 5] = [0, 16, 64, 128, 256];
@@ -50,7 +50,7 @@ impl Average {
 pub fn by_bin(
     judged: &[Judged<'_>],
     bin: impl Fn(&Reply, u32) -> usize,
-    value: impl Fn(&Reply, u32, &Answer) -> f64,
+    value: impl Fn(&Reply, u32, &RemainingLength) -> f64,
 ) -> [Option<f64>; 5] {
     let mut averages = [Average::default(); 5];
     for means in each_by_bin(judged, bin, value) {
@@ -63,7 +63,7 @@ pub fn by_bin(
 pub fn each_by_bin(
     judged: &[Judged<'_>],
     bin: impl Fn(&Reply, u32) -> usize,
-    value: impl Fn(&Reply, u32, &Answer) -> f64,
+    value: impl Fn(&Reply, u32, &RemainingLength) -> f64,
 ) -> Vec<[Option<f64>; 5]> {
     let means = |one: &Judged<'_>| {
         let mut sums = [(0.0, 0u32); 5];
@@ -91,7 +91,7 @@ pub fn weighted_mean(values: impl Iterator<Item = (Option<f64>, f64)>) -> Option
 pub fn by_bin_of_steps(
     judged: &[Judged<'_>],
     bin: impl Fn(&Reply, u32) -> usize,
-    value: impl Fn(&Reply, u32, &Answer) -> f64,
+    value: impl Fn(&Reply, u32, &RemainingLength) -> f64,
 ) -> [Option<f64>; 5] {
     let mut sums = [(0.0, 0u64); 5];
     for one in judged {
@@ -105,7 +105,7 @@ pub fn by_bin_of_steps(
 }
 
 /// The mean of `value` over all steps, averaged within each reply.
-pub fn overall(judged: &[Judged<'_>], value: impl Fn(&Reply, u32, &Answer) -> f64) -> Option<f64> {
+pub fn overall(judged: &[Judged<'_>], value: impl Fn(&Reply, u32, &RemainingLength) -> f64) -> Option<f64> {
     let mut average = Average::default();
     for one in judged {
         average.push(one.steps().map(|(t, answer)| value(one.reply, t, answer)));
@@ -142,7 +142,8 @@ mod tests {
     #[test]
     fn a_long_reply_weighs_no_more_than_a_short_one() {
         let (short, long) = (reply(1, 100, true), reply(99, 100, true));
-        let judged = [Judged::new(&short, |_| Answer::point(0.0)), Judged::new(&long, |_| Answer::point(1.0))];
+        let judged =
+            [Judged::new(&short, |_| RemainingLength::point(0.0)), Judged::new(&long, |_| RemainingLength::point(1.0))];
         assert_eq!(overall(&judged, |_, _, answer| f64::from(answer.mean)), Some(0.5));
         assert_eq!(
             by_bin(&judged, age_bin, |_, _, answer| f64::from(answer.mean)),

@@ -1,14 +1,17 @@
+use eoscast_proto::domain::RemainingLength;
 use proptest::prelude::*;
 
 use super::*;
 
-fn forecast() -> Forecast {
-    Forecast {
+fn forecast() -> ModelForecast {
+    ModelForecast {
         source: "prior".into(),
         model_version: "prior/1:7".into(),
-        mean: 120.5,
-        quantiles: std::array::from_fn(|i| i as f32),
-        end_within: [0.0, 0.1, 0.25, 0.5, 1.0],
+        remaining: RemainingLength {
+            mean: 120.5,
+            quantiles: std::array::from_fn(|i| i as f32),
+            end_within: [0.0, 0.1, 0.25, 0.5, 1.0],
+        },
     }
 }
 
