@@ -20,9 +20,9 @@ use crate::accuracy::{AgeCoverage, ModelAccuracy};
 use crate::pipeline::{Pipeline, Progress, StreamAnswers, StreamSteps, weight};
 use crate::retraining::decision::Decision;
 use crate::tracker::RequestKey;
-use eoscast_forecast::calibration::AGES;
 use eoscast_forecast::features::{FEATURE_NAMES, FEATURE_VERSION};
 use eoscast_forecast::models::Source;
+use eoscast_forecast::reservoir::AGES;
 
 /// Most entries of each kind in one message.
 const MOST_ENTRIES: usize = 4_096;

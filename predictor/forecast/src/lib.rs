@@ -4,6 +4,7 @@
 //! - [`features`]: what models see of a request; one definition, online and offline
 //! - [`distribution`]: a length as a survival function; quantiles, mean, conditioning
 //! - [`models`]: the forecasters, and the outcomes they learn from; [`calibration`]: makes intervals hold what they promise
+//! - [`reservoir`]: one random forecast of each age of a reply, to be judged by its outcome
 //! - [`fitting`]: makes artifacts of models from finished requests
 //! - [`forecast`]: what a model says of one request
 //! - [`judging`]: how far forecasts of finished replies were off
@@ -15,3 +16,4 @@ pub mod fitting;
 pub mod forecast;
 pub mod judging;
 pub mod models;
+pub mod reservoir;

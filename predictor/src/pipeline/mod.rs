@@ -1,13 +1,16 @@
 //! What lies behind every stream: [`tracking`] keeps all state and answers at once, in the task that read the message;
 //! [`writing`], a thread of its own, appends to the event log.
 //!
-//! So a step wakes one thread, since an engine may need the same cores; a slow disk delays acknowledgements only. What waits to be written is bounded by the streams: each sends on only while what it has outstanding
-//! weighs less than [`MOST_UNACKNOWLEDGED`].
+//! So a step wakes one thread, since an engine may need the same cores; a slow disk delays acknowledgements only. What waits to be
+//! written is bounded by the streams: each sends on only while what it has outstanding weighs less than [`MOST_UNACKNOWLEDGED`].
 
+mod log_state;
+mod stream;
 mod tracking;
 mod writing;
 
-pub use writing::LogState;
+pub use log_state::LogState;
+pub use stream::{Answer, MOST_UNACKNOWLEDGED, Progress, weight};
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,7 +19,7 @@ use std::time::{Duration, Instant};
 
 use eoscast_log::EventLog;
 use eoscast_log::record::Lines;
-use eoscast_proto::domain::{LengthEstimate, LengthPrior, StepBatch};
+use eoscast_proto::domain::StepBatch;
 use eoscast_proto::status::ServiceError;
 use tokio::sync::{Semaphore, mpsc, watch};
 
@@ -25,41 +28,8 @@ use crate::tracker::{StreamId, Tracker};
 use tracking::Tracking;
 use writing::Queue;
 
-/// Largest weight of the messages of one stream that are not acknowledged yet.
-pub const MOST_UNACKNOWLEDGED: usize = 4_096;
-
 /// How often [`Pipeline::tick`] is due.
 pub const TICK: Duration = Duration::from_millis(500);
-
-/// Entries of a message that weigh as much as the message itself.
-const ENTRIES_PER_WEIGHT: usize = 64;
-
-/// What a message counts against [`MOST_UNACKNOWLEDGED`]: 1, and 1 more for each 64 events and other entries.
-pub fn weight(batch: &StepBatch) -> u32 {
-    let entries = batch.started.len() + batch.events.len() + batch.ended.len();
-    // Messages have at most a few thousand entries.
-    1 + u32::try_from(entries / ENTRIES_PER_WEIGHT).unwrap_or(u32::MAX / 2)
-}
-
-/// What a message, or a change of the prior, is answered with.
-#[derive(Debug)]
-pub struct Answer {
-    /// Of the requests of one message.
-    pub estimates: Vec<LengthEstimate>,
-    /// When it is new.
-    pub prior: Option<LengthPrior>,
-}
-
-/// How far the messages of a stream are written.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Progress {
-    /// Every message up to this one is processed, and written if `logged`.
-    pub acknowledged: u64,
-    /// Whether they are in the log.
-    pub logged: bool,
-    /// Weight of all messages of the stream that are processed.
-    pub weight: u64,
-}
 
 /// The answering side of one stream.
 pub struct StreamAnswers {

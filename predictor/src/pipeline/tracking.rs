@@ -9,8 +9,8 @@ use eoscast_proto::domain::{LengthPrior, StepBatch, WorkerRun};
 use eoscast_proto::status::{FieldViolation, ServiceError};
 use tokio::sync::{mpsc, watch};
 
+use super::stream::{Answer, Progress, weight};
 use super::writing::{Job, Queue, Receipt};
-use super::{Answer, Progress, weight};
 use crate::metrics::Metrics;
 use crate::tracker::{StreamId, Tracker};
 

@@ -1,5 +1,8 @@
-use eoscast_proto::domain::{EngineLoad, StepSignals, WorkerRun};
+use eoscast_proto::domain::{
+    EngineLoad, FinishReason, LengthEstimate, RequestId, RequestStarted, StepEvent, StepSignals, WorkerRun,
+};
 
+use super::accept::MOST_LIVE;
 use super::*;
 use eoscast_forecast::features::FeatureState;
 use eoscast_log::prompt::PromptFeatures;

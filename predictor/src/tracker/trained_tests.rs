@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use eoscast_log::location::Location;
 use eoscast_log::segment::Rotation;
 use eoscast_log::{EventLog, Fsync, LogConfig};
-use eoscast_proto::domain::{EngineLoad, WorkerRun};
+use eoscast_proto::domain::{EngineLoad, FinishReason, LengthEstimate, RequestStarted, StepEvent, WorkerRun};
 
 use super::*;
 use crate::recovery::recover;

@@ -13,10 +13,11 @@ use super::dataset::{Dataset, Sample};
 use super::fitting::{Fitted, Fitting, Stop};
 use super::network::Epoch;
 use super::split::{Split, fold};
-use crate::calibration::{Pit, age, pit};
+use crate::calibration::{Pit, pit};
 use crate::models::artifact::{card, to_bytes};
 use crate::models::head::distribution;
 use crate::models::{Forecaster, LONGEST_WINDOW, ModelKind};
+use crate::reservoir::age;
 use rayon::iter::{IntoParallelIterator, ParallelIterator};
 
 /// What may be chosen for a training.
