@@ -22,36 +22,36 @@ const TOLD: usize = 10;
 
 /// An estimate that came out differently.
 #[derive(Debug, Clone, Serialize)]
-pub struct Difference {
+pub(crate) struct Difference {
     /// File and line of the logged estimate.
-    pub at: String,
+    pub(crate) at: String,
     /// Whose.
-    pub request_id: RequestId,
+    pub(crate) request_id: RequestId,
     /// Tokens generated.
-    pub step: u32,
+    pub(crate) step: u32,
     /// What the log says.
-    pub logged: ModelForecast,
+    pub(crate) logged: ModelForecast,
     /// What came out now.
-    pub replayed: ModelForecast,
+    pub(crate) replayed: ModelForecast,
 }
 
 /// What a replay found.
 #[derive(Debug, Default, Serialize)]
-pub struct Report {
+pub(crate) struct Report {
     /// Estimates in the log.
-    pub estimates: u64,
+    pub(crate) estimates: u64,
     /// Those that came out the same, bit for bit.
-    pub identical: u64,
+    pub(crate) identical: u64,
     /// Those that did not.
-    pub different: u64,
+    pub(crate) different: u64,
     /// Those that could not be made again, by reason.
-    pub not_recomputable: BTreeMap<&'static str, u64>,
+    pub(crate) not_recomputable: BTreeMap<&'static str, u64>,
     /// Lines that could not be read.
-    pub damaged_lines: u64,
+    pub(crate) damaged_lines: u64,
     /// The first of these, as `file:line: reason`.
-    pub first_damaged: Vec<String>,
+    pub(crate) first_damaged: Vec<String>,
     /// The first differences.
-    pub first_differences: Vec<Difference>,
+    pub(crate) first_differences: Vec<Difference>,
 }
 
 const NO_OUTCOMES: &str = "outcomes that the model had seen are not in the log";
@@ -142,7 +142,11 @@ struct Replay {
 ///
 /// # Errors
 /// When there is no log, or a file cannot be read.
-pub fn replay(path: &Path, mut artifacts: Vec<Artifact>, mut progress: impl FnMut(u64)) -> anyhow::Result<Report> {
+pub(crate) fn replay(
+    path: &Path,
+    mut artifacts: Vec<Artifact>,
+    mut progress: impl FnMut(u64),
+) -> anyhow::Result<Report> {
     let location = Location::parse(path);
     let steps = location.segments(Series::Steps)?;
     ensure!(!steps.is_empty(), "{}: has no event log; give the folder or the file that serve writes", path.display());

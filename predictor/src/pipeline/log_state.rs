@@ -2,7 +2,7 @@
 
 /// How the event log fares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LogState {
+pub(crate) enum LogState {
     /// Switched off.
     Off,
     /// Written.

@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use eoscast_log::location::Location;
 use eoscast_log::segment::Rotation;
 use eoscast_log::{EventLog, Fsync, LogConfig};
-use eoscast_proto::domain::{EngineLoad, FinishReason, LengthEstimate, RequestStarted, StepEvent, WorkerRun};
+use eoscast_proto::domain::{FinishReason, LengthEstimate, RequestStarted, StepEvent};
 
 use super::*;
 use crate::recovery::recover;
@@ -25,17 +25,12 @@ fn artifact(kind: ModelKind) -> Artifact {
 
 fn started(sample: &Sample, model: &str) -> RequestStarted {
     RequestStarted {
-        request_id: sample.request_id.clone(),
         model: model.to_owned(),
-        eos_token_ids: vec![2],
         prompt_length: sample.arrival.prompt_length,
         max_tokens: MAX_TOKENS,
         temperature: 0.8,
-        task: None,
-        output_length: 0,
-        ignore_eos: false,
-        target_tokens: None,
         prompt: Some("Why?".to_owned()),
+        ..RequestStarted::for_test(sample.request_id.as_str())
     }
 }
 
@@ -63,13 +58,11 @@ fn messages(samples: &[Sample], model: &str) -> Vec<StepBatch> {
             !steps.is_empty()
         });
         messages.push(StepBatch {
-            run: WorkerRun { worker_id: WorkerId::try_from("w".to_owned()).unwrap(), epoch: 1 },
             sequence_number,
             timestamp_micros: 1_700_000_000_000_000 + sequence_number as i64,
             started: arrived,
             events,
-            ended: vec![],
-            load: EngineLoad::default(),
+            ..StepBatch::for_test("w")
         });
     }
 }

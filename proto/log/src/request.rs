@@ -5,6 +5,7 @@ use std::sync::Arc;
 use eoscast_proto::domain::{FinishReason, ModelForecast, RequestStarted, StepEvent, WorkerRun};
 
 use crate::prompt::PromptFeatures;
+use crate::record::arrival::arrival_of;
 use crate::record::{Arrival, RequestLine, StartLine, StepLine};
 use crate::running::Running;
 use crate::steering::Steering;
@@ -36,13 +37,7 @@ impl LoggedRequest {
     /// The same where only the features of the prompt are known.
     pub fn of_known_prompt(started: RequestStarted, run: WorkerRun, at: f64, prompt: Option<PromptFeatures>) -> Self {
         Self {
-            arrival: Arrival {
-                prompt_length: started.prompt_length,
-                max_tokens: started.max_tokens,
-                temperature: started.temperature,
-                ignore_eos: started.ignore_eos,
-                prompt,
-            },
+            arrival: arrival_of!(started, prompt: prompt),
             model: started.model.as_str().into(),
             task: started.task.as_deref().map(Arc::from),
             steering: Steering::new(started.target_tokens.is_some(), started.output_length),

@@ -36,6 +36,14 @@ macro_rules! id_type {
             }
         }
 
+        impl $name {
+            /// An id for tests; it is not checked.
+            #[doc(hidden)]
+            pub fn for_test(id: &str) -> Self {
+                Self(id.into())
+            }
+        }
+
         impl TryFrom<String> for $name {
             type Error = FieldViolation;
 

@@ -14,7 +14,7 @@ const WINDOW: usize = 1024;
 const _: () = assert!(WINDOW <= eoscast_proto::transport::MOST_UNACKNOWLEDGED);
 /// Steps that wait for each other while nothing hangs on their estimates: to wake predictor and connection costs more than what
 /// they then do, and both may need the cores that compute.
-const TOGETHER: usize = 8;
+const STEPS_A_MESSAGE: usize = 8;
 
 /// What one step has to tell.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -99,7 +99,7 @@ impl Outbox {
         if self.queue.len() > CAPACITY {
             self.drop_oldest();
         }
-        is_urgent || self.queue.len() - self.sent >= TOGETHER
+        is_urgent || self.queue.len() - self.sent >= STEPS_A_MESSAGE
     }
 
     fn remember(&mut self, batch: &StepBatch) {
@@ -224,10 +224,10 @@ impl Outbox {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use eoscast_proto::domain::{FinishReason, StepSignals};
+    use eoscast_proto::domain::FinishReason;
 
     fn outbox() -> Outbox {
-        Outbox::new(WorkerRun { worker_id: "w".to_owned().try_into().unwrap(), epoch: 1 })
+        Outbox::new(WorkerRun::for_test("w"))
     }
 
     fn id(name: &str) -> RequestId {
@@ -235,35 +235,12 @@ mod tests {
     }
 
     fn start(name: &str) -> StepReport {
-        let started = RequestStarted {
-            request_id: id(name),
-            model: "m".into(),
-            eos_token_ids: vec![2],
-            prompt_length: 3,
-            max_tokens: 9,
-            temperature: 1.0,
-            task: None,
-            output_length: 0,
-            ignore_eos: false,
-            target_tokens: None,
-            prompt: None,
-        };
+        let started = RequestStarted::for_test(name);
         StepReport { started: vec![started], ..Default::default() }
     }
 
     fn step(name: &str, step: u32, finish_reason: Option<FinishReason>) -> StepReport {
-        let signals = StepSignals {
-            eos_logprob: -1.0,
-            eos_logprob_sampled: -1.0,
-            token_logprob: -1.0,
-            entropy: 1.0,
-            top_logprob: -1.0,
-            eos_rank: 1,
-            sentence_end_logprob: None,
-            newline_logprob: None,
-        };
-        let (request_id, sketch) = (id(name), [].into());
-        let event = StepEvent { request_id, step, token_id: 5, signals, finish_reason, eos_bias: 0.0, sketch };
+        let event = StepEvent { step, finish_reason, ..StepEvent::for_test(name) };
         StepReport { events: vec![event], ..Default::default() }
     }
 
@@ -289,8 +266,8 @@ mod tests {
         let mut outbox = outbox();
         assert!(outbox.push(start("a"), 0), "an arrival wants its forecast");
         sent(&mut outbox);
-        let due: Vec<bool> = (1..=TOGETHER as u32).map(|n| outbox.push(step("a", n, None), 0)).collect();
-        assert_eq!(due, [[false; TOGETHER - 1].as_slice(), &[true]].concat());
+        let due: Vec<bool> = (1..=STEPS_A_MESSAGE as u32).map(|n| outbox.push(step("a", n, None), 0)).collect();
+        assert_eq!(due, [[false; STEPS_A_MESSAGE - 1].as_slice(), &[true]].concat());
         sent(&mut outbox);
         let load = EngineLoad { waiting_requests: 1, ..Default::default() };
         assert!(outbox.push(StepReport { load, ..step("a", 9, None) }, 0), "somebody waits");

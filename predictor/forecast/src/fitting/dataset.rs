@@ -16,7 +16,7 @@ use sha2::{Digest, Sha256};
 
 use super::intake::{Intake, Trouble};
 use crate::features::{FeatureRow, FeatureState};
-use eoscast_log::reader::first_timestamp;
+use eoscast_log::tail::NewestSteps;
 
 /// The signals of one step.
 #[derive(Debug, Clone, PartialEq)]
@@ -155,8 +155,9 @@ impl Dataset {
     /// lines and these are to be refused.
     pub fn load(path: &Path, selection: &Selection<'_>, mut progress: impl FnMut(u64)) -> anyhow::Result<Self> {
         let location = Location::parse(path);
-        let files = |series| location.newest(series, selection.bytes).with_context(|| path.display().to_string());
-        let ((requests, _), (steps, complete)) = (files(Series::Requests)?, files(Series::Steps)?);
+        let name = || path.display().to_string();
+        let (requests, _) = location.newest(Series::Requests, selection.bytes).with_context(name)?;
+        let NewestSteps { segments: steps, since } = NewestSteps::of(&location, selection.bytes).with_context(name)?;
         ensure!(
             !requests.is_empty() && !steps.is_empty(),
             "{}: has no event log; give the folder that collect or serve writes",
@@ -165,7 +166,6 @@ impl Dataset {
         let mut intake = Intake::default();
         let mut reading = Reading::default();
         let mut hash = Sha256::new();
-        let since = if complete { f64::NEG_INFINITY } else { first_timestamp(&steps)? };
         for Segment { path, .. } in &requests {
             each(
                 path,

@@ -1,4 +1,4 @@
-use eoscast_proto::domain::RemainingLength;
+use eoscast_proto::domain::{FinishReason, ModelForecast, RemainingLength, RequestId, WorkerId, limits};
 use proptest::prelude::*;
 
 use super::*;
@@ -17,7 +17,7 @@ fn forecast() -> ModelForecast {
 
 pub(crate) fn step_line() -> StepLine {
     StepLine {
-        request_id: RequestId::try_from("r-1".to_owned()).unwrap(),
+        request_id: RequestId::for_test("r-1"),
         timestamp: seconds(1_700_000_000_123_456),
         step: 3,
         current_token_id: 42,
@@ -35,7 +35,7 @@ pub(crate) fn step_line() -> StepLine {
         top_logprob: -0.25,
         eos_rank: 17,
         temperature: 0.7,
-        worker_id: WorkerId::try_from("w".to_owned()).unwrap(),
+        worker_id: WorkerId::for_test("w"),
         model: "smollm2-135m".into(),
         sequence_number: 9,
         task: None,
