@@ -1,7 +1,7 @@
 //! Trained models in the tracker: what is live equals what is replayed, whatever happens in between.
 
 use std::path::Path;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock, Mutex, OnceLock};
 
 use eoscast_log::location::Location;
 use eoscast_log::segment::Rotation;
@@ -17,10 +17,14 @@ use eoscast_forecast::fitting::synthetic::{MAX_TOKENS, MODEL, dataset};
 
 static DATA: LazyLock<Dataset> = LazyLock::new(|| dataset(200, 3));
 
+/// Each kind is trained once for all tests.
 fn artifact(kind: ModelKind) -> Artifact {
+    static TRAINED: Mutex<BTreeMap<&str, Arc<OnceLock<Artifact>>>> = Mutex::new(BTreeMap::new());
     let options =
         Options { seed: 1, split_seed: 2, epochs: 1, command: "train".to_owned(), also_for: vec![], threads: 2 };
-    Artifact::of_bytes(Path::new("test"), &train(kind, &DATA, &options, &mut |_| {}).unwrap()).unwrap()
+    let trained = TRAINED.lock().unwrap().entry(kind.as_str()).or_default().clone();
+    let train = || train(kind, &DATA, &options, &mut |_| {}).unwrap();
+    trained.get_or_init(|| Artifact::of_bytes(Path::new("test"), &train()).unwrap()).clone()
 }
 
 fn started(sample: &Sample, model: &str) -> RequestStarted {
