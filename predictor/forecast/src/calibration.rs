@@ -7,7 +7,7 @@
 //! while the progress is not.
 //!
 //! Why not the whole distribution function of u (Kuleshov, Fenner and Ermon, ICML 2018): within an age, long replies have more
-//! steps and count no more than short ones, which moves every median up and makes the error larger (docs/forecast.md).
+//! steps and count no more than short ones, which moves every median up and makes the error larger (docs/evidence/forecast.md).
 //!
 //! G starts from the scores that training left and then follows the newest outcomes, so that coverage returns when traffic shifts
 //! (as in Gibbs and Candes, NeurIPS 2021, though by a window and not by a step size).
@@ -17,12 +17,13 @@ use std::collections::VecDeque;
 use eoscast_log::record::{Outcome, Pits};
 use eoscast_proto::domain::QUANTILE_LEVELS;
 
+use crate::age::age;
 use crate::distribution::LengthDistribution;
-use crate::models::{History, LONGEST_WINDOW};
-use crate::reservoir::{Reservoir, age};
+use crate::history::{History, LONGEST_WINDOW};
+use crate::reservoir::Reservoir;
 
 /// PITs of one age that G rests on.
-pub const WINDOW: usize = 2_000;
+const PITS_OF_AGE: usize = 2_000;
 /// G is linear within each of these parts of 0..1.
 const CELLS: usize = 64;
 const HALF: usize = CELLS / 2;
@@ -134,7 +135,7 @@ impl Window {
     }
 
     fn push(&mut self, number: u64, pit: Pit) {
-        if self.later.len() == WINDOW {
+        if self.later.len() == PITS_OF_AGE {
             self.forget_oldest();
         }
         self.later.push_back((number, pit));
@@ -152,7 +153,7 @@ impl Window {
         while self.later.front().is_some_and(|(number, _)| number + LONGEST_WINDOW as u64 <= seen) {
             self.forget_oldest();
         }
-        let kept = self.first.len().saturating_sub(WINDOW - self.later.len());
+        let kept = self.first.len().saturating_sub(PITS_OF_AGE - self.later.len());
         for pit in self.first.get(self.kept..kept).unwrap_or_default() {
             self.counts[score_cell(*pit)] -= 1;
         }
@@ -250,8 +251,8 @@ fn level_of(quantiles: &[f32; QUANTILE_LEVELS.len()], tokens: f32) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::age::AGES;
     use crate::distribution::LONGEST;
-    use crate::reservoir::AGES;
 
     /// A geometric forecast with this mean.
     fn geometric(mean: f64) -> LengthDistribution {
@@ -290,12 +291,6 @@ mod tests {
             assert_eq!(cell(u), BORDERS[1..CELLS].partition_point(|border| *border <= u), "{u}");
         }
         assert_eq!((cell(-1e-17), cell(1.0 + 1e-15), cell(f64::NAN)), (0, CELLS - 1, 0));
-    }
-
-    #[test]
-    fn ages_begin_where_they_say() {
-        let ages: Vec<usize> = [0, 15, 16, 63, 64, 127, 128, 255, 256, u32::MAX].map(age).into();
-        assert_eq!(ages, [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]);
     }
 
     #[test]

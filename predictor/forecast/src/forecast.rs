@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use eoscast_proto::domain::{END_WITHIN, ModelForecast, QUANTILE_LEVELS, RemainingLength};
+use eoscast_proto::domain::{END_WITHIN, Forecast, ModelForecast, QUANTILE_LEVELS};
 
 use crate::distribution::LengthDistribution;
 use crate::features::FeatureRow;
@@ -12,14 +12,14 @@ use crate::models::{Asked, LengthModel, Memory};
 /// reply that cannot end by itself (`ignore_eos`) takes all that `max_tokens` leaves.
 pub fn forecast(model: &dyn LengthModel, row: &FeatureRow, memory: &mut Memory) -> ModelForecast {
     let natural = (!row.arrival.ignore_eos).then(|| model.predict(row, memory));
-    read_out(&Source::of(model), row, natural)
+    read_out(&ModelId::of(model), row, natural)
 }
 
 /// The same for several requests at once, with the same bits.
 pub fn forecast_all(model: &dyn LengthModel, asked: &mut [Asked<'_>]) -> Vec<ModelForecast> {
     let mut can_end: Vec<&mut Asked<'_>> = asked.iter_mut().filter(|asked| !asked.row.arrival.ignore_eos).collect();
     let mut natural = model.predict_all(&mut can_end).into_iter();
-    let source = Source::of(model);
+    let source = ModelId::of(model);
     let answer = |asked: &Asked<'_>| {
         let natural = if asked.row.arrival.ignore_eos { None } else { natural.next() };
         read_out(&source, asked.row, natural)
@@ -27,19 +27,19 @@ pub fn forecast_all(model: &dyn LengthModel, asked: &mut [Asked<'_>]) -> Vec<Mod
     asked.iter().map(answer).collect()
 }
 
-struct Source {
+struct ModelId {
     kind: Arc<str>,
     version: Arc<str>,
 }
 
-impl Source {
+impl ModelId {
     fn of(model: &dyn LengthModel) -> Self {
-        Self { kind: model.kind().as_str().into(), version: model.version() }
+        Self { kind: model.name().into(), version: model.version() }
     }
 }
 
 /// The numbers of an estimate; without a natural length, of a reply that cannot end by itself.
-fn read_out(source: &Source, row: &FeatureRow, natural: Option<LengthDistribution>) -> ModelForecast {
+fn read_out(source: &ModelId, row: &FeatureRow, natural: Option<LengthDistribution>) -> ModelForecast {
     let (service, end_within) = match natural {
         None => (LengthDistribution::point(row.left()), [0.0; END_WITHIN.len()]),
         Some(natural) => {
@@ -50,7 +50,7 @@ fn read_out(source: &Source, row: &FeatureRow, natural: Option<LengthDistributio
     ModelForecast {
         source: source.kind.clone(),
         model_version: source.version.clone(),
-        remaining: RemainingLength {
+        remaining: Forecast {
             mean: service.mean() as f32,
             quantiles: service.quantiles(QUANTILE_LEVELS.map(f64::from)).map(|tokens| tokens as f32),
             end_within,
@@ -64,7 +64,8 @@ mod tests {
 
     use super::*;
     use crate::features::FeatureState;
-    use crate::models::{History, ModelKind};
+    use crate::history::History;
+    use crate::models::ModelKind;
 
     fn prior_forecast(max_tokens: u32, step: u32, ignore_eos: bool) -> ModelForecast {
         let model = ModelKind::Prior.build(None, &History::default());

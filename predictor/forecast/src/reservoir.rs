@@ -2,13 +2,7 @@
 
 use eoscast_log::record::Pits;
 
-/// Where ages begin, in tokens generated.
-pub const AGES: [u32; Pits::AGES] = [0, 16, 64, 128, 256];
-
-/// The age, as an index of [`AGES`], of a reply with `step` tokens.
-pub fn age(step: u32) -> usize {
-    AGES.partition_point(|start| *start <= step) - 1
-}
+use crate::age::age;
 
 /// A value that was drawn.
 #[derive(Debug, Clone)]

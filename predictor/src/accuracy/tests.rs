@@ -1,5 +1,5 @@
 use eoscast_log::request::LoggedRequest;
-use eoscast_proto::domain::{END_WITHIN, QUANTILE_LEVELS, RemainingLength, RequestStarted, WorkerRun};
+use eoscast_proto::domain::{END_WITHIN, Forecast, QUANTILE_LEVELS, RequestStarted, WorkerRun};
 
 use super::*;
 
@@ -10,7 +10,7 @@ fn forecast(version: &str, longest: f32) -> ModelForecast {
     ModelForecast {
         source: "test".into(),
         model_version: version.into(),
-        remaining: RemainingLength {
+        remaining: Forecast {
             mean: longest / 2.0,
             quantiles: QUANTILE_LEVELS.map(|level| level * longest),
             end_within: [0.0; END_WITHIN.len()],

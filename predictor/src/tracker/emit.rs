@@ -8,7 +8,8 @@ use super::live::LiveRequest;
 use super::steps::Group;
 use super::worker::{Taken, Worker};
 use crate::accuracy::Accuracy;
-use eoscast_forecast::models::{History, Serving};
+use eoscast_forecast::history::History;
+use eoscast_forecast::models::Serving;
 
 /// Writes what one message led to.
 pub(super) struct Emitter<'a> {

@@ -2,7 +2,8 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::time::Duration;
 
-use eoscast_forecast::models::{History, Source};
+use eoscast_forecast::files::ArtifactSource;
+use eoscast_forecast::history::History;
 use eoscast_lab::estimate::estimate;
 use eoscast_log::location::Location;
 use eoscast_log::segment::Rotation;
@@ -132,7 +133,7 @@ async fn estimates_written_into_a_log_are_those_of_a_predictor_that_serves() {
     stream.acknowledged(last).await;
     assert!(predictor.terminate());
 
-    let (kind, shipped) = Source::choose(None, None).unwrap();
+    let (kind, shipped) = ArtifactSource::choose(None, None).unwrap();
     let mut model = kind.build(shipped.map(|(_, artifact)| artifact).as_ref(), &History::default());
     let mut log = EventLog::open(&LogConfig {
         location: Location::Folder(again.clone()),

@@ -2,7 +2,7 @@
 
 use super::{ascending, finite, within};
 use crate::domain::{
-    END_WITHIN, LengthEstimate, LengthPrior, ModelForecast, QUANTILE_LEVELS, RemainingLength, RequestId, RequestState,
+    END_WITHIN, Forecast, LengthEstimate, LengthPrior, ModelForecast, QUANTILE_LEVELS, RequestId, RequestState,
     StepsReply,
 };
 use crate::predictor::v1 as pb;
@@ -11,7 +11,7 @@ use crate::status::FieldViolation;
 impl From<LengthEstimate> for pb::LengthEstimate {
     fn from(estimate: LengthEstimate) -> Self {
         let LengthEstimate { request_id, step, forecast } = estimate;
-        let RemainingLength { mean, quantiles, end_within } = forecast.remaining;
+        let Forecast { mean, quantiles, end_within } = forecast.remaining;
         Self {
             request_id: request_id.into(),
             step,
@@ -36,7 +36,7 @@ impl TryFrom<pb::LengthEstimate> for LengthEstimate {
             forecast: ModelForecast {
                 source: message.source.into(),
                 model_version: message.model_version.into(),
-                remaining: RemainingLength {
+                remaining: Forecast {
                     mean: within("mean", finite("mean", message.mean)?, 0.0, f32::MAX)?,
                     quantiles: ascending::<{ QUANTILE_LEVELS.len() }>("quantiles", &message.quantiles)?,
                     end_within,

@@ -1,4 +1,4 @@
-//! [`RemainingLength`]: the numbers of a forecast; [`ModelForecast`]: the same with the model that made it.
+//! [`Forecast`]: the numbers of a forecast; [`ModelForecast`]: the same with the model that made it.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ const MEDIAN: usize = 6;
 
 /// A distribution over one request's remaining service length (tokens still to generate, at most `max_tokens - step`).
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct RemainingLength {
+pub struct Forecast {
     /// Expected tokens.
     pub mean: f32,
     /// Tokens at [`QUANTILE_LEVELS`], never decreasing.
@@ -24,7 +24,7 @@ pub struct RemainingLength {
     pub end_within: [f32; END_WITHIN.len()],
 }
 
-impl RemainingLength {
+impl Forecast {
     /// Certain of one number of tokens.
     pub fn point(tokens: f32) -> Self {
         Self {
@@ -106,7 +106,7 @@ pub struct ModelForecast {
     pub model_version: Arc<str>,
     /// The numbers.
     #[serde(flatten)]
-    pub remaining: RemainingLength,
+    pub remaining: Forecast,
 }
 
 impl ModelForecast {
@@ -131,7 +131,7 @@ struct FlatForecast {
 impl From<FlatForecast> for ModelForecast {
     fn from(flat: FlatForecast) -> Self {
         let FlatForecast { source, model_version, mean, quantiles, end_within } = flat;
-        Self { source, model_version, remaining: RemainingLength { mean, quantiles, end_within } }
+        Self { source, model_version, remaining: Forecast { mean, quantiles, end_within } }
     }
 }
 
@@ -139,8 +139,8 @@ impl From<FlatForecast> for ModelForecast {
 mod tests {
     use super::*;
 
-    fn rising() -> RemainingLength {
-        RemainingLength { mean: 50.0, quantiles: QUANTILE_LEVELS.map(|level| 100.0 * level), end_within: [0.0; 5] }
+    fn rising() -> Forecast {
+        Forecast { mean: 50.0, quantiles: QUANTILE_LEVELS.map(|level| 100.0 * level), end_within: [0.0; 5] }
     }
 
     #[test]
@@ -160,8 +160,8 @@ mod tests {
 
     #[test]
     fn a_point_is_every_quantile() {
-        let forecast = RemainingLength::point(40.0).clip(30);
+        let forecast = Forecast::point(40.0).clip(30);
         assert_eq!((forecast.mean, forecast.median(), forecast.interval(0.9, 30)), (30.0, 30.0, (30.0, 30.0)));
-        assert_eq!(RemainingLength::point(16.0).end_within, [0.0, 0.0, 1.0, 1.0, 1.0]);
+        assert_eq!(Forecast::point(16.0).end_within, [0.0, 0.0, 1.0, 1.0, 1.0]);
     }
 }

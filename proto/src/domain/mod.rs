@@ -8,7 +8,7 @@ mod reply;
 mod step;
 
 pub use estimate::{LengthEstimate, LengthPrior, RequestState, StepsReply};
-pub use forecast::{END_WITHIN, ModelForecast, QUANTILE_LEVELS, RemainingLength, whole_tokens};
+pub use forecast::{END_WITHIN, Forecast, ModelForecast, QUANTILE_LEVELS, whole_tokens};
 pub use generate::{ChatMessage, GenerateSpec, Input, LengthControl, SamplingParams, limits, task_label};
 pub use reply::{Chunk, Complete, MatchedStop, RankedToken, ReplyEvent, TokenLogprob};
 pub use step::{EngineLoad, FinishReason, RequestEnded, RequestStarted, StepBatch, StepEvent, StepSignals, WorkerRun};

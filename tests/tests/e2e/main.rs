@@ -3,6 +3,7 @@
 #![allow(clippy::print_stdout, reason = "some print what they measured")]
 
 mod bad_input;
+mod examples;
 mod faults;
 mod generate;
 mod length_control;

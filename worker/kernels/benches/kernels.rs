@@ -1,4 +1,4 @@
-//! Times the kernels on the shapes of SmolLM2-135M: `cargo bench -p eoscast-worker --bench kernels [-- filter [threads]]`.
+//! Times the kernels on the shapes of SmolLM2-135M: `cargo bench -p eoscast-kernels --bench kernels [-- filter [threads]]`.
 //!
 //! Prints best, median and 90th percentile of repeated calls. Other load on the machine shows in the spread; compare the best.
 
@@ -7,8 +7,8 @@
 use candle_core::quantized::{GgmlDType, QTensor};
 use candle_core::{Device, Result, Tensor};
 use eoscast_kernels::{
-    Activation, AttentionSpan, Compute, KvType, Linear, PagedKv, Pool, RopeLayout, Rotation, gated, paged_attention,
-    rank_of, rms_norm, row_stats,
+    Activation, AttentionSpan, CacheShape, Compute, KvType, Linear, PagedKv, Pool, RopeLayout, Rotation, gated,
+    paged_attention, rank_of, rms_norm, row_stats,
 };
 use std::time::{Duration, Instant};
 
@@ -92,7 +92,8 @@ fn attention(wanted: &dyn Fn(&str) -> bool) -> Result<()> {
                 continue;
             }
             let blocks = context / block_size;
-            let mut kv = PagedKv::new(kv_type, sequences * blocks, block_size, kv_heads, head_dim)?;
+            let shape = CacheShape { num_blocks: sequences * blocks, block_size, kv_heads, head_dim };
+            let mut kv = PagedKv::new(kv_type, shape)?;
             let tables: Vec<Vec<u32>> =
                 (0..sequences).map(|s| (0..blocks).map(|b| (b * sequences + s) as u32).collect()).collect();
             let start = context - rows;

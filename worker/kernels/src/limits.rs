@@ -1,8 +1,7 @@
 //! What the processor can do at most, to compare with what the engine reaches.
 
-use super::panels::{PanelKernel, Panels, Path};
-use super::pool::Pool;
-use super::simd::{Kernel, LANES, Simd, dispatch};
+use crate::pool::Pool;
+use crate::simd::{Kernel, LANES, PanelKernel, Panels, Path, Simd, dispatch};
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
@@ -17,7 +16,7 @@ pub struct Limits {
 }
 
 /// More than the caches of a processor hold.
-const MEMORY: usize = 512 << 20;
+const MEMORY_BYTES: usize = 512 << 20;
 const READS: usize = 4;
 /// Passes of one call of [`Products`] over its activations.
 const ROUNDS: usize = 10_000;
@@ -30,7 +29,7 @@ impl Limits {
     #[must_use]
     pub fn measure(pool: &Pool) -> Self {
         let parts = 8 * pool.threads();
-        let memory = vec![1.0_f32; MEMORY / size_of::<f32>()];
+        let memory = vec![1.0_f32; MEMORY_BYTES / size_of::<f32>()];
         let memory: Vec<_> = memory.chunks(memory.len() / parts).collect();
         let read = best(READS, || {
             pool.run(memory.len(), &|part| {
@@ -50,7 +49,7 @@ impl Limits {
         let lanes = Path::Best.run(Products(&activations)).len();
         // Each product of a sum is four bytes a lane.
         let operations = (2 * 4 * lanes * activations.len() * ROUNDS * pool.threads()) as f64;
-        Self { memory_bytes_per_s: MEMORY as f64 / read, byte_operations_per_s: operations / fastest }
+        Self { memory_bytes_per_s: MEMORY_BYTES as f64 / read, byte_operations_per_s: operations / fastest }
     }
 }
 

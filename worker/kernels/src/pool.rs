@@ -125,8 +125,7 @@ static GLOBAL: OnceLock<Pool> = OnceLock::new();
 
 impl Pool {
     /// A pool in which `threads` threads work, the caller included. A thread that the system refuses is done without.
-    #[must_use]
-    pub fn new(threads: NonZeroUsize) -> Self {
+    pub(crate) fn new(threads: NonZeroUsize) -> Self {
         let shared = Arc::new(Shared::default());
         let spawn = |index| {
             let shared = Arc::clone(&shared);
@@ -169,7 +168,7 @@ impl Pool {
     /// Calls `task` once with each of `0..tasks`, and returns when all have returned. A panic in a task is passed on.
     ///
     /// When the pool is busy with another caller's job (or with the job that this call is made from), the caller works alone.
-    pub fn run(&self, tasks: usize, task: &Task<'_>) {
+    pub(crate) fn run(&self, tasks: usize, task: &Task<'_>) {
         let in_use = if tasks > 1 && !self.threads.is_empty() { self.in_use.try_lock().ok() } else { None };
         if in_use.is_none() {
             return (0..tasks).for_each(task);
@@ -203,10 +202,9 @@ impl Pool {
             resume_unwind(payload);
         }
     }
-}
 
-impl Pool {
-    /// The results of `task` for each of `0..tasks`, in order; see [`Pool::run`].
+    /// Calls `task` once with each of `0..tasks` on the threads of the pool, waits, and returns the results in that order. A panic
+    /// in a task is passed on. If the pool is busy, the caller works alone.
     pub fn map<T: Send + Sync>(&self, tasks: usize, task: impl Fn(usize) -> T + Sync) -> Vec<T> {
         let slots: Vec<OnceLock<T>> = (0..tasks).map(|_| OnceLock::new()).collect();
         self.run(tasks, &|index| {

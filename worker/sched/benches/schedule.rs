@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use eoscast_sched::{
-    Forecast, LEVELS, Request, RequestKey, RequestView, Scheduler, SchedulerConfig, StepOutcome, StepPlan, WorkDone,
+    Admission, LEVELS, Order, RemainingLength, Request, RequestKey, RequestView, Scheduler, SchedulerConfig,
+    StepOutcome, StepPlan, WorkDone,
 };
 
 const RUNNING: u32 = 256;
@@ -20,19 +21,19 @@ const CONFIG: SchedulerConfig = SchedulerConfig {
     max_batched_tokens: RUNNING + 512,
 };
 
-fn forecast(view: &RequestView) -> Option<Forecast> {
+fn forecast(view: &RequestView) -> Option<RemainingLength> {
     let median = 200.0 + (view.request.key % 97) as f32 * 10.0;
-    Some(Forecast { mean: median, quantiles: LEVELS.map(|level| 2.0 * level * median) })
+    Some(RemainingLength { mean: median, quantiles: LEVELS.map(|level| 2.0 * level * median) })
 }
 
 /// A scheduler with 256 requests in decode and a queue.
-struct Engine {
+struct BusyEngine {
     scheduler: Scheduler,
     next_key: RequestKey,
     now: f64,
 }
 
-impl Engine {
+impl BusyEngine {
     fn new(policy: &str, waiting: u32) -> Self {
         let policy = policy.parse().expect("a policy");
         let scheduler = Scheduler::new(CONFIG, policy).expect("limits that agree");
@@ -91,17 +92,15 @@ impl Engine {
 }
 
 fn schedule(criterion: &mut Criterion) {
-    let orders = ["fcfs", "sjf-prompt", "sjf-pred", "srpt-pred", "isrtf-50", "ltr", "tie", "hrrn", "mlfq", "gittins"];
-    let orders =
-        orders.into_iter().chain(["boost", "random", "srpt-oracle"]).map(|order| format!("{order}+past-future"));
-    let admissions = ["aggressive", "conservative", "new-token-ratio", "lightllm-static"];
-    let admissions = admissions.into_iter().chain(["fixed-cap(256)", "peak", "risk", "oracle-peak"]);
+    let orders = Order::all().map(|order| format!("{order}+past-future"));
+    let admissions = Admission::all().filter(|&admission| admission != Admission::PAST_FUTURE);
+    let admissions = admissions.map(|admission| admission.to_string()).chain(["fixed-cap(256)".to_owned()]);
     let policies = orders.chain(admissions.map(|admission| format!("boost+{admission}")));
     let mut group = criterion.benchmark_group("schedule");
     group.sample_size(20);
     for policy in policies {
         for waiting in [1_000, 10_000] {
-            let mut engine = Engine::new(&policy, waiting);
+            let mut engine = BusyEngine::new(&policy, waiting);
             let parameter = BenchmarkId::new(&policy, waiting);
             group.bench_function(parameter, |bencher| {
                 bencher.iter_custom(|calls| (0..calls).map(|_| engine.step()).sum());

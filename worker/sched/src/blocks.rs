@@ -43,7 +43,7 @@ pub(crate) struct CachedPrefix {
 }
 
 #[derive(Clone, Debug, Default)]
-struct Block {
+struct BlockState {
     /// Tables that name it.
     holders: u32,
     /// Its content, once it is full and computed.
@@ -55,7 +55,7 @@ struct Block {
 /// All blocks of the KV budget.
 #[derive(Debug)]
 pub(crate) struct BlockPool {
-    blocks: Vec<Block>,
+    blocks: Vec<BlockState>,
     blank: Vec<u32>,
     /// By release, the oldest first.
     idle: BTreeMap<u64, u32>,
@@ -68,7 +68,7 @@ impl BlockPool {
     /// A pool of the blocks `0..total`, all blank.
     pub(crate) fn new(total: u32) -> Self {
         Self {
-            blocks: vec![Block::default(); total as usize],
+            blocks: vec![BlockState::default(); total as usize],
             // A stack, so that low ids and blocks freed last are used first.
             blank: (0..total).rev().collect(),
             idle: BTreeMap::new(),

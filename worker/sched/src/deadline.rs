@@ -22,14 +22,14 @@ pub(crate) fn pressing(outlook: &Outlook, moment: &Moment) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::forecast::Forecast;
+    use crate::remaining::RemainingLength;
     use crate::view::{Request, RequestView, tests::view};
 
     const MOMENT: Moment = Moment { now: 100.0, step_seconds: 0.1, mean_wait: 3.0, ..Moment::START };
 
     fn presses(deadline: f64, remaining: u32, moment: &Moment) -> bool {
         let request = Request { deadline: Some(deadline), ..view(1).request };
-        let outlook = Outlook::new(RequestView { request, ..view(1) }, Some(Forecast::certain(remaining)));
+        let outlook = Outlook::new(RequestView { request, ..view(1) }, Some(RemainingLength::certain(remaining)));
         pressing(&outlook, moment).is_some()
     }
 

@@ -1,20 +1,35 @@
 //! Numbers that look random and depend on what they are drawn for alone, so that the same calls give the same plans.
 
-/// A number in [0, 1) for these ordinals: SplitMix64's output function (Steele et al. 2014) folded over them.
-pub fn uniform(ordinals: &[u64]) -> f64 {
-    let bits = ordinals.iter().fold(0, |state: u64, &ordinal| mix(state ^ ordinal));
+/// SplitMix64 (Steele, Lea and Flood, OOPSLA 2014): a counter that is mixed, so that any seed is as good as another.
+///
+/// The rules that draw use it, and so does the simulator, so that a run depends on its seed alone.
+#[derive(Clone, Debug)]
+pub struct SplitMix64(u64);
+
+impl SplitMix64 {
+    /// A stream of its own for each `(seed, stream)`.
+    pub fn new(seed: u64, stream: u64) -> Self {
+        Self(finalise(finalise(seed) ^ stream))
+    }
+
+    /// The next 64 bits.
+    pub fn bits(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(GOLDEN);
+        finalise(self.0)
+    }
+}
+
+/// A number in [0, 1) for these ordinals: the output function of SplitMix64 folded over them.
+pub(crate) fn uniform(ordinals: &[u64]) -> f64 {
+    let bits = ordinals.iter().fold(0, |state: u64, &ordinal| SplitMix64(state ^ ordinal).bits());
     (bits >> 11) as f64 / (1u64 << 53) as f64
 }
 
-fn mix(state: u64) -> u64 {
-    finalise(state.wrapping_add(GOLDEN))
-}
-
-/// The step of SplitMix64's counter.
-pub const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
+/// The step of the counter.
+const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// Spreads the counter over all bits.
-pub fn finalise(mut x: u64) -> u64 {
+fn finalise(mut x: u64) -> u64 {
     x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     x ^ (x >> 31)

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use crate::forecast::{Forecast, LEVELS};
+use crate::remaining::{LEVELS, RemainingLength};
 use crate::view::RequestView;
 
 /// The last lengths: "LightLLM keeps the last 1000" (Gong et al., ASPLOS'25).
@@ -13,14 +13,14 @@ const MIN_OUTCOMES: usize = 32;
 
 /// The last [`WINDOW`] lengths, tokens.
 #[derive(Debug, Default)]
-pub(crate) struct History {
+pub(crate) struct LengthHistory {
     by_time: VecDeque<u32>,
     ascending: Vec<u32>,
     /// Sum of the lengths from each place of `ascending` on.
     sums: Vec<u64>,
 }
 
-impl History {
+impl LengthHistory {
     /// A history of `count` requests of the same `length`.
     pub(crate) fn filled(count: usize, length: u32) -> Self {
         Self { by_time: vec![length; count].into(), ascending: vec![length; count], sums: Vec::new() }
@@ -49,14 +49,14 @@ impl History {
     }
 
     /// What remains of a request by those that were longer; none where too few ended or none was.
-    pub(crate) fn forecast(&self, view: &RequestView) -> Option<Forecast> {
+    pub(crate) fn forecast(&self, view: &RequestView) -> Option<RemainingLength> {
         let longer = self.longer_than(view.generated);
         if self.ascending.len() < MIN_OUTCOMES || longer.is_empty() {
             return None;
         }
         let sum = self.sums[self.ascending.len() - longer.len()];
         let generated = f64::from(view.generated);
-        Some(Forecast {
+        Some(RemainingLength {
             mean: (sum as f64 / longer.len() as f64 - generated) as f32,
             quantiles: LEVELS.map(|level| (at(longer, f64::from(level)) - generated) as f32),
         })
@@ -82,7 +82,7 @@ mod tests {
 
     #[test]
     fn the_rest_is_that_of_those_that_were_longer() {
-        let mut history = History::default();
+        let mut history = LengthHistory::default();
         (0..100).for_each(|length| history.push(length));
         let forecast = history.forecast(&after(59)).unwrap();
         // 60 to 99, less 59.
@@ -93,7 +93,7 @@ mod tests {
 
     #[test]
     fn too_few_outcomes_say_nothing() {
-        let mut history = History::default();
+        let mut history = LengthHistory::default();
         (1..MIN_OUTCOMES).for_each(|_| history.push(50));
         assert_eq!(history.forecast(&after(0)), None);
         history.push(50);
@@ -102,7 +102,7 @@ mod tests {
 
     #[test]
     fn the_oldest_is_forgotten() {
-        let mut history = History::filled(500, 512);
+        let mut history = LengthHistory::filled(500, 512);
         (0..WINDOW as u32).for_each(|_| history.push(7));
         assert!(history.longer_than(7).is_empty());
         assert_eq!(history.longer_than(6).len(), WINDOW);

@@ -5,44 +5,58 @@
 //! the same plans. Ids are ordinals ([`RequestKey`]); memory, tokens and models are the caller's.
 //!
 //! # Layout
-//! - `scheduler`: the live requests, and the three calls `schedule`, `apply`, `abort`
-//! - `config`: the limits of the engine; `stats`: counts; `sequence`: what is kept of a live request
-//! - `view`: what a rule sees of a request; `plan`: what the engine gets, and what it gives back
-//! - `policy`: a named policy = `order` + `admit` + `victim`, one file per rule; `deadline`: what presses before them
-//! - `forecast`: a distribution over remaining length; `history`: the one from those that ended; [`peak`]: the future
+//! - `scheduler`: the live requests, and the three calls `schedule`, `apply`, `abort`; `live`: what is kept of each
+//! - `config`: the limits of the engine; `plan`: what the engine gets, and what it gives back; `stats`: counts
+//! - `policy`: the three decisions by name. `order`, `admit` and `victim` hold one file per rule, and a list of them;
+//!   `rules`: the macro of the list; `signature`: parsing and display of a rule; `policy_error`: why a name is refused
+//! - `view`: what a rule sees of a request; `deadline`: what goes before every rule
+//! - `remaining`: a distribution over remaining length; `history`: the one from requests that ended; `peak`: the future
 //!   peak of KV use
-//! - `pace`: how long steps and waits take; `draw`: numbers that look random; `ordinal`: maps by key
 //! - `blocks`: ids and counts of KV blocks; `prefix`: the hashes by which full ones are found again
-//! - `queue`: the waiting requests in rank order
+//! - `queue`: the waiting requests in rank order; `measured`: how long steps and waits take
+//! - `draw`: numbers that look random; `ordinal`: maps by key
+//!
+//! # Face
+//! An engine needs [`Scheduler`], [`SchedulerConfig`], [`Policy`], [`Request`], the plan with its outcome,
+//! [`RemainingLength`] for its forecasts and [`PrefixHasher`]. The rest is for a simulator over the same rules: [`Gate`]
+//! and [`Outlook`] run an admission rule alone, [`BlockHash::unshared`] stands for blocks of unknown content, and
+//! [`SplitMix64`] draws.
+
+#![warn(missing_docs)]
 
 mod admit;
 mod blocks;
 mod config;
 mod deadline;
-pub mod draw;
-mod forecast;
+mod draw;
 mod history;
+mod live;
+mod measured;
 mod order;
 mod ordinal;
-mod pace;
-pub mod peak;
+mod peak;
 mod plan;
 mod policy;
+mod policy_error;
 mod prefix;
 mod queue;
+mod remaining;
+mod rules;
 mod scheduler;
-mod sequence;
+mod signature;
 mod stats;
 mod victim;
 mod view;
 
 pub use admit::{Admission, Gate};
 pub use config::{ConfigError, SchedulerConfig};
-pub use forecast::{Forecast, LEVELS};
+pub use draw::SplitMix64;
 pub use order::Order;
 pub use plan::{StepOutcome, StepPlan, Work, WorkDone};
-pub use policy::{Policy, PolicyError};
+pub use policy::Policy;
+pub use policy_error::PolicyError;
 pub use prefix::{BlockHash, PrefixHasher};
+pub use remaining::{LEVELS, RemainingLength};
 pub use scheduler::Scheduler;
 pub use stats::Stats;
 pub use victim::Victim;

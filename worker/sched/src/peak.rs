@@ -19,11 +19,11 @@
 
 /// KV use to come of one request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Footprint {
+pub(crate) struct Footprint {
     /// Tokens held in the next step, at least 1; one more in each step after it.
-    pub held: u32,
+    pub(crate) held: u32,
     /// Steps until it ends, at least 1.
-    pub steps: u32,
+    pub(crate) steps: u32,
 }
 
 impl Footprint {
@@ -33,7 +33,7 @@ impl Footprint {
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Ending {
+struct RequestEnd {
     footprint: Footprint,
     /// Blocks of the whole batch in the last step of this request.
     blocks: u64,
@@ -41,30 +41,30 @@ struct Ending {
 
 /// The batch's use in each step in which a request ends.
 #[derive(Clone, Debug)]
-pub struct PeakProfile {
+pub(crate) struct PeakProfile {
     block_size: u32,
     /// By steps, ascending.
-    endings: Vec<Ending>,
+    endings: Vec<RequestEnd>,
     /// Scratch of `reset`, kept for its memory.
     residues: Vec<u64>,
 }
 
 impl PeakProfile {
     /// The profile of an empty batch; `block_size` in tokens, at least 1.
-    pub fn new(block_size: u32) -> Self {
+    pub(crate) fn new(block_size: u32) -> Self {
         Self { block_size: block_size.max(1), endings: Vec::new(), residues: Vec::new() }
     }
 
     /// Starts over with a batch.
-    pub fn reset(&mut self, batch: impl IntoIterator<Item = Footprint>) {
+    pub(crate) fn reset(&mut self, batch: impl IntoIterator<Item = Footprint>) {
         self.endings.clear();
-        self.endings.extend(batch.into_iter().map(|footprint| Ending { footprint, blocks: 0 }));
+        self.endings.extend(batch.into_iter().map(|footprint| RequestEnd { footprint, blocks: 0 }));
         self.endings.sort_unstable_by_key(|ending| ending.footprint.steps);
         self.residues.clear();
         let size = u64::from(self.block_size);
         let mut whole = 0;
         for same_end in self.endings.chunk_by_mut(|a, b| a.footprint.steps == b.footprint.steps).rev() {
-            for Ending { footprint, .. } in &*same_end {
+            for RequestEnd { footprint, .. } in &*same_end {
                 let x = u64::from(footprint.held) + size - 2;
                 whole += x / size;
                 let at = self.residues.partition_point(|&residue| residue < x % size);
@@ -79,12 +79,13 @@ impl PeakProfile {
     }
 
     /// The most blocks the batch will hold at once.
-    pub fn peak(&self) -> u64 {
+    #[cfg(test)]
+    fn peak(&self) -> u64 {
         self.endings.iter().map(|ending| ending.blocks).max().unwrap_or(0)
     }
 
     /// The most blocks the batch would hold at once with one more request.
-    pub fn peak_with(&self, new: Footprint) -> u64 {
+    pub(crate) fn peak_with(&self, new: Footprint) -> u64 {
         let (until, beyond) = self.endings.split_at(self.first_ending_after(new));
         let until = until.iter().map(|ending| ending.blocks + self.blocks_when(new, ending));
         let beyond = beyond.iter().map(|ending| ending.blocks);
@@ -92,20 +93,20 @@ impl PeakProfile {
     }
 
     /// Adds a request to the batch.
-    pub fn insert(&mut self, new: Footprint) {
+    pub(crate) fn insert(&mut self, new: Footprint) {
         let blocks = self.use_at_end_of(new);
         let at = self.first_ending_after(new);
         for i in 0..at {
             self.endings[i].blocks += self.blocks_when(new, &self.endings[i]);
         }
-        self.endings.insert(at, Ending { footprint: new, blocks });
+        self.endings.insert(at, RequestEnd { footprint: new, blocks });
     }
 
     fn first_ending_after(&self, new: Footprint) -> usize {
         self.endings.partition_point(|ending| ending.footprint.steps <= new.steps)
     }
 
-    fn blocks_when(&self, new: Footprint, ending: &Ending) -> u64 {
+    fn blocks_when(&self, new: Footprint, ending: &RequestEnd) -> u64 {
         new.blocks_in_step(ending.footprint.steps, self.block_size)
     }
 

@@ -5,34 +5,37 @@ use std::str::FromStr;
 
 use crate::admit::Admission;
 use crate::order::Order;
+use crate::policy_error::PolicyError;
 use crate::victim::Victim;
 
 /// The three decisions of the scheduler.
 ///
-/// Parsed from `order`, `order+admission` or `order+admission+victim`, for example `srpt-pred+peak(0.9)+lifo`; what is
-/// left out is `aggressive` and `lifo`, so `fcfs` is vLLM's policy, except that `fewest-generated` goes with
-/// `new-token-ratio`, as in SGLang. `srpt` is short for `srpt-pred+peak+longest-remaining`.
+/// Parsed from `order`, `order+admission` or `order+admission+victim`, for example `srpt-pred+peak(0.9)+lifo`. An
+/// admission rule that is left out is `aggressive`. A victim rule that is left out is `lifo`, unless the admission rule
+/// comes with one: `fewest-generated` with `new-token-ratio`, as in SGLang. So `fcfs` is vLLM's policy. `srpt` is short
+/// for `srpt-pred+peak+longest-remaining`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Policy {
-    /// Who of the waiting is first.
+    /// Which of the waiting requests is first.
     pub order: Order,
     /// Whether the first may run.
     pub admission: Admission,
-    /// Who makes room when the KV blocks run out.
+    /// Which running request makes room when the KV blocks run out.
     pub victim: Victim,
 }
 
 impl Default for Policy {
     fn default() -> Self {
-        Self { order: Order::BOOST, admission: Admission::PEAK, victim: Victim::LeastCost }
+        Self { order: Order::BOOST, admission: Admission::PEAK, victim: Victim::LEAST_COST }
     }
 }
 
 impl Policy {
     /// Whether a rule is a bound that stands for true lengths: `srpt-oracle` or `oracle-peak`. The scheduler knows no
-    /// true length: who runs such a policy answers forecasts with [`Forecast::certain`](crate::Forecast::certain).
+    /// true length: who runs such a policy answers forecasts with
+    /// [`RemainingLength::certain`](crate::RemainingLength::certain).
     pub fn wants_truth(&self) -> bool {
-        self.order == Order::SrptOracle || self.admission == Admission::OraclePeak
+        self.order.wants_truth() || self.admission.wants_truth()
     }
 }
 
@@ -41,17 +44,12 @@ impl FromStr for Policy {
 
     fn from_str(policy: &str) -> Result<Self, PolicyError> {
         if policy == "srpt" {
-            let (order, admission) = (Order::SRPT_PRED, Admission::PEAK);
-            return Ok(Self { order, admission, victim: Victim::LongestRemaining });
+            return "srpt-pred+peak+longest-remaining".parse();
         }
         let mut rules = policy.split('+').map(str::trim);
-        let order = Order::parse(rules.next().unwrap_or_default())?;
-        let admission = rules.next().map_or(Ok(Admission::Aggressive), Admission::parse)?;
-        let usual_victim = match admission {
-            Admission::NewTokenRatio { .. } => Victim::FewestGenerated,
-            _ => Victim::Lifo,
-        };
-        let victim = rules.next().map_or(Ok(usual_victim), Victim::parse)?;
+        let order = rules.next().unwrap_or_default().parse()?;
+        let admission = rules.next().map_or(Ok(Admission::AGGRESSIVE), str::parse)?;
+        let victim = rules.next().map_or(Ok(admission.usual_victim()), str::parse)?;
         match rules.next() {
             None => Ok(Self { order, admission, victim }),
             Some(rest) => Err(PolicyError::TooManyRules(rest.to_owned())),
@@ -65,83 +63,6 @@ impl fmt::Display for Policy {
     }
 }
 
-/// A policy name that cannot be understood.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum PolicyError {
-    /// No such rule.
-    UnknownRule {
-        /// Which of the three decisions.
-        decision: &'static str,
-        /// What was asked for.
-        rule: String,
-        /// The rules there are.
-        known: &'static [&'static str],
-    },
-    /// The argument of a rule is not what it takes.
-    BadArgument {
-        /// The rule with its argument.
-        rule: String,
-        /// What the argument must be.
-        expected: &'static str,
-    },
-    /// Something follows the victim rule.
-    TooManyRules(String),
-}
-
-impl PolicyError {
-    pub(crate) fn unknown(decision: &'static str, rule: &str, known: &'static [&'static str]) -> Self {
-        Self::UnknownRule { decision, rule: rule.to_owned(), known }
-    }
-}
-
-impl fmt::Display for PolicyError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::UnknownRule { decision, rule, known } => {
-                write!(f, "unknown {decision} rule \"{rule}\": use one of {}", known.join(", "))
-            }
-            Self::BadArgument { rule, expected } => write!(f, "bad argument in \"{rule}\": it must be {expected}"),
-            Self::TooManyRules(rest) => {
-                write!(f, "unexpected \"{rest}\" after the victim rule: a policy is order+admission+victim")
-            }
-        }
-    }
-}
-
-impl std::error::Error for PolicyError {}
-
-/// Splits `name(argument)`.
-pub(crate) fn split_argument(rule: &str) -> (&str, Option<&str>) {
-    match rule.strip_suffix(')').and_then(|rule| rule.split_once('(')) {
-        Some((name, argument)) => (name, Some(argument)),
-        None => (rule, None),
-    }
-}
-
-/// The argument of `rule` as a number that is `valid`, which `expected` says in words.
-pub(crate) fn number(
-    rule: &str,
-    argument: &str,
-    expected: &'static str,
-    valid: impl FnOnce(f64) -> bool,
-) -> Result<f64, PolicyError> {
-    match argument.trim().parse() {
-        Ok(number) if valid(number) => Ok(number),
-        _ => Err(PolicyError::BadArgument { rule: rule.to_owned(), expected }),
-    }
-}
-
-/// The argument of `rule` as [`number`], or `default` if it has none.
-pub(crate) fn number_or(
-    default: f64,
-    rule: &str,
-    argument: Option<&str>,
-    expected: &'static str,
-    valid: impl FnOnce(f64) -> bool,
-) -> Result<f64, PolicyError> {
-    argument.map_or(Ok(default), |argument| number(rule, argument, expected, valid))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -152,7 +73,7 @@ mod tests {
 
     #[test]
     fn what_is_left_out_is_vllms_rule() {
-        let vllm = Policy { order: Order::Fcfs, admission: Admission::Aggressive, victim: Victim::Lifo };
+        let vllm = Policy { order: Order::FCFS, admission: Admission::AGGRESSIVE, victim: Victim::LIFO };
         for name in ["fcfs", "fcfs+aggressive", "fcfs+aggressive+lifo", " fcfs + aggressive "] {
             assert_eq!(name.parse(), Ok(vllm));
         }
@@ -230,7 +151,7 @@ mod tests {
 
     #[test]
     fn sglangs_admission_brings_its_victim() {
-        assert_eq!("fcfs+new-token-ratio".parse::<Policy>().unwrap().victim, Victim::FewestGenerated);
+        assert_eq!("fcfs+new-token-ratio".parse::<Policy>().unwrap().victim, Victim::FEWEST_GENERATED);
     }
 
     #[test]

@@ -9,7 +9,8 @@ use std::hash::BuildHasher;
 pub struct BlockHash(u128);
 
 impl BlockHash {
-    /// Of the blocks of a sequence from `first` on, where no content is known: what `owner` alone can find again.
+    /// Stand-ins for the blocks of a sequence from number `first` on, for a simulator that knows lengths and no tokens.
+    /// Only `owner` finds them again, after it was preempted.
     pub fn unshared(owner: u64, first: usize) -> impl Iterator<Item = Self> {
         (first as u128..).map(move |index| Self(u128::from(owner) << 64 | index))
     }

@@ -4,16 +4,16 @@ use crate::admit::Gate;
 use crate::blocks::BlockPool;
 use crate::config::{ConfigError, SchedulerConfig};
 use crate::deadline::pressing;
-use crate::forecast::Forecast;
-use crate::history::History;
+use crate::history::LengthHistory;
+use crate::live::LiveRequest;
+use crate::measured::MeasuredTimes;
 use crate::order::Moment;
 use crate::ordinal::OrdinalMap;
-use crate::pace::Pace;
 use crate::plan::{StepOutcome, StepPlan, Work};
 use crate::policy::Policy;
 use crate::prefix::BlockHash;
 use crate::queue::{Rank, WaitingQueue};
-use crate::sequence::Sequence;
+use crate::remaining::RemainingLength;
 use crate::stats::Stats;
 use crate::view::{AddError, Outlook, Request, RequestKey, RequestView};
 
@@ -21,7 +21,7 @@ use crate::view::{AddError, Outlook, Request, RequestKey, RequestView};
 /// queue. A queue up to this length is refreshed whole.
 const REFRESHED_PER_STEP: usize = 64;
 
-type ForecastFn<'a> = dyn FnMut(&RequestView) -> Option<Forecast> + 'a;
+type ForecastFn<'a> = dyn FnMut(&RequestView) -> Option<RemainingLength> + 'a;
 
 /// A continuous-batching scheduler over a KV block budget.
 ///
@@ -39,15 +39,15 @@ pub struct Scheduler {
     policy: Policy,
     gate: Gate,
     pool: BlockPool,
-    live: OrdinalMap<Sequence>,
+    live: OrdinalMap<LiveRequest>,
     /// In order of admission.
     running: Vec<RequestKey>,
     /// Added, not yet ranked into `waiting`; may hold keys aborted since.
     arrived: Vec<RequestKey>,
     waiting: WaitingQueue,
     /// Lengths of those that ended, for those of which nothing is forecast.
-    history: History,
-    pace: Pace,
+    history: LengthHistory,
+    measured: MeasuredTimes,
     /// Live requests that have a deadline.
     deadlines: usize,
     preemptions: u64,
@@ -73,8 +73,8 @@ impl Scheduler {
             running: Vec::new(),
             arrived: Vec::new(),
             waiting: WaitingQueue::new(policy.order.turn()),
-            history: History::default(),
-            pace: Pace::default(),
+            history: LengthHistory::default(),
+            measured: MeasuredTimes::default(),
             deadlines: 0,
             preemptions: 0,
             recomputed_tokens: 0,
@@ -94,7 +94,7 @@ impl Scheduler {
         }
         request.check(self.config.kv_tokens())?;
         self.deadlines += usize::from(request.deadline.is_some());
-        self.live.insert(request.key, Sequence::new(request));
+        self.live.insert(request.key, LiveRequest::new(request));
         self.arrived.push(request.key);
         Ok(())
     }
@@ -104,7 +104,7 @@ impl Scheduler {
     /// without hashes shares nothing. Hashes beyond the known tokens, and of requests that are not live, are passed
     /// over.
     pub fn extend_hashes(&mut self, key: RequestKey, further: impl IntoIterator<Item = BlockHash>) {
-        if let Some(Sequence { view, hashes, .. }) = self.live.get_mut(&key) {
+        if let Some(LiveRequest { view, hashes, .. }) = self.live.get_mut(&key) {
             let full_blocks = (view.known() / self.config.block_size) as usize;
             hashes.extend(further.into_iter().take(full_blocks - hashes.len()));
         }
@@ -112,7 +112,7 @@ impl Scheduler {
 
     /// The hashes of a request's first full blocks, as far as they were told.
     pub fn block_hashes(&self, key: RequestKey) -> &[BlockHash] {
-        self.live.get(&key).map_or(&[], |sequence| &sequence.hashes)
+        self.live.get(&key).map_or(&[], |live| &live.hashes)
     }
 
     /// Ends a request, waiting or running, and frees its blocks. Answers whether it was live.
@@ -128,7 +128,7 @@ impl Scheduler {
     /// asked only where the policy or a deadline needs it, a few times at most for one request, and must answer the
     /// same within a call.
     pub fn schedule(&mut self, now: f64, forecast: &mut ForecastFn<'_>) -> StepPlan {
-        self.pace.step(now);
+        self.measured.step(now);
         let moment = self.moment(now);
         let mut plan = StepPlan::default();
         let budget = self.serve_running(&moment, &mut plan, forecast);
@@ -138,7 +138,7 @@ impl Scheduler {
             self.admit(&moment, budget, &mut plan, forecast);
         }
         if !plan.work.is_empty() {
-            self.pace.begin(now);
+            self.measured.begin(now);
         }
         plan
     }
@@ -146,8 +146,8 @@ impl Scheduler {
     fn moment(&self, now: f64) -> Moment {
         Moment {
             now,
-            step_seconds: self.pace.step_seconds(),
-            mean_wait: self.pace.mean_wait(),
+            step_seconds: self.measured.step_seconds(),
+            mean_wait: self.measured.mean_wait(),
             waiting: self.live.len() - self.running.len(),
             running: self.running.len(),
             kv_tokens: self.config.kv_tokens() as f64,
@@ -159,10 +159,10 @@ impl Scheduler {
     pub fn apply(&mut self, outcome: &StepOutcome) {
         let mut some_ended = false;
         for done in &outcome.work {
-            let Some(sequence) = self.live.get_mut(&done.key) else {
+            let Some(live) = self.live.get_mut(&done.key) else {
                 continue;
             };
-            let Sequence { view, table, hashes, planned, computed_before, .. } = sequence;
+            let LiveRequest { view, table, hashes, planned, computed_before, .. } = live;
             if *planned == 0 {
                 continue;
             }
@@ -189,12 +189,12 @@ impl Scheduler {
 
     /// The KV blocks of a request, in the order of its positions; none if it is not live.
     pub fn block_table(&self, key: RequestKey) -> &[u32] {
-        self.live.get(&key).map_or(&[], |sequence| sequence.table.ids())
+        self.live.get(&key).map_or(&[], |live| live.table.ids())
     }
 
     /// A live request.
     pub fn view(&self, key: RequestKey) -> Option<RequestView> {
-        self.live.get(&key).map(|sequence| sequence.view)
+        self.live.get(&key).map(|live| live.view)
     }
 
     /// Counts of now and since the start.
@@ -217,13 +217,13 @@ impl Scheduler {
         let mut budget = self.config.max_batched_tokens;
         self.make_room_for_decodes(moment, plan, forecast);
         for i in 0..self.running.len() {
-            if self.sequence(self.running[i]).view.decodes() {
+            if self.live_request(self.running[i]).view.decodes() {
                 budget -= self.plan_work(self.running[i], budget, plan);
             }
         }
         loop {
             for i in 0..self.running.len() {
-                if !self.sequence(self.running[i]).view.decodes() {
+                if !self.live_request(self.running[i]).view.decodes() {
                     budget -= self.plan_work(self.running[i], budget, plan);
                 }
             }
@@ -249,7 +249,7 @@ impl Scheduler {
     /// Blocks the running decodes lack for so many steps.
     fn blocks_needed(&self, steps: u32) -> u32 {
         let needed = self.running.iter().map(|&key| {
-            let Sequence { view, table, .. } = self.sequence(key);
+            let LiveRequest { view, table, .. } = self.live_request(key);
             let end = view.known() + steps.min(view.max_remaining()) - 1;
             if view.decodes() { self.config.blocks_for(end).saturating_sub(table.len()) } else { 0 }
         });
@@ -263,8 +263,8 @@ impl Scheduler {
             return false;
         };
         let key = self.running.remove(victim);
-        if let Some(sequence) = self.live.get_mut(&key) {
-            self.pool.release(sequence.preempt(moment.now));
+        if let Some(live) = self.live.get_mut(&key) {
+            self.pool.release(live.preempt(moment.now));
         }
         self.preemptions += 1;
         plan.preempted.push(key);
@@ -291,7 +291,7 @@ impl Scheduler {
                 break;
             };
             let mut outlook = self.outlook(key, self.gate.uses_forecast(), forecast);
-            let cached = self.pool.cached_prefix(self.sequence(key).reusable(self.config.block_size));
+            let cached = self.pool.cached_prefix(self.live_request(key).reusable(self.config.block_size));
             outlook.view.computed = cached.blocks * self.config.block_size;
             let end = outlook.view.computed + outlook.view.pending().min(budget);
             // Blocks that are held already cost nothing.
@@ -309,23 +309,23 @@ impl Scheduler {
 
     /// Puts a request at the end of the running batch, with what the cache has of it.
     fn start(&mut self, key: RequestKey, now: f64) {
-        let Some(sequence) = self.live.get_mut(&key) else {
+        let Some(live) = self.live.get_mut(&key) else {
             return;
         };
         let block_size = self.config.block_size;
-        let reusable = sequence.reusable(block_size);
+        let reusable = live.reusable(block_size);
         let found = self.pool.reuse(reusable);
         self.prefix_queries += reusable.len() as u64 * u64::from(block_size);
         self.prefix_hits += u64::from(found.len()) * u64::from(block_size);
         self.admissions += 1;
         self.running.push(key);
-        if sequence.view.first_admitted.is_none() {
-            sequence.view.first_admitted = Some(now);
-            self.pace.waited(now - sequence.view.request.arrival);
+        if live.view.first_admitted.is_none() {
+            live.view.first_admitted = Some(now);
+            self.measured.waited(now - live.view.request.arrival);
         }
-        sequence.admitted_at = now;
-        sequence.view.computed = found.len() * block_size;
-        sequence.table = found;
+        live.admitted_at = now;
+        live.view.computed = found.len() * block_size;
+        live.table = found;
     }
 
     /// Ranks what arrived, and brings up to date the ranks whose turn it is.
@@ -346,13 +346,13 @@ impl Scheduler {
     fn rank(&mut self, key: RequestKey, moment: &Moment, forecast: &mut ForecastFn<'_>) -> Rank {
         let order = self.policy.order;
         let keeps = order.keeps_forecast();
-        let kept = self.sequence(key).kept_outlook(keeps);
+        let kept = self.live_request(key).kept_outlook(keeps);
         let outlook = kept.unwrap_or_else(|| self.outlook(key, order.uses_forecast(), forecast));
         if kept.is_none()
             && keeps > 0
-            && let Some(sequence) = self.live.get_mut(&key)
+            && let Some(live) = self.live.get_mut(&key)
         {
-            sequence.kept = forecast(&sequence.view).map(|forecast| (sequence.view.generated, forecast));
+            live.kept = forecast(&live.view).map(|forecast| (live.view.generated, forecast));
         }
         let RequestView { request, preemptions, .. } = outlook.view;
         Rank {
@@ -370,7 +370,7 @@ impl Scheduler {
     }
 
     fn outlook(&self, key: RequestKey, uses_forecast: bool, forecast: &mut ForecastFn<'_>) -> Outlook {
-        let view = self.sequence(key).view;
+        let view = self.live_request(key).view;
         if !uses_forecast && view.request.deadline.is_none() {
             return Outlook::new(view, None);
         }
@@ -379,7 +379,7 @@ impl Scheduler {
 
     /// Plans as many pending tokens of a request as `budget` and the free blocks allow; answers how many.
     fn plan_work(&mut self, key: RequestKey, budget: u32, plan: &mut StepPlan) -> u32 {
-        let Some(Sequence { view, table, planned, computed_before, .. }) = self.live.get_mut(&key) else {
+        let Some(LiveRequest { view, table, planned, computed_before, .. }) = self.live.get_mut(&key) else {
             return 0;
         };
         let room = (table.len() + self.pool.free()) * self.config.block_size - view.computed;
@@ -396,16 +396,16 @@ impl Scheduler {
 
     /// Forgets a request and frees its blocks; `running` is the caller's to correct.
     fn end(&mut self, key: RequestKey) -> bool {
-        let Some(sequence) = self.live.remove(&key) else {
+        let Some(live) = self.live.remove(&key) else {
             return false;
         };
-        self.deadlines -= usize::from(sequence.view.request.deadline.is_some());
+        self.deadlines -= usize::from(live.view.request.deadline.is_some());
         self.waiting.remove(key);
-        self.pool.release(sequence.table);
+        self.pool.release(live.table);
         true
     }
 
-    fn sequence(&self, key: RequestKey) -> &Sequence {
+    fn live_request(&self, key: RequestKey) -> &LiveRequest {
         // Running and waiting keys are live: `abort` and `apply` take a key out of all three at once.
         &self.live[&key]
     }

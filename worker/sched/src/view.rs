@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::forecast::Forecast;
+use crate::remaining::RemainingLength;
 
 /// The caller's ordinal of a request, unique among live requests; ties in rank go to the smaller one.
 pub type RequestKey = u64;
@@ -95,6 +95,26 @@ pub struct RequestView {
 }
 
 impl RequestView {
+    /// The request as it joins the queue for the first time.
+    pub fn new(request: Request) -> Self {
+        Self {
+            request,
+            generated: 0,
+            computed: 0,
+            preemptions: 0,
+            first_admitted: None,
+            queued_at: request.arrival,
+            served: 0.0,
+        }
+    }
+
+    /// A request of 10 prompt tokens and at most 100 more, for tests.
+    #[doc(hidden)]
+    pub fn for_test(key: RequestKey) -> Self {
+        let arrival = key as f64;
+        Self::new(Request { key, prompt_tokens: 10, max_tokens: 100, priority: 0, arrival, deadline: None })
+    }
+
     /// Tokens known: prompt and generated.
     pub fn known(&self) -> u32 {
         self.request.prompt_tokens + self.generated
@@ -122,14 +142,14 @@ impl RequestView {
 pub struct Outlook {
     /// The request.
     pub view: RequestView,
-    forecast: Forecast,
+    forecast: RemainingLength,
 }
 
 impl Outlook {
     /// Without a forecast the worst case stands in: the request runs to `max_tokens`. The scheduler comes to that only
     /// while too few requests have ended to tell from them.
-    pub fn new(view: RequestView, forecast: Option<Forecast>) -> Self {
-        let forecast = forecast.unwrap_or_else(|| Forecast::certain(view.max_remaining()));
+    pub fn new(view: RequestView, forecast: Option<RemainingLength>) -> Self {
+        let forecast = forecast.unwrap_or_else(|| RemainingLength::certain(view.max_remaining()));
         Self { view, forecast }
     }
 
@@ -164,22 +184,7 @@ pub(crate) mod tests {
     use super::*;
 
     pub(crate) fn view(key: RequestKey) -> RequestView {
-        RequestView {
-            request: Request {
-                key,
-                prompt_tokens: 10,
-                max_tokens: 100,
-                priority: 0,
-                arrival: key as f64,
-                deadline: None,
-            },
-            generated: 0,
-            computed: 0,
-            preemptions: 0,
-            first_admitted: None,
-            queued_at: key as f64,
-            served: 0.0,
-        }
+        RequestView::for_test(key)
     }
 
     #[test]
@@ -192,7 +197,7 @@ pub(crate) mod tests {
     #[test]
     fn a_wrong_forecast_stays_between_one_token_and_max_tokens() {
         for (tokens, expected) in [(-5.0, 1), (0.0, 1), (41.2, 42), (1e9, 100), (f32::INFINITY, 100), (f32::NAN, 100)] {
-            let outlook = Outlook::new(view(1), Some(Forecast { mean: tokens, quantiles: [tokens; 13] }));
+            let outlook = Outlook::new(view(1), Some(RemainingLength { mean: tokens, quantiles: [tokens; 13] }));
             assert_eq!(outlook.remaining_at(0.5), expected, "{tokens}");
             assert!((1.0..=100.0).contains(&outlook.mean_remaining()), "{tokens}");
             assert!(outlook.quantiles().iter().all(|quantile| (1.0..=100.0).contains(quantile)), "{tokens}");

@@ -12,13 +12,13 @@ const CONFIG: SchedulerConfig =
     SchedulerConfig { block_size: 4, num_blocks: 16, max_running: 4, max_batched_tokens: 32 };
 
 /// A scheduler and the tokens of its requests; each generates dots.
-struct Engine {
+struct TokenEngine {
     scheduler: Scheduler,
     hasher: PrefixHasher<BuildHasherDefault<DefaultHasher>>,
     tokens: BTreeMap<RequestKey, Vec<u32>>,
 }
 
-impl Engine {
+impl TokenEngine {
     fn new(config: SchedulerConfig, policy: &str) -> Self {
         let half = BuildHasherDefault::default();
         Self {
@@ -61,7 +61,7 @@ impl Engine {
 
 #[test]
 fn a_prompt_that_begins_as_a_running_one_computes_only_what_differs() {
-    let mut engine = Engine::new(CONFIG, "fcfs");
+    let mut engine = TokenEngine::new(CONFIG, "fcfs");
     engine.add(1, "system: be brief. How?", 8);
     assert_eq!(engine.work(), [(1, 0, 22)]);
     engine.add(2, "system: be brief. When?", 8);
@@ -76,7 +76,7 @@ fn a_prompt_that_begins_as_a_running_one_computes_only_what_differs() {
 
 #[test]
 fn the_last_known_token_is_computed_in_any_case() {
-    let mut engine = Engine::new(CONFIG, "fcfs");
+    let mut engine = TokenEngine::new(CONFIG, "fcfs");
     engine.add(1, "abcdefgh", 1);
     assert_eq!(engine.work(), [(1, 0, 8)]);
     engine.add(2, "abcdefgh", 4);
@@ -87,7 +87,7 @@ fn the_last_known_token_is_computed_in_any_case() {
 
 #[test]
 fn a_conversation_finds_the_reply_it_goes_on_from() {
-    let mut engine = Engine::new(CONFIG, "fcfs");
+    let mut engine = TokenEngine::new(CONFIG, "fcfs");
     engine.add(1, "abcdef", 7);
     while engine.scheduler.view(1).is_some() {
         engine.step();
@@ -99,7 +99,7 @@ fn a_conversation_finds_the_reply_it_goes_on_from() {
 
 #[test]
 fn equal_prompts_in_one_step_are_computed_apart_and_share_afterwards() {
-    let mut engine = Engine::new(CONFIG, "fcfs");
+    let mut engine = TokenEngine::new(CONFIG, "fcfs");
     engine.add(1, "abcdefghij", 8);
     engine.add(2, "abcdefghij", 8);
     let plan = engine.scheduler.schedule(0.0, &mut |_| None);
@@ -116,7 +116,7 @@ fn equal_prompts_in_one_step_are_computed_apart_and_share_afterwards() {
 
 #[test]
 fn nothing_is_found_of_a_step_that_was_not_applied() {
-    let mut engine = Engine::new(CONFIG, "fcfs");
+    let mut engine = TokenEngine::new(CONFIG, "fcfs");
     engine.add(1, "abcdefghij", 8);
     engine.scheduler.schedule(0.0, &mut |_| None);
     assert!(engine.scheduler.abort(1));
@@ -129,7 +129,7 @@ fn nothing_is_found_of_a_step_that_was_not_applied() {
 fn a_victim_comes_back_to_what_is_left_of_its_blocks() {
     // Two blocks each; the fifth goes to request 1, which four steps later takes the last of the victim's.
     for (steps, work, recomputed) in [(0, (2, 8, 1), 0), (4, (2, 4, 5), 4)] {
-        let mut engine = Engine::new(SchedulerConfig { num_blocks: 5, ..CONFIG }, "fcfs");
+        let mut engine = TokenEngine::new(SchedulerConfig { num_blocks: 5, ..CONFIG }, "fcfs");
         engine.add(1, "abcdefg", 8);
         engine.add(2, "mnopqrs", 12);
         while engine.step().preempted != [2] {}
@@ -144,7 +144,7 @@ fn a_victim_comes_back_to_what_is_left_of_its_blocks() {
 
 #[test]
 fn blocks_found_idle_count_as_taken_and_blocks_found_held_do_not() {
-    let mut engine = Engine::new(SchedulerConfig { num_blocks: 5, ..CONFIG }, "fcfs");
+    let mut engine = TokenEngine::new(SchedulerConfig { num_blocks: 5, ..CONFIG }, "fcfs");
     engine.add(1, "abcdefghijkl", 1);
     engine.step();
     assert_eq!(engine.scheduler.stats().blocks_used, 0);
@@ -153,7 +153,7 @@ fn blocks_found_idle_count_as_taken_and_blocks_found_held_do_not() {
     engine.add(3, "abcdefghmnop", 2);
     assert_eq!(engine.work(), [(2, 0, 7), (3, 8, 4)]);
 
-    let mut engine = Engine::new(SchedulerConfig { num_blocks: 5, ..CONFIG }, "fcfs");
+    let mut engine = TokenEngine::new(SchedulerConfig { num_blocks: 5, ..CONFIG }, "fcfs");
     engine.add(1, "abcdefghijkl", 3);
     engine.step();
     engine.add(2, "abcdefghmnop", 3);
@@ -164,7 +164,7 @@ fn blocks_found_idle_count_as_taken_and_blocks_found_held_do_not() {
 
 #[test]
 fn a_request_without_hashes_shares_nothing() {
-    let mut engine = Engine::new(CONFIG, "fcfs");
+    let mut engine = TokenEngine::new(CONFIG, "fcfs");
     engine.add(1, "abcdefgh", 8);
     engine.step();
     let request = Request { key: 2, prompt_tokens: 8, max_tokens: 8, priority: 0, arrival: 2.0, deadline: None };
@@ -175,7 +175,7 @@ fn a_request_without_hashes_shares_nothing() {
 
 #[test]
 fn hashes_of_tokens_that_are_not_known_yet_are_passed_over() {
-    let mut engine = Engine::new(CONFIG, "fcfs");
+    let mut engine = TokenEngine::new(CONFIG, "fcfs");
     engine.add(1, "abcdefgh", 8);
     let more: Vec<_> = engine.hasher.further(&[], &[1; 40]).collect();
     engine.scheduler.extend_hashes(1, more.clone());

@@ -6,51 +6,31 @@ mod harness;
 
 use std::collections::BTreeMap;
 
-use harness::{Forecaster, STEP_SECONDS, any_forecaster, scenario};
+use eoscast_sched::{Admission, Order, Victim};
+use harness::{ForecastKind, STEP_SECONDS, any_forecaster, scenario};
 use proptest::prelude::*;
+use proptest::sample::{Select, select};
 
-const ORDERS: [&str; 18] = [
-    "fcfs",
-    "sjf-prompt",
-    "sjf-prompt(0)",
-    "sjf-pred",
-    "srpt-pred",
-    "srpt-pred(50)",
-    "isrtf-50",
-    "ltr",
-    "ltr(5)",
-    "tie",
-    "hrrn",
-    "mlfq",
-    "gittins",
-    "gittins(4)",
-    "boost",
-    "boost(5)",
-    "random",
-    "srpt-oracle",
-];
+/// Rules with arguments other than the defaults, beside all that the tables hold.
+const MORE_ORDERS: [&str; 5] = ["sjf-prompt(0)", "srpt-pred(50)", "ltr(5)", "gittins(4)", "boost(5)"];
+const MORE_ADMISSIONS: [&str; 6] =
+    ["new-token-ratio(0.2)", "past-future(0.3)", "fixed-cap(2)", "peak(0.1)", "peak(0.99)", "risk(0.9)"];
 
-const ADMISSIONS: [&str; 14] = [
-    "aggressive",
-    "conservative",
-    "new-token-ratio",
-    "new-token-ratio(0.2)",
-    "lightllm-static",
-    "past-future",
-    "past-future(0.3)",
-    "fixed-cap(2)",
-    "peak(0.1)",
-    "peak",
-    "peak(0.99)",
-    "risk",
-    "risk(0.9)",
-    "oracle-peak",
-];
+fn any_order() -> impl Strategy<Value = String> {
+    any_rule(Order::all(), &MORE_ORDERS)
+}
 
-const VICTIMS: [&str; 5] = ["lifo", "longest-remaining", "least-computed", "fewest-generated", "least-cost"];
+fn any_admission() -> impl Strategy<Value = String> {
+    any_rule(Admission::all(), &MORE_ADMISSIONS)
+}
+
+fn any_rule<R: ToString>(all: impl Iterator<Item = R>, more: &[&str]) -> Select<String> {
+    let more = more.iter().map(ToString::to_string);
+    select(all.map(|rule| rule.to_string()).chain(more).collect::<Vec<_>>())
+}
 
 fn any_policy() -> impl Strategy<Value = String> {
-    let rules = (prop::sample::select(&ORDERS), prop::sample::select(&ADMISSIONS), prop::sample::select(&VICTIMS));
+    let rules = (any_order(), any_admission(), any_rule(Victim::all(), &[]));
     rules.prop_map(|(order, admission, victim)| format!("{order}+{admission}+{victim}"))
 }
 
@@ -68,7 +48,7 @@ proptest! {
     #[test]
     fn conservative_admission_never_preempts(
         scenario in scenario(any_forecaster()),
-        order in prop::sample::select(&ORDERS),
+        order in any_order(),
     ) {
         let report = scenario.run(&format!("{order}+conservative+longest-remaining"));
         prop_assert_eq!(report.stats.preemptions_total, 0);
@@ -76,9 +56,9 @@ proptest! {
 
     #[test]
     fn peak_admission_with_true_lengths_never_preempts(
-        scenario in scenario(Just(Forecaster::Truth)),
-        order in prop::sample::select(&ORDERS),
-        level in prop::sample::select(vec![0.01, 0.5, 0.8, 0.99]),
+        scenario in scenario(Just(ForecastKind::Truth)),
+        order in any_order(),
+        level in select(vec![0.01, 0.5, 0.8, 0.99]),
     ) {
         let report = scenario.run(&format!("{order}+peak({level})+lifo"));
         prop_assert_eq!(report.stats.preemptions_total, 0);
@@ -106,7 +86,7 @@ proptest! {
     fn a_turn_of_k_bounds_the_wait_to_k_times_the_place_by_arrival(
         scenario in scenario(any_forecaster()),
         turn in 1u32..6,
-        admission in prop::sample::select(&ADMISSIONS),
+        admission in any_admission(),
     ) {
         let report = scenario.run(&format!("gittins({turn})+{admission}+least-cost"));
         let job = |key: u64| scenario.jobs[key as usize];
@@ -129,9 +109,9 @@ proptest! {
 
     #[test]
     fn certain_forecasts_make_risk_an_oracle(
-        scenario in scenario(Just(Forecaster::Truth)),
-        order in prop::sample::select(&ORDERS),
-        eps in prop::sample::select(vec![0.01, 0.5, 0.9]),
+        scenario in scenario(Just(ForecastKind::Truth)),
+        order in any_order(),
+        eps in select(vec![0.01, 0.5, 0.9]),
     ) {
         let plans = |admission: &str| scenario.run(&format!("{order}+{admission}+lifo")).plans;
         prop_assert_eq!(plans(&format!("risk({eps})")), plans("oracle-peak"));

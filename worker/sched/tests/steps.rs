@@ -2,8 +2,8 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use eoscast_sched::{
-    AddError, ConfigError, Forecast, Request, RequestKey, Scheduler, SchedulerConfig, Stats, StepOutcome, StepPlan,
-    Work, WorkDone,
+    AddError, ConfigError, RemainingLength, Request, RequestKey, Scheduler, SchedulerConfig, Stats, StepOutcome,
+    StepPlan, Work, WorkDone,
 };
 
 const CONFIG: SchedulerConfig =
@@ -102,7 +102,7 @@ fn a_forecast_that_changes_while_requests_wait_changes_their_order() {
     }
     let mut remaining = [0, 2, 4, 8];
     let admitted = |scheduler: &mut Scheduler, remaining: [u32; 4]| {
-        let forecast = |key: RequestKey| Some(Forecast::certain(remaining[key as usize]));
+        let forecast = |key: RequestKey| Some(RemainingLength::certain(remaining[key as usize]));
         scheduler.schedule(0.0, &mut |view| forecast(view.request.key)).admitted
     };
     assert_eq!(admitted(&mut scheduler, remaining), [1]);
@@ -119,12 +119,14 @@ fn a_length_predicted_at_arrival_stays_what_it_was() {
             scheduler.add(Request { arrival: 0.0, ..request(key, 16, 12) }).unwrap();
         }
         let mut admitted = |remaining: [u32; 4]| {
-            let forecast = |key: RequestKey| Some(Forecast::certain(remaining[key as usize]));
+            let forecast = |key: RequestKey| Some(RemainingLength::certain(remaining[key as usize]));
             scheduler.schedule(0.0, &mut |view| forecast(view.request.key)).admitted
         };
         assert_eq!(admitted([0, 2, 4, 8]), [1]);
         scheduler.abort(1);
-        scheduler.schedule(0.0, &mut |view| Some(Forecast::certain([0, 2, 9, 8][view.request.key as usize]))).admitted
+        scheduler
+            .schedule(0.0, &mut |view| Some(RemainingLength::certain([0, 2, 9, 8][view.request.key as usize])))
+            .admitted
     };
     for (order, second) in [("sjf-pred", 2), ("ltr", 2), ("tie", 2), ("isrtf-50", 2), ("srpt-pred", 3), ("hrrn", 2)] {
         assert_eq!(admitted(order), [second], "{order}");
@@ -140,11 +142,12 @@ fn admitted_after_one(order: &str, deadline: f64) -> Vec<RequestKey> {
             scheduler.add(Request { arrival: 0.5, ..request(2, 4, 5) }).unwrap();
             scheduler.add(Request { arrival: 0.5, deadline: Some(deadline), ..request(3, 4, 6) }).unwrap();
         }
-        let plan = scheduler.schedule(f64::from(step), &mut |view| Some(Forecast::certain(view.max_remaining())));
+        let plan =
+            scheduler.schedule(f64::from(step), &mut |view| Some(RemainingLength::certain(view.max_remaining())));
         let done = plan.work.iter().map(|work| WorkDone { key: work.key, appended: 1, finished: false });
         scheduler.apply(&StepOutcome { work: done.collect() });
     }
-    scheduler.schedule(10.0, &mut |view| Some(Forecast::certain(view.max_remaining()))).admitted
+    scheduler.schedule(10.0, &mut |view| Some(RemainingLength::certain(view.max_remaining()))).admitted
 }
 
 #[test]

@@ -4,7 +4,9 @@
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use eoscast_sched::SchedulerConfig;
-use eoscast_sim::{Arrivals, CostModel, Demand, Engine, Predictor, Random, TraceRequest, Workload, simulate};
+use eoscast_sim::{
+    Arrivals, CostModel, Demand, ForecastSource, Random, SimulatedEngine, TraceRequest, Workload, simulate,
+};
 
 fn trace() -> Vec<TraceRequest> {
     let mut random = Random::new(1, 0);
@@ -27,12 +29,13 @@ fn request_steps(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("simulate");
     group.sample_size(10);
     for (name, predictor) in [
-        ("fcfs", Predictor::None),
-        ("fcfs+conservative", Predictor::None),
-        ("fcfs+peak(0.6)", Predictor::Prior),
-        ("srpt", Predictor::OracleNoise { cv: 0.5, drifting: false }),
+        ("fcfs", ForecastSource::None),
+        ("fcfs+conservative", ForecastSource::None),
+        ("fcfs+peak(0.6)", ForecastSource::Prior),
+        ("srpt", ForecastSource::OracleNoise { cv: 0.5, drifting: false }),
     ] {
-        let engine = Engine { config, policy: name.parse().expect("a known policy"), cost, prefix_cache: true };
+        let engine =
+            SimulatedEngine { config, policy: name.parse().expect("a known policy"), cost, prefix_cache: true };
         let run = || simulate(&engine, &workload, &predictor, 1, |_| ()).expect("a workload that fits");
         group.throughput(Throughput::Elements(run().request_steps));
         group.bench_function(name, |bencher| bencher.iter(run));

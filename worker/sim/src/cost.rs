@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::fit::non_negative_least_squares;
+use crate::fit::non_negative_least_squares;
 use eoscast_sched::StepPlan;
 
 /// What one step computes, in the units that the cost model prices.

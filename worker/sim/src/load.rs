@@ -1,8 +1,8 @@
 //! How hard a workload presses: on time, and on memory. Both follow from the requests and the engine alone, so that
 //! policies are compared at the same load.
 
-use super::cost::CostModel;
-use super::trace::TraceRequest;
+use crate::cost::CostModel;
+use crate::trace::TraceRequest;
 use eoscast_sched::SchedulerConfig;
 
 /// Means over the requests of a workload, and what an engine makes of them.

@@ -10,8 +10,8 @@
 
 use std::collections::VecDeque;
 
-use super::random::Random;
-use eoscast_sched::{Admission, Forecast, Gate, Outlook, Request, RequestView, SchedulerConfig};
+use crate::random::Random;
+use eoscast_sched::{Admission, Gate, Outlook, RemainingLength, Request, RequestView, SchedulerConfig};
 
 const BUDGET: u32 = 120_000;
 const REQUESTS: u64 = 3_000;
@@ -21,7 +21,7 @@ const PREFILL_TOKENS: u32 = 32_768;
 
 /// Bounds of the lengths, tokens; they are uniform.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Lengths {
+pub struct LengthBounds {
     /// As in the artefact.
     pub name: &'static str,
     prompt: (u32, u32),
@@ -30,15 +30,15 @@ pub struct Lengths {
 }
 
 /// Decode-heavy, balanced and prefill-heavy.
-pub const LENGTHS: [Lengths; 3] = [
-    Lengths { name: "D1", prompt: (32, 4_096), output: (2_048, 4_096) },
-    Lengths { name: "D2", prompt: (3_000, 5_000), output: (3_000, 5_000) },
-    Lengths { name: "D3", prompt: (2_048, 4_096), output: (32, 4_096) },
+pub const LENGTHS: [LengthBounds; 3] = [
+    LengthBounds { name: "D1", prompt: (32, 4_096), output: (2_048, 4_096) },
+    LengthBounds { name: "D2", prompt: (3_000, 5_000), output: (3_000, 5_000) },
+    LengthBounds { name: "D3", prompt: (2_048, 4_096), output: (32, 4_096) },
 ];
 
 /// An admission rule of the artefact.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Rule {
+pub struct PublishedRule {
     /// As in the artefact.
     pub name: &'static str,
     admission: Admission,
@@ -47,16 +47,16 @@ pub struct Rule {
 }
 
 /// The four rules.
-pub const RULES: [Rule; 4] = [
-    Rule { name: "aggressive", admission: Admission::Aggressive, watermark: 0.99 },
-    Rule { name: "conservative", admission: Admission::Conservative, watermark: 1.0 },
-    Rule { name: "past-future", admission: Admission::PastFuture { reserve: 0.03 }, watermark: 1.0 },
-    Rule { name: "true lengths", admission: Admission::OraclePeak, watermark: 1.0 },
+pub const RULES: [PublishedRule; 4] = [
+    PublishedRule { name: "aggressive", admission: Admission::AGGRESSIVE, watermark: 0.99 },
+    PublishedRule { name: "conservative", admission: Admission::CONSERVATIVE, watermark: 1.0 },
+    PublishedRule { name: "past-future", admission: Admission::PAST_FUTURE, watermark: 1.0 },
+    PublishedRule { name: "true lengths", admission: Admission::ORACLE_PEAK, watermark: 1.0 },
 ];
 
 /// What a run came to.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Figures {
+pub struct QueueFigures {
     /// Mean of the samples, percent of the budget.
     pub utilisation: f64,
     /// Evictions for a hundred requests.
@@ -66,7 +66,7 @@ pub struct Figures {
 }
 
 /// What the authors' simulator gave in one run without a seed: for each of [`LENGTHS`], each of [`RULES`].
-pub const PUBLISHED: [[Figures; 4]; 3] = [
+pub const PUBLISHED: [[QueueFigures; 4]; 3] = [
     [
         published(98.4, 94.3, 282_940.0),
         published(57.7, 0.0, 485_780.0),
@@ -87,12 +87,12 @@ pub const PUBLISHED: [[Figures; 4]; 3] = [
     ],
 ];
 
-const fn published(utilisation: f64, evictions_per_100: f64, steps: f64) -> Figures {
-    Figures { utilisation, evictions_per_100, steps }
+const fn published(utilisation: f64, evictions_per_100: f64, steps: f64) -> QueueFigures {
+    QueueFigures { utilisation, evictions_per_100, steps }
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Waiting {
+struct QueuedRequest {
     key: u64,
     prompt: u32,
     output: u32,
@@ -100,64 +100,55 @@ struct Waiting {
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Running {
-    request: Waiting,
+struct AdmittedRequest {
+    request: QueuedRequest,
     /// The step after which its reply is complete.
     end: u64,
 }
 
-impl Waiting {
+impl QueuedRequest {
     fn held(&self) -> u32 {
         self.prompt + self.generated
     }
 
     fn outlook(&self, max_tokens: u32) -> Outlook {
-        let view = RequestView {
-            request: Request {
-                key: self.key,
-                prompt_tokens: self.prompt,
-                // Where a reply goes on all the same, there is a token to come at least.
-                max_tokens: max_tokens.max(self.generated + 1),
-                priority: 0,
-                arrival: 0.0,
-                deadline: None,
-            },
-            generated: self.generated,
-            computed: (self.held() - 1) * u32::from(self.generated > 0),
-            preemptions: 0,
-            first_admitted: None,
-            queued_at: 0.0,
-            served: 0.0,
+        let request = Request {
+            key: self.key,
+            prompt_tokens: self.prompt,
+            // Where a reply goes on all the same, there is a token to come at least.
+            max_tokens: max_tokens.max(self.generated + 1),
+            priority: 0,
+            arrival: 0.0,
+            deadline: None,
         };
-        Outlook::new(view, Some(Forecast::certain(self.output - self.generated)))
+        let computed = (self.held() - 1) * u32::from(self.generated > 0);
+        let view = RequestView { generated: self.generated, computed, ..RequestView::new(request) };
+        Outlook::new(view, Some(RemainingLength::certain(self.output - self.generated)))
     }
 }
 
-impl Running {
+impl AdmittedRequest {
     /// The request as it is after `step`.
-    fn at(&self, step: u64) -> Waiting {
+    fn at(&self, step: u64) -> QueuedRequest {
         // No more than the reply's length.
         let left = (self.end - step) as u32;
-        Waiting { generated: self.request.output - left, ..self.request }
+        QueuedRequest { generated: self.request.output - left, ..self.request }
     }
 }
 
 /// Runs one rule over lengths drawn by `seed`.
-pub fn run(rule: &Rule, lengths: &Lengths, seed: u64) -> Figures {
+pub fn run(rule: &PublishedRule, lengths: &LengthBounds, seed: u64) -> QueueFigures {
     let mut random = Random::new(seed, 0);
     let mut draw = |(low, high): (u32, u32)| random.between(low, high);
-    let mut queue: VecDeque<Waiting> = (0..REQUESTS)
-        .map(|key| Waiting { key, prompt: draw(lengths.prompt), output: draw(lengths.output), generated: 0 })
+    let mut queue: VecDeque<QueuedRequest> = (0..REQUESTS)
+        .map(|key| QueuedRequest { key, prompt: draw(lengths.prompt), output: draw(lengths.output), generated: 0 })
         .collect();
     // Whole prompts are computed at once, so no prefill delays another.
     let config = SchedulerConfig { block_size: 1, num_blocks: BUDGET, max_running: 1, max_batched_tokens: u32::MAX };
-    let max_tokens = match rule.admission {
-        Admission::Conservative => MAX_TOKENS,
-        _ => lengths.output.1,
-    };
+    let max_tokens = if rule.admission == Admission::CONSERVATIVE { MAX_TOKENS } else { lengths.output.1 };
     let mut gate = Gate::new(rule.admission, config);
     let watermark = (rule.watermark * f64::from(BUDGET)) as u32;
-    let mut running: Vec<Running> = Vec::new();
+    let mut running: Vec<AdmittedRequest> = Vec::new();
     let (mut step, mut used, mut evictions) = (0, 0, 0);
     let (mut sampled, mut samples) = (0, 0);
     while !queue.is_empty() {
@@ -175,7 +166,7 @@ pub fn run(rule: &Rule, lengths: &Lengths, seed: u64) -> Figures {
             }
             gate.add(&outlook);
             used += first.held();
-            running.push(Running { request: *first, end: step + u64::from(first.output - first.generated) });
+            running.push(AdmittedRequest { request: *first, end: step + u64::from(first.output - first.generated) });
             queue.pop_front();
         }
         (sampled, samples) = (sampled + u64::from(used), samples + 1);
@@ -201,7 +192,7 @@ pub fn run(rule: &Rule, lengths: &Lengths, seed: u64) -> Figures {
             (sampled, samples) = (sampled + u64::from(used), samples + 1);
         }
     }
-    Figures {
+    QueueFigures {
         utilisation: 100.0 * sampled as f64 / (samples * u64::from(BUDGET)) as f64,
         evictions_per_100: 100.0 * f64::from(evictions) / REQUESTS as f64,
         steps: step as f64,

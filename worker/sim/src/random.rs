@@ -1,21 +1,20 @@
 //! Random numbers that depend on a seed alone.
 
-use eoscast_sched::draw::{GOLDEN, finalise};
+use eoscast_sched::SplitMix64;
 
-/// SplitMix64 (Steele, Lea and Flood, OOPSLA 2014): a counter that is mixed, so that any seed is as good as another.
+/// Draws from the distributions that traces and forecasts need, over [`SplitMix64`].
 #[derive(Clone, Debug)]
-pub struct Random(u64);
+pub struct Random(SplitMix64);
 
 impl Random {
     /// A stream of its own for each `(seed, stream)`.
     pub fn new(seed: u64, stream: u64) -> Self {
-        Self(finalise(finalise(seed) ^ stream))
+        Self(SplitMix64::new(seed, stream))
     }
 
     /// 64 random bits.
     pub fn bits(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(GOLDEN);
-        finalise(self.0)
+        self.0.bits()
     }
 
     /// Above 0 and below 1.

@@ -2,20 +2,17 @@
 
 use std::fmt;
 
-use super::cost::{CostError, CostModel, StepWork};
-use super::foresight::{Foresight, Predictor};
-use super::kv_use::KvUse;
-use super::trace::Workload;
-use eoscast_sched::BlockHash;
-use eoscast_sched::Policy;
-use eoscast_sched::Scheduler;
-use eoscast_sched::{AddError, Request};
-use eoscast_sched::{ConfigError, SchedulerConfig};
-use eoscast_sched::{StepOutcome, WorkDone};
+use crate::cost::{CostError, CostModel, StepWork};
+use crate::foresight::{ForecastSource, Foresight};
+use crate::kv_use::KvUse;
+use crate::trace::Workload;
+use eoscast_sched::{
+    AddError, BlockHash, ConfigError, Policy, Request, Scheduler, SchedulerConfig, StepOutcome, WorkDone,
+};
 
 /// The engine that is simulated.
 #[derive(Clone, Copy, Debug)]
-pub struct Engine {
+pub struct SimulatedEngine {
     /// Its limits.
     pub config: SchedulerConfig,
     /// Who runs.
@@ -29,7 +26,7 @@ pub struct Engine {
 
 /// What became of one request. Times are seconds from the first arrival.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Reply {
+pub struct SimulatedReply {
     /// When it came.
     pub arrival: f64,
     /// When its first token was there.
@@ -44,9 +41,9 @@ pub struct Reply {
 
 /// A finished run.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Run {
+pub struct SimulatedRun {
     /// In the order of the workload.
-    pub replies: Vec<Reply>,
+    pub replies: Vec<SimulatedReply>,
     /// Steps of the engine.
     pub steps: u64,
     /// Requests in a step, summed over the steps.
@@ -96,20 +93,25 @@ impl std::error::Error for SimulationError {}
 /// # Errors
 /// The engine's limits or prices make no sense, or a request does not fit.
 pub fn simulate(
-    engine: &Engine,
+    engine: &SimulatedEngine,
     workload: &Workload,
-    predictor: &Predictor,
+    predictor: &ForecastSource,
     seed: u64,
     mut progress: impl FnMut(u64),
-) -> Result<Run, SimulationError> {
+) -> Result<SimulatedRun, SimulationError> {
     engine.cost.check().map_err(SimulationError::Cost)?;
     let mut scheduler = Scheduler::new(engine.config, engine.policy).map_err(SimulationError::Config)?;
-    let predictor = if engine.policy.wants_truth() { &Predictor::Oracle } else { predictor };
+    let predictor = if engine.policy.wants_truth() { &ForecastSource::Oracle } else { predictor };
     let mut foresight = Foresight::new(predictor, seed);
     let Workload { requests, arrivals } = workload;
-    let unborn =
-        |arrival: &f64| Reply { arrival: *arrival, first_token: 0.0, end: 0.0, output_tokens: 0, preemptions: 0 };
-    let mut replies: Vec<Reply> = arrivals.iter().map(unborn).collect();
+    let unborn = |arrival: &f64| SimulatedReply {
+        arrival: *arrival,
+        first_token: 0.0,
+        end: 0.0,
+        output_tokens: 0,
+        preemptions: 0,
+    };
+    let mut replies: Vec<SimulatedReply> = arrivals.iter().map(unborn).collect();
     let (mut steps, mut request_steps) = (0, 0);
     let mut kv_use = KvUse::default();
     let (mut now, mut next, mut live) = (0.0, 0, 0);
@@ -180,5 +182,5 @@ pub fn simulate(
         }
     }
     let recomputed_tokens = scheduler.stats().recomputed_tokens_total;
-    Ok(Run { replies, steps, request_steps, recomputed_tokens, kv_use })
+    Ok(SimulatedRun { replies, steps, request_steps, recomputed_tokens, kv_use })
 }

@@ -1,8 +1,8 @@
 //! The figures by which policies are compared.
 
-use super::load::Demand;
-use super::run::{Reply, Run};
-use super::trace::Workload;
+use crate::load::Demand;
+use crate::run::{SimulatedReply, SimulatedRun};
+use crate::trace::Workload;
 
 /// What a run came to. Latencies are in seconds.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -39,10 +39,10 @@ pub struct Summary {
 
 impl Summary {
     /// Of a run of `workload`.
-    pub fn of(run: &Run, workload: &Workload, demand: &Demand) -> Self {
+    pub fn of(run: &SimulatedRun, workload: &Workload, demand: &Demand) -> Self {
         let replies = &run.replies;
         let count = replies.len().max(1) as f64;
-        let latency = Sorted::of(replies.iter().map(Reply::latency));
+        let latency = Sorted::of(replies.iter().map(SimulatedReply::latency));
         let ttft = Sorted::of(replies.iter().map(|reply| reply.first_token - reply.arrival));
         let normalised = replies.iter().map(|reply| reply.latency() / f64::from(reply.output_tokens));
         let tokens: u64 = replies.iter().map(|reply| u64::from(reply.output_tokens)).sum();
@@ -68,7 +68,7 @@ impl Summary {
     }
 }
 
-impl Reply {
+impl SimulatedReply {
     /// Seconds from arrival to the last token.
     pub fn latency(&self) -> f64 {
         self.end - self.arrival

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::random::Random;
+use crate::random::Random;
 
 /// One request of a trace.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -3,16 +3,16 @@
 
 use eoscast_sched::SchedulerConfig;
 use eoscast_sim::{
-    Arrivals, CostModel, Demand, Engine, Estimate, Predictor, RecordedEstimates, Run, Summary, TraceRequest, Workload,
-    simulate,
+    Arrivals, CostModel, Demand, ForecastSource, RecordedEstimate, RecordedEstimates, SimulatedEngine, SimulatedRun,
+    Summary, TraceRequest, Workload, simulate,
 };
 use proptest::prelude::*;
 
 const COST: CostModel =
     CostModel { step: 8e-3, decode: 1e-3, decode_context: 1e-6, prefill_token: 1e-3, prefill_pair: 1e-7 };
 
-fn engine(policy: &str, config: SchedulerConfig) -> Engine {
-    Engine { config, policy: policy.parse().unwrap(), cost: COST, prefix_cache: true }
+fn engine(policy: &str, config: SchedulerConfig) -> SimulatedEngine {
+    SimulatedEngine { config, policy: policy.parse().unwrap(), cost: COST, prefix_cache: true }
 }
 
 fn config() -> impl Strategy<Value = SchedulerConfig> {
@@ -59,12 +59,13 @@ fn policy() -> impl Strategy<Value = &'static str> {
     ])
 }
 
-fn predictor() -> impl Strategy<Value = Predictor> {
+fn predictor() -> impl Strategy<Value = ForecastSource> {
     let recorded = prop::collection::vec(prop::collection::vec((0u32..60, 0u32..80), 0..6), 0..40);
     let recorded = recorded.prop_map(|rows| {
-        let estimate = |(step, tokens)| Estimate { step, forecast: eoscast_sched::Forecast::certain(tokens) };
+        let estimate =
+            |(step, tokens)| RecordedEstimate { step, forecast: eoscast_sched::RemainingLength::certain(tokens) };
         let rows = rows.into_iter().map(|row| row.into_iter().map(estimate).collect()).collect();
-        Predictor::Recorded(std::sync::Arc::new(RecordedEstimates::new(rows)))
+        ForecastSource::Recorded(std::sync::Arc::new(RecordedEstimates::new(rows)))
     });
     prop_oneof![
         prop::sample::select(vec!["none", "oracle", "prior", "oracle-noise:0.5", "oracle-noise:1:drifting"])
@@ -85,7 +86,7 @@ proptest! {
         seed in any::<u64>(),
     ) {
         let workload = Workload::draw(&trace, trace.len(), arrivals, seed).unwrap();
-        let engine = Engine { prefix_cache, ..engine(policy, config) };
+        let engine = SimulatedEngine { prefix_cache, ..engine(policy, config) };
         let mut ended = 0;
         let run = simulate(&engine, &workload, &predictor, seed, |count| ended += count).unwrap();
         prop_assert_eq!(&run, &simulate(&engine, &workload, &predictor, seed, |_| ()).unwrap());
@@ -130,7 +131,7 @@ fn crowded(arrivals: Arrivals) -> (SchedulerConfig, Workload) {
 #[test]
 fn alone_each_request_takes_its_prefill_and_its_decodes() {
     let (config, workload) = crowded(Arrivals::Poisson { rate: 0.01 });
-    let run = simulate(&engine("fcfs", config), &workload, &Predictor::None, 0, |_| ()).unwrap();
+    let run = simulate(&engine("fcfs", config), &workload, &ForecastSource::None, 0, |_| ()).unwrap();
     for (reply, request) in run.replies.iter().zip(&workload.requests) {
         let prefill = COST.step + 40.0 * COST.prefill_token + 820.0 * COST.prefill_pair;
         let decodes = f64::from(request.output_tokens - 1);
@@ -145,17 +146,18 @@ fn a_policy_that_wants_the_truth_gets_it_whatever_the_predictor_says() {
     let (config, workload) = crowded(Arrivals::Poisson { rate: 1000.0 });
     let run =
         |predictor| simulate(&engine("srpt-oracle+oracle-peak", config), &workload, &predictor, 0, |_| ()).unwrap();
-    assert_eq!(run(Predictor::None), run(Predictor::Oracle));
+    assert_eq!(run(ForecastSource::None), run(ForecastSource::Oracle));
 }
 
 #[test]
 fn with_true_lengths_the_future_peak_preempts_nobody_where_the_aggressive_rule_does() {
     let (config, workload) = crowded(Arrivals::Poisson { rate: 1000.0 });
-    let run =
-        |policy, predictor: Predictor| simulate(&engine(policy, config), &workload, &predictor, 0, |_| ()).unwrap();
+    let run = |policy, predictor: ForecastSource| {
+        simulate(&engine(policy, config), &workload, &predictor, 0, |_| ()).unwrap()
+    };
     let demand = Demand::of(&workload.requests, config, &COST);
-    let peak = Summary::of(&run("fcfs+peak(0.5)", Predictor::Oracle), &workload, &demand);
-    let aggressive = Summary::of(&run("fcfs", Predictor::None), &workload, &demand);
+    let peak = Summary::of(&run("fcfs+peak(0.5)", ForecastSource::Oracle), &workload, &demand);
+    let aggressive = Summary::of(&run("fcfs", ForecastSource::None), &workload, &demand);
     assert_eq!((peak.evictions_per_100, peak.recomputed_tokens), (0.0, 0));
     assert!(aggressive.evictions_per_100 > 0.0 && aggressive.recomputed_tokens > 0);
     assert!(peak.rho > 1.0 && peak.kv_pressure > 1.0 && peak.kv_utilisation > 0.8, "{peak:?}");
@@ -165,11 +167,11 @@ fn with_true_lengths_the_future_peak_preempts_nobody_where_the_aggressive_rule_d
 fn with_a_prefix_cache_a_preempted_request_computes_again_only_what_others_took() {
     let (config, workload) = crowded(Arrivals::Poisson { rate: 1000.0 });
     let [with, without] = [true, false].map(|prefix_cache| {
-        let engine = Engine { prefix_cache, ..engine("fcfs", config) };
-        simulate(&engine, &workload, &Predictor::None, 0, |_| ()).unwrap()
+        let engine = SimulatedEngine { prefix_cache, ..engine("fcfs", config) };
+        simulate(&engine, &workload, &ForecastSource::None, 0, |_| ()).unwrap()
     });
     let recomputed = [with.recomputed_tokens, without.recomputed_tokens];
     assert!(0 < recomputed[0] && recomputed[0] < recomputed[1], "{recomputed:?}");
-    let end = |run: &Run| run.replies.iter().map(|reply| reply.end).fold(0.0, f64::max);
+    let end = |run: &SimulatedRun| run.replies.iter().map(|reply| reply.end).fold(0.0, f64::max);
     assert!(end(&with) < end(&without));
 }

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use anyhow::{Context, bail};
 use candle_core::Device;
 
-use eoscast_model::tensor_error::TensorError;
+use eoscast_model::TensorError;
 
 /// A device by name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

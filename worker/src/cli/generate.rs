@@ -5,7 +5,7 @@ use std::io::{IsTerminal, Write};
 use anyhow::ensure;
 use clap::Args;
 use eoscast_proto::domain::{
-    ChatMessage, Chunk, Complete, GenerateSpec, Input, LengthControl, LengthEstimate, RemainingLength, ReplyEvent,
+    ChatMessage, Chunk, Complete, Forecast, GenerateSpec, Input, LengthControl, LengthEstimate, ReplyEvent,
     SamplingParams,
 };
 use indicatif::{ProgressBar, ProgressStyle};
@@ -209,6 +209,6 @@ impl Screen {
 
 /// The mean with the 80 % interval.
 fn forecast_text(estimate: &LengthEstimate) -> String {
-    let RemainingLength { mean, quantiles: [_, _, low, .., high, _, _], .. } = estimate.forecast.remaining;
+    let Forecast { mean, quantiles: [_, _, low, .., high, _, _], .. } = estimate.forecast.remaining;
     format!("about {mean:.0} to come ({low:.0} to {high:.0})")
 }

@@ -8,7 +8,7 @@ use eoscast_proto::domain::{
     StepEvent, TokenLogprob,
 };
 use eoscast_proto::status::ServiceError;
-use eoscast_sched::Forecast;
+use eoscast_sched::RemainingLength;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use super::handle::LiveId;
@@ -69,7 +69,7 @@ pub(crate) struct Outlook {
     /// For the client, if it asked and there is one.
     estimate: Option<LengthEstimate>,
     /// For length control, if it is on and there is a fresh one.
-    remaining: Option<Forecast>,
+    remaining: Option<RemainingLength>,
 }
 
 /// Why a reply ended, and by what.

@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
-use eoscast_proto::domain::{LengthEstimate, LengthPrior, QUANTILE_LEVELS, RemainingLength, RequestId};
-use eoscast_sched::Forecast;
+use eoscast_proto::domain::{Forecast, LengthEstimate, LengthPrior, QUANTILE_LEVELS, RequestId};
+use eoscast_sched::RemainingLength;
 
 // A forecast travels as quantiles at the levels the scheduler computes with.
 const _: () = {
@@ -29,7 +29,7 @@ pub enum ForecastBasis {
 #[derive(Debug, Default)]
 pub struct EstimateTable {
     entries: HashMap<RequestId, Entry>,
-    prior: Option<Forecast>,
+    prior: Option<RemainingLength>,
 }
 
 #[derive(Debug, Default)]
@@ -62,7 +62,7 @@ impl EstimateTable {
 
     /// Remembers the prior, which outlives the connection.
     pub fn set_prior(&mut self, prior: &LengthPrior) {
-        self.prior = Some(Forecast { mean: prior.mean, quantiles: prior.quantiles });
+        self.prior = Some(RemainingLength { mean: prior.mean, quantiles: prior.quantiles });
     }
 
     /// The latest estimate of a live request.
@@ -73,16 +73,16 @@ impl EstimateTable {
     /// The remaining length of a request that has generated `generated` tokens; `None` stands for the worst case.
     ///
     /// An estimate counts while it is at most `max_age` tokens old and is conditioned on the tokens since.
-    pub fn forecast(&self, id: &RequestId, generated: u32, max_age: u32) -> Option<Forecast> {
+    pub fn forecast(&self, id: &RequestId, generated: u32, max_age: u32) -> Option<RemainingLength> {
         let fallback = || self.prior.map(|total| total.after(generated));
         self.fresh_forecast(id, generated, max_age).or_else(fallback)
     }
 
     /// The same, from an estimate of the request itself alone.
-    pub fn fresh_forecast(&self, id: &RequestId, generated: u32, max_age: u32) -> Option<Forecast> {
+    pub fn fresh_forecast(&self, id: &RequestId, generated: u32, max_age: u32) -> Option<RemainingLength> {
         let (estimate, age) = self.fresh(id, generated, max_age)?;
-        let RemainingLength { mean, quantiles, .. } = estimate.forecast.remaining;
-        Some(Forecast { mean, quantiles }.after(age))
+        let Forecast { mean, quantiles, .. } = estimate.forecast.remaining;
+        Some(RemainingLength { mean, quantiles }.after(age))
     }
 
     /// What [`forecast`](Self::forecast) rests on.
@@ -119,7 +119,7 @@ mod tests {
             forecast: ModelForecast {
                 source: "prior".into(),
                 model_version: "1".into(),
-                remaining: RemainingLength::point(tokens),
+                remaining: Forecast::point(tokens),
             },
         }
     }

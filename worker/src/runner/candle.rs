@@ -4,7 +4,7 @@ use super::sketch::{Sketch, SketchError, SketchOptions};
 use super::{ModelRunner, ModelSpec, Output, RunnerError, SequenceSlice, check_batch};
 use candle_core::Device;
 
-use eoscast_kernels::{AttentionSpan, Compute, PagedKv};
+use eoscast_kernels::{AttentionSpan, CacheShape, Compute, PagedKv};
 use eoscast_model::{CausalLm, Forward, KvShape, Rows};
 
 /// Runs a [`CausalLm`] over ragged batches.
@@ -29,12 +29,13 @@ impl CandleRunner {
         compute: Compute,
         device: &Device,
     ) -> candle_core::Result<Self> {
-        let KvShape { layers, heads, head_dim } = model.kv_shape();
+        let KvShape { layers, heads: kv_heads, head_dim } = model.kv_shape();
         let ModelSpec { num_blocks, block_size, .. } = spec;
+        let shape = CacheShape { num_blocks, block_size, kv_heads, head_dim };
         let kv_type = compute.kv_type();
         let cache = |_| match compute.has_kernels(device) {
-            true => PagedKv::new(kv_type, num_blocks, block_size, heads, head_dim),
-            false => PagedKv::on_device(device, kv_type, num_blocks, block_size, heads, head_dim),
+            true => PagedKv::new(kv_type, shape),
+            false => PagedKv::on_device(device, kv_type, shape),
         };
         let kv = (0..layers).map(cache).collect::<candle_core::Result<_>>()?;
         Ok(Self { spec, model, kv, device: device.clone(), sketch: None })

@@ -11,7 +11,7 @@
 //! and leave other places unlikely.
 
 use eoscast_proto::domain::LengthControl;
-use eoscast_sched::Forecast;
+use eoscast_sched::RemainingLength;
 
 /// Expected overshoot, as a share of the target, at which half of the strength is used.
 const HALF_STRENGTH_AT: f32 = 0.25;
@@ -30,7 +30,7 @@ const GROWTH: f32 = 2.0;
 ///
 /// where r is 0 up to p = 1/2, 1 from p = 1 on and 3x^2 - 2x^3 in between, with x the share of that way. `remaining` is the
 /// forecast of what is to come; without one nothing is taken to come, so that o is what is generated beyond the target.
-pub fn eos_bias(control: LengthControl, generated: u32, remaining: Option<&Forecast>) -> f32 {
+pub fn eos_bias(control: LengthControl, generated: u32, remaining: Option<&RemainingLength>) -> f32 {
     let target = control.target_tokens as f32;
     let progress = generated as f32 / target;
     let overshoot = expected_overshoot(control.target_tokens, generated, remaining) / target;
@@ -40,7 +40,7 @@ pub fn eos_bias(control: LengthControl, generated: u32, remaining: Option<&Forec
 }
 
 /// E\[max(0, generated + remaining - target)\], in tokens.
-fn expected_overshoot(target: u32, generated: u32, remaining: Option<&Forecast>) -> f32 {
+fn expected_overshoot(target: u32, generated: u32, remaining: Option<&RemainingLength>) -> f32 {
     let (room, beyond) = (target.saturating_sub(generated), generated.saturating_sub(target));
     // What is expected beyond the room is the mean of what is left there, if it gets that far.
     let to_come = remaining.map_or(0.0, |forecast| match room {
@@ -59,9 +59,9 @@ mod tests {
     const CONTROL: LengthControl = LengthControl { target_tokens: 48, strength: 6.0 };
 
     /// Ends after about `mean` tokens, with the spread of an exponential distribution.
-    fn forecast(mean: f32) -> Forecast {
+    fn forecast(mean: f32) -> RemainingLength {
         let quantiles = eoscast_sched::LEVELS.map(|level| -mean * (1.0 - level).ln());
-        Forecast { mean, quantiles }
+        RemainingLength { mean, quantiles }
     }
 
     #[test]
@@ -72,7 +72,7 @@ mod tests {
 
     #[test]
     fn a_reply_that_is_forecast_to_end_in_time_is_left_alone() {
-        assert!(eos_bias(CONTROL, 36, Some(&Forecast::certain(12))) < 0.01);
+        assert!(eos_bias(CONTROL, 36, Some(&RemainingLength::certain(12))) < 0.01);
         assert!(eos_bias(CONTROL, 36, Some(&forecast(2.0))) < 0.05);
     }
 
@@ -132,7 +132,7 @@ mod tests {
             mut quantiles in prop::array::uniform13(0.0f32..1e30),
         ) {
             quantiles.sort_by(f32::total_cmp);
-            let bias = eos_bias(control, generated, Some(&Forecast { mean, quantiles }));
+            let bias = eos_bias(control, generated, Some(&RemainingLength { mean, quantiles }));
             prop_assert!(bias >= 0.0 && bias.is_finite(), "{bias}");
         }
     }

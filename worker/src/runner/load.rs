@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use candle_core::Device;
 use eoscast_kernels::Compute;
-use eoscast_model::tensor_error::TensorError;
+use eoscast_model::TensorError;
 use eoscast_model::text::{ChatTemplate, Tokenizer};
 use eoscast_model::{LoadOptions, ModelError};
 use thiserror::Error;

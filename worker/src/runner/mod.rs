@@ -16,7 +16,7 @@ pub use token_sets::TokenSets;
 
 use thiserror::Error;
 
-use eoscast_model::tensor_error::TensorError;
+use eoscast_model::TensorError;
 
 /// What the engine must know of a loaded model.
 #[derive(Debug, Clone, PartialEq)]

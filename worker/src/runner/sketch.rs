@@ -11,13 +11,13 @@ use eoscast_proto::domain::limits;
 use thiserror::Error;
 
 use eoscast_kernels::{Compute, Linear, rms_norm};
-use eoscast_model::tensor_error::TensorError;
+use eoscast_model::TensorError;
 
 /// Start of the random signs.
 const SEED: u64 = 0x5EED_0F5C_E7C4;
 
 /// Steps from one sketch of a sequence that is told to the next. Forecasts are nearly as good as with one at each step
-/// (docs/forecast.md), for a quarter of its bytes.
+/// (docs/evidence/forecast.md), for a quarter of its bytes.
 const PERIOD: u32 = 4;
 
 /// Whether the sketch at `step` of a sequence, counted from 1, is told. That of the prompt is.

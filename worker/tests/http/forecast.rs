@@ -1,6 +1,6 @@
 //! Forecasts in answers.
 
-use eoscast_proto::domain::{END_WITHIN, LengthEstimate, ModelForecast, QUANTILE_LEVELS, RemainingLength, RequestId};
+use eoscast_proto::domain::{END_WITHIN, Forecast, LengthEstimate, ModelForecast, QUANTILE_LEVELS, RequestId};
 use eoscast_worker::engine::EngineHandle;
 use serde_json::{Value, json};
 
@@ -17,7 +17,7 @@ fn predict(engine: &EngineHandle, id: &str, step: u32, mean: f32) {
         forecast: ModelForecast {
             source: "test".into(),
             model_version: "1".into(),
-            remaining: RemainingLength { end_within: [0.25; END_WITHIN.len()], ..RemainingLength::point(mean) },
+            remaining: Forecast { end_within: [0.25; END_WITHIN.len()], ..Forecast::point(mean) },
         },
     };
     engine.link().estimates().update(estimate);

@@ -10,7 +10,7 @@ use axum::http::{StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use candle_core::DType;
 use eoscast_kernels::Compute;
-use eoscast_model::hub::download::{Hub, HubModel};
+use eoscast_model::{Hub, HubModel};
 use eoscast_worker::runner::load::load;
 use serde_json::json;
 use tempfile::TempDir;

@@ -80,3 +80,15 @@ fn an_item_that_a_macro_makes_belongs_to_the_file_that_calls_it() {
     ];
     assert_eq!(arrows(&files), "user.rs -> ids.rs: POOL, RequestId");
 }
+
+#[test]
+fn a_module_that_a_macro_call_declares_is_read() {
+    let files = [
+        ("lib.rs", "mod table; mod shop;"),
+        ("shop.rs", "pub const PRICE: u8 = 1;"),
+        ("table/mod.rs", "rules! { Rule: mod first; mod second; }"),
+        ("table/first.rs", "pub static RULE: u8 = crate::shop::PRICE;"),
+        ("table/second.rs", "pub static RULE: u8 = super::first::RULE;"),
+    ];
+    assert_eq!(arrows(&files), "table/first.rs -> shop.rs: PRICE\ntable/second.rs -> table/first.rs: RULE");
+}

@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use eoscast_proto::domain::{END_WITHIN, RemainingLength};
+use eoscast_proto::domain::{END_WITHIN, Forecast};
 use serde_json::{Value, json};
 
 use super::trace::{End, read};
 use super::{PAGE, report};
 use crate::evaluation::report::{Evaluation, ModelReport};
-use crate::evaluation::{Judged, Reply};
+use crate::evaluation::{FinishedReply, Judged};
 
 /// A step line with the twelve classic fields only.
 fn classic(request: u32, step: u32, length: u32, cut: bool) -> Value {
@@ -51,7 +51,7 @@ fn write(folder: &Path, lines: &[String]) {
 }
 
 fn evaluation() -> Evaluation {
-    let reply = |i: u32| Reply {
+    let reply = |i: u32| FinishedReply {
         request_id: format!("r-{i}"),
         group: format!("p-{}", i / 2),
         task: None,
@@ -62,13 +62,13 @@ fn evaluation() -> Evaluation {
         output_length: 20 + i % 40,
         ended: true,
     };
-    let replies: Vec<Reply> = (0..40).map(reply).collect();
+    let replies: Vec<FinishedReply> = (0..40).map(reply).collect();
     let judged: Vec<_> = replies
         .iter()
         .map(|reply| {
-            Judged::new(reply, |t| RemainingLength {
+            Judged::new(reply, |t| Forecast {
                 end_within: END_WITHIN.map(|k| k as f32 / 100.0),
-                ..RemainingLength::point(40.0 - t as f32 / 2.0)
+                ..Forecast::point(40.0 - t as f32 / 2.0)
             })
         })
         .collect();

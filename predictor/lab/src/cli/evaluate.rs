@@ -14,10 +14,12 @@ use super::train::load;
 use crate::evaluation::baselines::{Baseline, Ridge};
 use crate::evaluation::permutation::{Permutation, permutation};
 use crate::evaluation::report::{Evaluation, ModelReport};
-use crate::evaluation::{Judged, Reply, table, trained};
-use eoscast_forecast::fitting::dataset::{Dataset, Sample};
+use crate::evaluation::{FinishedReply, Judged, table, trained};
+use eoscast_forecast::fitting::dataset::Dataset;
+use eoscast_forecast::fitting::sample::Sample;
 use eoscast_forecast::fitting::split::{Split, groups};
-use eoscast_forecast::models::{Artifact, History, LengthModel, ModelKind};
+use eoscast_forecast::history::History;
+use eoscast_forecast::models::{Artifact, LengthModel, ModelKind};
 
 /// Judge models on the requests of a log that were kept for testing, beside the baselines.
 #[derive(Debug, Args)]
@@ -88,7 +90,7 @@ impl EvaluateArgs {
         let all: Vec<&Sample> = dataset.samples.iter().chain(further).collect();
         let groups = groups(all.iter().copied());
         let split = Split::with_further(&dataset.samples, further, self.split_seed);
-        let replies = |part: &[usize]| -> (Vec<&Sample>, Vec<Reply>) {
+        let replies = |part: &[usize]| -> (Vec<&Sample>, Vec<FinishedReply>) {
             let judged = part.iter().filter(|i| all[**i].is_served_out());
             judged.map(|i| (all[*i], trained::reply(all[*i], groups[*i].clone()))).unzip()
         };
@@ -127,7 +129,7 @@ impl EvaluateArgs {
                 let note = format!(
                     "{} was trained for {}, these requests are of {}",
                     artifact.path.display(),
-                    artifact.trained_for.join(", "),
+                    artifact.start.trained_for.join(", "),
                     dataset.model
                 );
                 bar.suspend(|| eprintln!("{note}"));
@@ -186,11 +188,11 @@ impl EvaluateArgs {
         Ok(Some(unseen))
     }
 
-    fn several(&self) -> anyhow::Result<Vec<Reply>> {
+    fn several(&self) -> anyhow::Result<Vec<FinishedReply>> {
         let Some(path) = &self.noise_floor else { return Ok(vec![]) };
         let dataset = load(path, self.model_name.as_deref(), self.bad_lines)?;
         let samples = dataset.samples.iter().filter(|sample| sample.is_served_out());
-        let replies: Vec<Reply> =
+        let replies: Vec<FinishedReply> =
             samples.map(|sample| trained::reply(sample, sample.prompt_name().to_owned())).collect();
         let prompts: HashSet<&str> = replies.iter().map(|reply| reply.group.as_str()).collect();
         ensure!(
@@ -225,7 +227,7 @@ fn without_groups(evaluation: &Evaluation, artifacts: &[Artifact], samples: &[&S
     Ok(found)
 }
 
-fn rule(name: &str, past: &[Reply]) -> anyhow::Result<Baseline> {
+fn rule(name: &str, past: &[FinishedReply]) -> anyhow::Result<Baseline> {
     Ok(match name {
         "mean" => Baseline::mean(past)?,
         "max-tokens" => Baseline::MaxTokens,
@@ -238,15 +240,15 @@ fn rule(name: &str, past: &[Reply]) -> anyhow::Result<Baseline> {
     })
 }
 
-fn report(model: &dyn LengthModel, samples: &[&Sample], replies: &[Reply]) -> ModelReport {
+fn report(model: &dyn LengthModel, samples: &[&Sample], replies: &[FinishedReply]) -> ModelReport {
     let (judged, times): (Vec<Judged<'_>>, Vec<Duration>) =
         samples.iter().zip(replies).map(|(sample, reply)| trained::judge(model, sample, reply)).unzip();
     let answers: usize = judged.iter().map(|one| one.answers.len()).sum();
     let took: Duration = times.iter().sum();
-    ModelReport::new(model.kind().as_str(), &judged, Some(took.as_secs_f64() * 1e6 / answers.max(1) as f64))
+    ModelReport::new(model.name(), &judged, Some(took.as_secs_f64() * 1e6 / answers.max(1) as f64))
 }
 
-fn describe(model: &str, requests: usize, data_hashes: &[&str], test: &[Reply]) -> String {
+fn describe(model: &str, requests: usize, data_hashes: &[&str], test: &[FinishedReply]) -> String {
     let mut temperatures: Vec<f32> = test.iter().map(|reply| reply.temperature).collect();
     temperatures.sort_by(f32::total_cmp);
     temperatures.dedup();

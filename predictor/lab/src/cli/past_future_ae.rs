@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use std::sync::PoisonError;
 
 use eoscast_sim::Interval;
-use eoscast_sim::past_future_ae::{Figures, LENGTHS, PUBLISHED, RULES, run as run_rule};
+use eoscast_sim::past_future_ae::{LENGTHS, PUBLISHED, QueueFigures, RULES, run as run_rule};
 use serde::Serialize;
 
 use super::simulate::progress_bar;
@@ -59,7 +59,7 @@ pub(super) fn run(seeds: u32, json: bool) -> anyhow::Result<()> {
         runs.extend(published.iter().enumerate().map(|(rule, figures)| (lengths, rule, None, *figures)));
     }
     runs.sort_by_key(|(lengths, rule, seed, _)| (*lengths, *rule, *seed));
-    let entry = |(lengths, rule, seed, figures): &(usize, usize, Option<u32>, Figures)| Entry {
+    let entry = |(lengths, rule, seed, figures): &(usize, usize, Option<u32>, QueueFigures)| Entry {
         lengths: LENGTHS[*lengths].name,
         policy: RULES[*rule].name,
         seed: *seed,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use anyhow::{Context, bail, ensure};
 use clap::{ArgAction, Args, ValueEnum};
 use eoscast_sched::SchedulerConfig;
-use eoscast_sim::{CostModel, Predictor};
+use eoscast_sim::{CostModel, ForecastSource};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::simulation::experiment::{Experiment, Load, NamedPolicy};
@@ -29,7 +29,7 @@ pub(super) struct SimulateArgs {
     /// Where forecasts come from: none, prior, oracle, oracle-noise:CV, oracle-noise:CV:drifting [default: the estimates
     /// in the log; prior for a CSV file].
     #[arg(long, env = "EOSCAST_FORECASTS", value_name = "NAME", conflicts_with = "estimates")]
-    predictor: Option<Predictor>,
+    predictor: Option<ForecastSource>,
     /// An event log whose estimates are seen instead, found by request id.
     #[arg(long, env = "EOSCAST_ESTIMATES", value_name = "FOLDER")]
     estimates: Option<PathBuf>,
@@ -158,14 +158,16 @@ impl SimulateArgs {
                 let log = LogTrace::read(path, self.max_tokens)?;
                 let predictor = match &self.predictor {
                     Some(predictor) => predictor.clone(),
-                    None => Predictor::Recorded(Arc::new(log.estimates(estimates.as_ref().unwrap_or(path))?)),
+                    None => ForecastSource::Recorded(Arc::new(log.estimates(estimates.as_ref().unwrap_or(path))?)),
                 };
                 (log.requests, predictor)
             }
             (false, Some(_)) => {
                 bail!("--estimates: a CSV trace has no request ids to find them by; give a log as --trace")
             }
-            (false, None) => (read_trace(path, self.max_tokens)?, self.predictor.clone().unwrap_or(Predictor::Prior)),
+            (false, None) => {
+                (read_trace(path, self.max_tokens)?, self.predictor.clone().unwrap_or(ForecastSource::Prior))
+            }
         };
         let poisson = !self.poisson.is_empty();
         let mut loads = if poisson { self.poisson.clone() } else { self.load.clone() };

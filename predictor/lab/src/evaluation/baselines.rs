@@ -4,12 +4,12 @@ use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
 
 use anyhow::{Context, ensure};
-use eoscast_proto::domain::{END_WITHIN, RemainingLength};
+use eoscast_proto::domain::{END_WITHIN, Forecast};
 use fastrand::Rng;
 use smartcore::linalg::basic::matrix::DenseMatrix;
 use smartcore::linear::ridge_regression::{RidgeRegression, RidgeRegressionParameters};
 
-use super::{Judged, Reply};
+use super::{FinishedReply, Judged};
 
 /// A rule that knows past replies, or the truth. Each answers a point.
 #[derive(Debug)]
@@ -31,7 +31,7 @@ impl Baseline {
     ///
     /// # Errors
     /// When there are none.
-    pub fn mean(past: &[Reply]) -> anyhow::Result<Self> {
+    pub fn mean(past: &[FinishedReply]) -> anyhow::Result<Self> {
         ensure!(!past.is_empty(), "the mean length of past replies needs at least one, got none; give more data");
         let sum: f64 = past.iter().map(|reply| f64::from(reply.output_length)).sum();
         Ok(Self::Mean((sum / past.len() as f64) as f32))
@@ -49,7 +49,7 @@ impl Baseline {
     }
 
     /// Its answers about `reply`.
-    pub fn judge<'a>(&self, reply: &'a Reply) -> Judged<'a> {
+    pub fn judge<'a>(&self, reply: &'a FinishedReply) -> Judged<'a> {
         let truth = reply.output_length as f32;
         let length = match self {
             Self::Mean(mean) => *mean,
@@ -63,9 +63,9 @@ impl Baseline {
             let remaining = (length - t as f32).max(1.0);
             match self {
                 Self::Oracle if !reply.ended => {
-                    RemainingLength { end_within: [0.0; END_WITHIN.len()], ..RemainingLength::point(remaining) }
+                    Forecast { end_within: [0.0; END_WITHIN.len()], ..Forecast::point(remaining) }
                 }
-                _ => RemainingLength::point(remaining),
+                _ => Forecast::point(remaining),
             }
         })
     }
@@ -100,7 +100,7 @@ impl Ridge {
     ///
     /// # Errors
     /// When there are too few of them.
-    pub fn fit(past: &[Reply]) -> anyhow::Result<Self> {
+    pub fn fit(past: &[FinishedReply]) -> anyhow::Result<Self> {
         let rows: Vec<Vec<f64>> = past.iter().map(inputs).collect();
         let width = rows.iter().map(Vec::len).max().unwrap_or(0);
         let value = |row: &[f64], column: usize| row.get(column).copied().unwrap_or(0.0);
@@ -133,7 +133,7 @@ impl Ridge {
         Ok(Self { columns, coefficients, intercept: *fitted.intercept() })
     }
 
-    fn length(&self, reply: &Reply) -> f32 {
+    fn length(&self, reply: &FinishedReply) -> f32 {
         let inputs = inputs(reply);
         let terms = self.columns.iter().zip(&self.coefficients);
         let sum: f64 = terms.map(|(column, weight)| weight * inputs.get(*column).copied().unwrap_or(0.0)).sum();
@@ -141,7 +141,7 @@ impl Ridge {
     }
 }
 
-fn inputs(reply: &Reply) -> Vec<f64> {
+fn inputs(reply: &FinishedReply) -> Vec<f64> {
     let numbers =
         [(1.0 + f64::from(reply.prompt_length)).ln(), f64::from(reply.temperature), f64::from(reply.max_tokens)];
     numbers.into_iter().chain(reply.prompt_features.iter().map(|value| f64::from(*value))).collect()
@@ -158,7 +158,7 @@ mod tests {
         let means: Vec<_> = Baseline::Mean(3.0).judge(&reply).answers.iter().map(|answer| answer.mean).collect();
         assert_eq!(means, [3.0, 2.0, 1.0, 1.0, 1.0]);
         assert_eq!(Baseline::MaxTokens.judge(&reply).answers[4].mean, 96.0);
-        assert_eq!(Baseline::Oracle.judge(&reply).answers[4], RemainingLength::point(1.0));
+        assert_eq!(Baseline::Oracle.judge(&reply).answers[4], Forecast::point(1.0));
     }
 
     #[test]
@@ -177,8 +177,10 @@ mod tests {
 
     #[test]
     fn ridge_finds_what_the_prompt_tells_and_ignores_what_never_varies() {
-        let reply =
-            |i: u32| Reply { prompt_features: vec![1.0, (i % 50) as f32], ..reply(20 + 4 * (i % 50), 1000, true) };
+        let reply = |i: u32| FinishedReply {
+            prompt_features: vec![1.0, (i % 50) as f32],
+            ..reply(20 + 4 * (i % 50), 1000, true)
+        };
         let past: Vec<_> = (0..400).map(reply).collect();
         let ridge = Ridge::fit(&past).unwrap();
         assert!((ridge.length(&reply(10)) - 60.0).abs() < 5.0, "{}", ridge.length(&reply(10)));

@@ -84,13 +84,13 @@ fn alarm(judged: &[Judged<'_>], threshold: f64) -> Alarm {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::evaluation::Reply;
+    use crate::evaluation::FinishedReply;
     use eoscast_forecast::judging::testing::reply;
-    use eoscast_proto::domain::RemainingLength;
+    use eoscast_proto::domain::Forecast;
 
     /// With these probabilities of an end within 16 tokens.
-    fn judged<'a>(reply: &'a Reply, probability: impl Fn(u32) -> f32) -> Judged<'a> {
-        Judged::new(reply, |t| RemainingLength { end_within: [probability(t); 5], ..RemainingLength::point(1.0) })
+    fn judged<'a>(reply: &'a FinishedReply, probability: impl Fn(u32) -> f32) -> Judged<'a> {
+        Judged::new(reply, |t| Forecast { end_within: [probability(t); 5], ..Forecast::point(1.0) })
     }
 
     #[test]

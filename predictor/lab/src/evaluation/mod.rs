@@ -32,4 +32,4 @@ pub mod report;
 pub mod reservation;
 pub mod table;
 
-pub use eoscast_forecast::judging::{Judged, Reply, errors, trained, weight};
+pub use eoscast_forecast::judging::{FinishedReply, Judged, errors, trained, weight};

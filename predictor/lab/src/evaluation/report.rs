@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use eoscast_proto::domain::{END_WITHIN, QUANTILE_LEVELS, RemainingLength};
+use eoscast_proto::domain::{END_WITHIN, Forecast, QUANTILE_LEVELS};
 use serde::{Deserialize, Serialize};
 
 use super::bootstrap::Bootstrap;
@@ -16,10 +16,10 @@ use super::rank::{self, tau_b};
 use super::reliability::{self, Reliability};
 use super::reservation::{self, Reserved, When};
 use super::weight::{age_bin, by_bin, each_by_bin, overall, progress_bin, weighted_mean};
-use super::{Judged, Reply};
+use super::{FinishedReply, Judged};
 
 /// Models judged on the same replies. Figures that cannot be had are null. Lengths are in tokens, `*_ci` are intervals of 95 %,
-/// `*_by_bin` go by progress in fifths and `*_by_age` by [`AGES`](super::weight::AGES).
+/// `*_by_bin` go by progress in fifths and `*_by_age` by [`AGES`](eoscast_forecast::age::AGES).
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Evaluation {
     /// In the order in which they were given.
@@ -135,8 +135,8 @@ impl ModelReport {
         let bootstrap = Bootstrap::new(judged);
         let errors = ReplyErrors::of(judged);
         let once_each = vec![1.0; judged.len()];
-        let ranked = rank::PROGRESS
-            .map(|percent| (percent.to_string(), rank::at_progress(judged, percent, RemainingLength::median)));
+        let ranked =
+            rank::PROGRESS.map(|percent| (percent.to_string(), rank::at_progress(judged, percent, Forecast::median)));
         let by_mean = |percent| tau_b(rank::at_progress(judged, percent, |answer| f64::from(answer.mean)));
         let horizons = std::array::from_fn::<_, { END_WITHIN.len() }, _>(|i| ending::cases(judged, i));
         let within_16 = &horizons[lead_time::HORIZON];
@@ -209,7 +209,12 @@ fn at<T, const N: usize>(percents: [u32; N], figure: impl Fn(f64) -> Option<T>) 
 impl Evaluation {
     /// Of `models` that were judged on `replies`; `description` says which model, prompts and sampling these are of. `several` are
     /// replies with several samples to a prompt, for the noise floor.
-    pub fn new(replies: &[Reply], models: Vec<ModelReport>, description: &str, several: &[Reply]) -> Self {
+    pub fn new(
+        replies: &[FinishedReply],
+        models: Vec<ModelReport>,
+        description: &str,
+        several: &[FinishedReply],
+    ) -> Self {
         let floor = super::noise_floor::noise_floor(several);
         let prompts: std::collections::HashSet<_> = floor.iter().map(|one| &one.reply.group).collect();
         let noise_floor = (!floor.is_empty()).then(|| NoiseFloor {

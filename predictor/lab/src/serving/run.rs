@@ -8,7 +8,10 @@ use crate::simulation::experiment::NamedPolicy;
 use crate::simulation::trace_log::LogTrace;
 use anyhow::Context;
 use eoscast_proto::worker::v1::GenerateRequest;
-use eoscast_sim::{CostModel, Demand, Engine, KvUse, Predictor, Reply, Run, Summary, TraceRequest, Workload, simulate};
+use eoscast_sim::{
+    CostModel, Demand, ForecastSource, KvUse, SimulatedEngine, SimulatedReply, SimulatedRun, Summary, TraceRequest,
+    Workload, simulate,
+};
 use serde::{Deserialize, Serialize};
 
 use super::figures::Figures;
@@ -89,9 +92,9 @@ pub fn calibrated(
     served: &[Option<Served>],
 ) -> anyhow::Result<CostModel> {
     let policy = FIRST_POLICY.parse()?;
-    let engine = Engine { config: options.config(), policy, cost, prefix_cache: true };
+    let engine = SimulatedEngine { config: options.config(), policy, cost, prefix_cache: true };
     let workload = Workload { arrivals: vec![0.0; requests.len()], requests };
-    let simulated = simulate(&engine, &workload, &Predictor::Prior, 0, |_| ())?;
+    let simulated = simulate(&engine, &workload, &ForecastSource::Prior, 0, |_| ())?;
     let simulated = simulated.replies.iter().map(|reply| reply.end).fold(0.0, f64::max);
     let took = served.iter().flatten().map(|served| served.end).fold(0.0, f64::max);
     Ok(cost.times(took / simulated))
@@ -131,11 +134,15 @@ pub async fn run(
     let demand = Demand::of(&workload.requests, options.config(), &cost);
     let (workload_by_log, predictor) = match &log {
         Some(folder) => with_estimates(workload, &asked, folder.path())?,
-        None => (workload.clone(), Predictor::Oracle),
+        None => (workload.clone(), ForecastSource::Oracle),
     };
     let at = |slowness: f64| {
-        let engine =
-            Engine { config: options.config(), policy: *policy, cost: cost.times(slowness), prefix_cache: true };
+        let engine = SimulatedEngine {
+            config: options.config(),
+            policy: *policy,
+            cost: cost.times(slowness),
+            prefix_cache: true,
+        };
         simulate(&engine, &workload_by_log, &predictor, 0, |_| ()).with_context(|| name.clone())
     };
     let slowness = slowness(&counts, &at(1.0)?, &cost);
@@ -162,12 +169,12 @@ pub async fn run(
 
 /// How many times as long the worker's steps took as such steps should by `cost`, with which `simulated` ran. Both computed the same
 /// replies, but slower steps gather larger batches and need fewer of them, so what a step costs by itself is made up for.
-fn slowness(counts: &Counts, simulated: &Run, cost: &CostModel) -> f64 {
+fn slowness(counts: &Counts, simulated: &SimulatedRun, cost: &CostModel) -> f64 {
     counts.busy_seconds / (simulated.kv_use.busy_seconds() + cost.step * (counts.steps - simulated.steps as f64))
 }
 
 /// The workload with the rows of the predictor's log, and the estimates in it.
-fn with_estimates(workload: &Workload, asked: &[&Known], folder: &Path) -> anyhow::Result<(Workload, Predictor)> {
+fn with_estimates(workload: &Workload, asked: &[&Known], folder: &Path) -> anyhow::Result<(Workload, ForecastSource)> {
     let trace = LogTrace::read(folder, None)?;
     let rows: HashMap<&str, usize> = trace.ids().map(|(id, row)| (id.as_str(), row)).collect();
     let mut workload = workload.clone();
@@ -175,19 +182,19 @@ fn with_estimates(workload: &Workload, asked: &[&Known], folder: &Path) -> anyho
         // A row that is not there has no estimates.
         request.row = rows.get(known.request.request_id.as_str()).copied().unwrap_or(usize::MAX);
     }
-    Ok((workload, Predictor::Recorded(Arc::new(trace.estimates(folder)?))))
+    Ok((workload, ForecastSource::Recorded(Arc::new(trace.estimates(folder)?))))
 }
 
 /// In the simulator's terms, so that both are summed up alike.
-fn as_run(served: &[Served]) -> Run {
-    let reply = |served: &Served| Reply {
+fn as_run(served: &[Served]) -> SimulatedRun {
+    let reply = |served: &Served| SimulatedReply {
         arrival: served.arrival,
         first_token: served.first_token,
         end: served.end,
         output_tokens: served.output_tokens,
         preemptions: served.preemptions,
     };
-    Run {
+    SimulatedRun {
         replies: served.iter().map(reply).collect(),
         steps: 0,
         request_steps: 0,
@@ -211,8 +218,8 @@ mod tests {
         let cost = CostModel::WORKER;
         let run = |slowness: f64| {
             let policy = "fcfs".parse().unwrap();
-            let engine = Engine { config, policy, cost: cost.times(slowness), prefix_cache: true };
-            simulate(&engine, &workload, &Predictor::Prior, 0, |_| ()).unwrap()
+            let engine = SimulatedEngine { config, policy, cost: cost.times(slowness), prefix_cache: true };
+            simulate(&engine, &workload, &ForecastSource::Prior, 0, |_| ()).unwrap()
         };
         let (usual, slow) = (run(1.0), run(1.5));
         assert!(slow.kv_use.busy_seconds() < 1.3 * usual.kv_use.busy_seconds() && slow.steps < usual.steps);

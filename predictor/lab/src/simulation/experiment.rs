@@ -7,7 +7,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::{Context, ensure};
 use eoscast_sched::{Policy, SchedulerConfig};
-use eoscast_sim::{Arrivals, CostModel, Demand, Engine, Predictor, Reply, Summary, TraceRequest, Workload, simulate};
+use eoscast_sim::{
+    Arrivals, CostModel, Demand, ForecastSource, SimulatedEngine, SimulatedReply, Summary, TraceRequest, Workload,
+    simulate,
+};
 
 /// A policy and the name it was asked for by.
 #[derive(Debug, Clone)]
@@ -76,7 +79,7 @@ pub struct Experiment {
     /// One run each, from 0.
     pub seeds: u64,
     /// What the policies see.
-    pub predictor: Predictor,
+    pub predictor: ForecastSource,
     /// Limits of the engine.
     pub config: SchedulerConfig,
     /// Times of its steps.
@@ -170,7 +173,8 @@ impl Experiment {
         };
         let workload = Workload::draw(&self.trace, self.requests, arrivals, seed)?;
         let NamedPolicy { name, policy: rules } = &self.policies[policy];
-        let engine = Engine { config: self.config, policy: *rules, cost: self.cost, prefix_cache: self.prefix_cache };
+        let engine =
+            SimulatedEngine { config: self.config, policy: *rules, cost: self.cost, prefix_cache: self.prefix_cache };
         let run = simulate(&engine, &workload, &self.predictor, seed, progress).with_context(|| name.clone())?;
         let demand = Demand::of(&workload.requests, self.config, &self.cost);
         Ok(Outcome {
@@ -178,7 +182,7 @@ impl Experiment {
             policy,
             seed,
             summary: Summary::of(&run, &workload, &demand),
-            latencies: run.replies.iter().map(Reply::latency).collect(),
+            latencies: run.replies.iter().map(SimulatedReply::latency).collect(),
             kv_use: run.kv_use.moments,
         })
     }
@@ -203,7 +207,7 @@ pub(super) mod tests {
             loads: vec![Load::Rho(0.5), Load::Rho(1.2)],
             policies: ["fcfs", "srpt"].map(|name| name.parse().unwrap()).to_vec(),
             seeds: 3,
-            predictor: Predictor::Oracle,
+            predictor: ForecastSource::Oracle,
             config: SchedulerConfig { block_size: 16, num_blocks: 20, max_running: 8, max_batched_tokens: 64 },
             cost: CostModel::WORKER,
             prefix_cache: true,

@@ -8,8 +8,8 @@ use eoscast_log::location::{Location, Series};
 use eoscast_log::reader::LineReader;
 use eoscast_log::record::RequestLine;
 use eoscast_proto::domain::{FinishReason, QUANTILE_LEVELS, RequestId};
-use eoscast_sched::Forecast;
-use eoscast_sim::{Estimate, RecordedEstimates, TraceRequest};
+use eoscast_sched::RemainingLength;
+use eoscast_sim::{RecordedEstimate, RecordedEstimates, TraceRequest};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
@@ -94,7 +94,7 @@ impl LogTrace {
         let mut rows = vec![Vec::new(); self.requests.len()];
         let mut push = |id: &RequestId, step: u32, mean: f32, quantiles: [f32; QUANTILE_LEVELS.len()]| {
             if let Some(row) = self.rows.get(id) {
-                rows[*row].push(Estimate { step, forecast: Forecast { mean, quantiles } });
+                rows[*row].push(RecordedEstimate { step, forecast: RemainingLength { mean, quantiles } });
             }
         };
         for file in files(path, Series::Requests)? {

@@ -1,4 +1,4 @@
-use eoscast_proto::domain::{FinishReason, ModelForecast, RemainingLength, RequestId, WorkerId, limits};
+use eoscast_proto::domain::{FinishReason, Forecast, ModelForecast, RequestId, WorkerId, limits};
 use proptest::prelude::*;
 
 use super::*;
@@ -7,7 +7,7 @@ fn forecast() -> ModelForecast {
     ModelForecast {
         source: "prior".into(),
         model_version: "prior/1:7".into(),
-        remaining: RemainingLength {
+        remaining: Forecast {
             mean: 120.5,
             quantiles: std::array::from_fn(|i| i as f32),
             end_within: [0.0, 0.1, 0.25, 0.5, 1.0],

@@ -1,6 +1,6 @@
 //! Gated activations of feed-forward layers.
 
-use super::super::activation::Activation;
+use crate::options::Activation;
 use candle_core::{Result, Tensor};
 
 /// As [`gated`](crate::gated).
@@ -15,8 +15,8 @@ pub(crate) fn gated(activation: Activation, gate: &Tensor, up: &Tensor) -> Resul
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::testing::{largest_difference, normals, strided};
     use super::*;
+    use crate::testing::{largest_difference, normals, strided};
     use proptest::prelude::*;
 
     proptest! {

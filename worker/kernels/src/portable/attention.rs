@@ -1,8 +1,9 @@
 //! Causal attention over a paged KV cache.
 
-use super::super::attention::{AttentionSpan, check};
 use super::kv::KvTensors;
 use super::plan::{self, Group};
+use crate::cache_shape::CacheShape;
+use crate::span::{AttentionSpan, check_spans};
 use candle_core::{Device, Result, Tensor, bail};
 use candle_nn::ops::softmax_last_dim;
 
@@ -19,19 +20,17 @@ pub(crate) fn paged_attention(
     let device = q.device();
     let (q, k, v) = (q.contiguous()?.flatten_from(1)?, k_new.flatten_from(1)?, v_new.flatten_from(1)?);
     let (rows, width) = q.dims2()?;
-    let group_width = kv.kv_heads * kv.head_dim;
-    if width == 0 || !width.is_multiple_of(group_width) {
-        bail!("attention: q rows of {width} must hold a multiple of {} heads of {}", kv.kv_heads, kv.head_dim);
-    }
+    kv.shape.check_query_width(width)?;
+    let group_width = kv.shape.row_width();
     for (name, new) in [("k", &k), ("v", &v)] {
         if new.dims() != [rows, group_width] {
             bail!("{name} has shape {:?}, wanted {rows} rows of {group_width}", new.dims());
         }
     }
-    check(spans, rows, kv.block_size, kv.num_blocks, scale, window)?;
-    kv.write(&plan::slots(spans, kv.block_size, device)?, &k, &v)?;
+    check_spans(spans, rows, &kv.shape, scale, window)?;
+    kv.write(&plan::slots(spans, kv.shape.block_size, device)?, &k, &v)?;
     let (mut parts, mut order) = (Vec::new(), Vec::with_capacity(rows));
-    for group in plan::groups(spans, window, kv, device)? {
+    for group in plan::groups(spans, window, &kv.shape, device)? {
         parts.push(attend(&q, kv, &group, scale)?);
         order.extend(group.batch_rows);
     }
@@ -48,7 +47,7 @@ pub(crate) fn paged_attention(
 /// `[spans * rows, heads * head_dim]`
 fn attend(q: &Tensor, kv: &KvTensors, group: &Group, scale: f32) -> Result<Tensor> {
     let device = q.device();
-    let KvTensors { kv_heads, head_dim, .. } = *kv;
+    let CacheShape { kv_heads, head_dim, .. } = kv.shape;
     let Group { spans, rows, positions, .. } = *group;
     let width = q.dim(1)?;
     let shared = width / (kv_heads * head_dim);
@@ -77,8 +76,8 @@ fn keep(x: &Tensor, kept: &Tensor, other: f32, device: &Device) -> Result<Tensor
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::testing::{largest_difference, normals};
     use super::*;
+    use crate::testing::{largest_difference, normals};
     use crate::{KvType, PagedKv};
     use proptest::prelude::*;
 
@@ -110,10 +109,8 @@ mod tests {
     impl Shape {
         fn caches(self, blocks: usize) -> Result<[PagedKv; 2]> {
             let Self { kv_heads, head_dim, block_size, kv_type, .. } = self;
-            Ok([
-                PagedKv::new(kv_type, blocks, block_size, kv_heads, head_dim)?,
-                PagedKv::on_device(&Device::Cpu, kv_type, blocks, block_size, kv_heads, head_dim)?,
-            ])
+            let shape = CacheShape { num_blocks: blocks, block_size, kv_heads, head_dim };
+            Ok([PagedKv::new(kv_type, shape)?, PagedKv::on_device(&Device::Cpu, kv_type, shape)?])
         }
 
         /// Query, key and value of some rows, side by side as a model's one product gives them.

@@ -1,6 +1,6 @@
 //! The linear layer.
 
-use super::super::linear::Compute;
+use crate::options::Compute;
 use candle_core::quantized::{QMatMul, QStorage, QTensor};
 use candle_core::{D, DType, Device, Module, Result, Tensor, bail};
 use std::borrow::Cow;
@@ -101,8 +101,8 @@ fn join(tensors: &[QTensor], in_features: usize, device: &Device) -> Result<QTen
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::testing::{largest_difference, normals};
     use super::*;
+    use crate::testing::{largest_difference, normals};
     use candle_core::quantized::GgmlDType;
     use proptest::prelude::*;
 

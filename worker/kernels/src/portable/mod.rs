@@ -4,7 +4,7 @@
 //! invariant: matrix products round by their shape, so a row's last bits depend on the rows beside it.
 //!
 //! # Layout
-//! - `linear`, `norm`, `rotation`, `activation`: one operation each
+//! - `linear`, `norm`, `rope`, `activation`: one operation each
 //! - `kv`: the cache of one layer; `plan`: where the spans of a batch lie in it; `attention` over both
 
 mod activation;
@@ -13,11 +13,11 @@ mod kv;
 mod linear;
 mod norm;
 mod plan;
-mod rotation;
+mod rope;
 
 pub(crate) use activation::gated;
 pub(crate) use attention::paged_attention;
 pub(crate) use kv::KvTensors;
 pub(crate) use linear::Linear;
 pub(crate) use norm::{add_rms_norm, rms_norm};
-pub(crate) use rotation::Rotation;
+pub(crate) use rope::Rotation;

@@ -18,8 +18,8 @@ pub(crate) fn add_rms_norm(x: &Tensor, y: &Tensor, weight: &Tensor, eps: f32) ->
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::testing::{largest_difference, normals, strided};
     use super::*;
+    use crate::testing::{largest_difference, normals, strided};
     use candle_core::Device;
     use proptest::prelude::*;
 

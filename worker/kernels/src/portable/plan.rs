@@ -1,7 +1,7 @@
 //! Where the spans of a batch lie in the cache.
 
-use super::super::attention::AttentionSpan;
-use super::kv::KvTensors;
+use crate::cache_shape::CacheShape;
+use crate::span::AttentionSpan;
 use candle_core::{Device, Result, Tensor};
 use std::ops::Range;
 
@@ -45,11 +45,11 @@ fn positions(span: &AttentionSpan<'_>) -> Range<u32> {
 pub(crate) fn groups(
     spans: &[AttentionSpan<'_>],
     window: Option<usize>,
-    kv: &KvTensors,
+    cache: &CacheShape,
     device: &Device,
 ) -> Result<Vec<Group>> {
-    let spans: Vec<_> = spans.iter().map(|span| seen(span, window, kv.block_size)).collect();
-    partition(&spans, kv.block_size).iter().map(|spans| Group::new(spans, window, kv, device)).collect()
+    let spans: Vec<_> = spans.iter().map(|span| seen(span, window, cache.block_size)).collect();
+    partition(&spans, cache.block_size).iter().map(|spans| Group::new(spans, window, cache, device)).collect()
 }
 
 /// The span without the blocks that none of its rows sees; positions count from the first block left.
@@ -87,8 +87,8 @@ fn blocks(span: &AttentionSpan<'_>, block_size: usize) -> usize {
 }
 
 impl Group {
-    fn new(spans: &[AttentionSpan<'_>], window: Option<usize>, kv: &KvTensors, device: &Device) -> Result<Self> {
-        let KvTensors { block_size, kv_heads, .. } = *kv;
+    fn new(spans: &[AttentionSpan<'_>], window: Option<usize>, cache: &CacheShape, device: &Device) -> Result<Self> {
+        let CacheShape { block_size, kv_heads, .. } = *cache;
         let count = spans.len();
         let rows = spans.first().map_or(0, |span| span.rows);
         let longest = spans.iter().map(|span| blocks(span, block_size)).max().unwrap_or(0);

@@ -4,13 +4,13 @@ use std::collections::HashMap;
 
 use tokenizers::models::bpe::BPE;
 
-use super::TokenizerError;
-use super::gguf::{Scheme, Vocabulary};
+use super::error::TokenizerError;
+use super::gguf_vocabulary::{GgufVocabulary, Scheme};
 use super::pre_tokenizer;
-use crate::gguf::Metadata;
+use crate::checkpoint::Metadata;
 
 /// Reads the scheme of a file whose `tokenizer.ggml.model` is `gpt2`.
-pub(super) fn scheme(metadata: Metadata<'_>, vocabulary: &Vocabulary<'_>) -> Result<Scheme, TokenizerError> {
+pub(super) fn scheme(metadata: Metadata<'_>, vocabulary: &GgufVocabulary<'_>) -> Result<Scheme, TokenizerError> {
     let pre = pre_tokenizer::by_name(metadata.text("tokenizer.ggml.pre")?)?;
     let merges = merges(&metadata.texts("tokenizer.ggml.merges")?, vocabulary)?;
     let bpe = BPE::builder()
@@ -29,7 +29,7 @@ pub(super) fn scheme(metadata: Metadata<'_>, vocabulary: &Vocabulary<'_>) -> Res
 }
 
 /// Splits `left right` pairs.
-fn merges(entries: &[&str], vocabulary: &Vocabulary<'_>) -> Result<Vec<(String, String)>, TokenizerError> {
+fn merges(entries: &[&str], vocabulary: &GgufVocabulary<'_>) -> Result<Vec<(String, String)>, TokenizerError> {
     entries
         .iter()
         .map(|entry| {

@@ -4,26 +4,11 @@ use minijinja::syntax::SyntaxConfig;
 use minijinja::{Environment, ErrorKind, Value, context};
 use thiserror::Error;
 
+use super::error::ChatTemplateError;
+
 /// Work that one rendering may do, in minijinja's fuel: about an instruction or 64 bytes each, so at most 320 MB.
 /// A template comes with the model file and its input from the network; neither may hang or fill the worker.
 const FUEL: u64 = 5_000_000;
-
-/// Why a template cannot be used, or messages not be rendered.
-#[derive(Debug, Error)]
-pub enum ChatTemplateError {
-    /// The template itself is broken: a bad model file.
-    #[error("chat template of the model cannot be parsed: {0}")]
-    Syntax(String),
-    /// The template refuses these messages: a bad request.
-    #[error("chat messages rejected: {0}")]
-    Rejected(String),
-    /// The messages are too long or too many to render: a bad request.
-    #[error("chat messages rejected: rendering takes too much work, send fewer or shorter messages")]
-    TooMuchWork,
-    /// The template fails for another reason than the messages' own fault: a bad model file.
-    #[error("chat template of the model failed: {0}")]
-    Failed(String),
-}
 
 /// One turn of a conversation, as a template sees it.
 #[derive(Debug, Clone, Copy)]

@@ -14,10 +14,11 @@ use tokenizers::models::bpe::BPE;
 use tokenizers::normalizers::NormalizerWrapper;
 use tokenizers::pre_tokenizers::PreTokenizerWrapper;
 
+use super::chat_template::ChatTemplate;
+use super::error::{TextError, TokenizerError};
 use super::tokenizer::{Ends, Parts, Tokenizer};
-use super::{ChatTemplate, TokenizerError, byte_level, sentencepiece};
-use crate::FileError;
-use crate::hub::{HubError, TokenIds, parse_json, read_json, read_text};
+use super::{byte_level, sentencepiece};
+use crate::checkpoint::{HubError, TokenIds, parse_json, read_json, read_text};
 
 const TOKENIZER: &str = "tokenizer.json";
 
@@ -30,7 +31,19 @@ pub(crate) fn read(
     folder: &Path,
     vocab_size: usize,
     eos_token_ids: &[u32],
-) -> Result<(Tokenizer, Option<ChatTemplate>), FileError> {
+) -> Result<(Tokenizer, Option<ChatTemplate>), TextError> {
+    let (tokenizer, source) = read_tokenizer(folder, vocab_size, eos_token_ids)?;
+    let chat_template =
+        source.map(|source| ChatTemplate::new(&source, tokenizer.bos_token(), tokenizer.eos_token())).transpose()?;
+    Ok((tokenizer, chat_template))
+}
+
+/// The tokenizer, and the source of the chat template.
+fn read_tokenizer(
+    folder: &Path,
+    vocab_size: usize,
+    eos_token_ids: &[u32],
+) -> Result<(Tokenizer, Option<String>), TokenizerError> {
     let settings: Settings = read_json(folder, "tokenizer_config.json")?.unwrap_or_default();
     let generation: Generation = read_json(folder, "generation_config.json")?.unwrap_or_default();
     let ends = [generation.eos_token_id.as_ref().map_or(&[][..], TokenIds::as_slice), eos_token_ids].concat();
@@ -41,9 +54,7 @@ pub(crate) fn read(
         Some(source) => Some(source),
         None => settings.chat_template.and_then(Template::into_source),
     };
-    let chat_template =
-        source.map(|source| ChatTemplate::new(&source, tokenizer.bos_token(), tokenizer.eos_token())).transpose()?;
-    Ok((tokenizer, chat_template))
+    Ok((tokenizer, source))
 }
 
 #[derive(Deserialize)]

@@ -9,10 +9,10 @@ use tokenizers::pre_tokenizers::sequence::Sequence;
 use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
 use tokenizers::tokenizer::SplitDelimiterBehavior;
 
-use super::TokenizerError;
+use super::error::TokenizerError;
 
 /// Names accepted in `tokenizer.ggml.pre`.
-pub(super) const SUPPORTED: &[&str] =
+const SUPPORTED: &[&str] =
     &["command-r", "gpt-2", "llama-bpe", "llama-v3", "llama3", "qwen2", "refact", "smaug-bpe", "smollm", "starcoder"];
 
 /// The split pattern of Llama 3's published tokenizer: numbers in groups of up to three digits.
@@ -47,7 +47,10 @@ pub(super) fn by_name(name: &str) -> Result<PreTokenizer, TokenizerError> {
         }
         "qwen2" => PreTokenizer { normalizer: Some(NFC.into()), ..plain(pattern(QWEN2)?) },
         _ => {
-            return Err(TokenizerError::UnsupportedPreTokenizer { name: name.to_owned() });
+            return Err(TokenizerError::UnsupportedPreTokenizer {
+                name: name.to_owned(),
+                supported: SUPPORTED.join(", "),
+            });
         }
     })
 }

@@ -7,9 +7,9 @@
 use tokenizers::models::bpe::BPE;
 use tokenizers::normalizers::{NormalizerWrapper, Prepend, Replace, Sequence};
 
-use super::TokenizerError;
-use super::gguf::{Scheme, Vocabulary, token_type};
-use crate::gguf::Metadata;
+use super::error::TokenizerError;
+use super::gguf_vocabulary::{GgufVocabulary, Scheme, token_type};
+use crate::checkpoint::Metadata;
 
 const SPACE: &str = "▁";
 
@@ -17,7 +17,7 @@ const SPACE: &str = "▁";
 const MAX_MERGED_BYTES: usize = 256;
 
 /// Reads the scheme of a file whose `tokenizer.ggml.model` is `llama`.
-pub(super) fn scheme(metadata: Metadata<'_>, vocabulary: &Vocabulary<'_>) -> Result<Scheme, TokenizerError> {
+pub(super) fn scheme(metadata: Metadata<'_>, vocabulary: &GgufVocabulary<'_>) -> Result<Scheme, TokenizerError> {
     let scores = metadata.f32s("tokenizer.ggml.scores")?;
     if scores.len() != vocabulary.tokens.len() {
         return Err(TokenizerError::Inconsistent(format!(
@@ -50,7 +50,7 @@ pub(super) fn scheme(metadata: Metadata<'_>, vocabulary: &Vocabulary<'_>) -> Res
     })
 }
 
-fn merges(vocabulary: &Vocabulary<'_>, scores: &[f32]) -> Vec<(String, String)> {
+fn merges(vocabulary: &GgufVocabulary<'_>, scores: &[f32]) -> Vec<(String, String)> {
     let mergeable = |index: usize| {
         let plain = matches!(vocabulary.token_type(index), token_type::NORMAL | token_type::USER_DEFINED);
         plain && vocabulary.tokens[index].len() <= MAX_MERGED_BYTES

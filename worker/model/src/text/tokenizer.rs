@@ -2,15 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use thiserror::Error;
 use tokenizers::AddedToken;
 use tokenizers::models::bpe::BPE;
 use tokenizers::normalizers::NormalizerWrapper;
 use tokenizers::pre_tokenizers::PreTokenizerWrapper;
 
-use super::pre_tokenizer;
-use crate::gguf::GgufError;
-use crate::hub::HubError;
+use super::error::TokenizerError;
 
 /// Token texts that end a generation in the published model families, whatever the file's own ids say.
 const END_OF_GENERATION: &[&str] = &[
@@ -26,41 +23,6 @@ const END_OF_GENERATION: &[&str] = &[
     "<|EOT|>",
     "<｜end▁of▁sentence｜>",
 ];
-
-/// Why a model file's tokenizer cannot be used, or a text not be encoded.
-#[derive(Debug, Error)]
-pub enum TokenizerError {
-    /// Metadata missing or of another type.
-    #[error(transparent)]
-    Gguf(#[from] GgufError),
-    /// A file of a hub folder.
-    #[error(transparent)]
-    Hub(#[from] HubError),
-    /// A part of a hub folder's tokenizer that we cannot do.
-    #[error("{0} (tokenizer.json) is not supported")]
-    UnsupportedPart(String),
-    /// A vocabulary of another kind.
-    #[error("tokenizer model `{0}` is not supported (supported: gpt2, i.e. byte-level bpe; llama, i.e. sentencepiece)")]
-    UnsupportedModel(String),
-    /// A pre-tokenizer that we do not know.
-    #[error("pre-tokenizer `{name}` is not supported (supported: {})", pre_tokenizer::SUPPORTED.join(", "))]
-    UnsupportedPreTokenizer {
-        /// The file's `tokenizer.ggml.pre`.
-        name: String,
-    },
-    /// Vocabulary and merges contradict each other.
-    #[error("inconsistent tokenizer: {0}")]
-    Inconsistent(String),
-    /// The tokenizer library failed.
-    #[error("tokenizer failed: {0}")]
-    Library(String),
-}
-
-impl TokenizerError {
-    pub(super) fn library(error: impl std::fmt::Display) -> Self {
-        Self::Library(error.to_string())
-    }
-}
 
 /// What a tokenizer is made of, whatever file it comes from.
 pub(super) struct Parts {

@@ -1,37 +1,44 @@
 //! Prompt and `max_tokens` of the whole batch are reserved up front, so that nobody is ever preempted.
 
+use super::rule::{AdmissionControl, AdmissionRule};
 use super::sharing::charged_before;
 use crate::config::SchedulerConfig;
+use crate::signature::Argument;
 use crate::view::Outlook;
 
+pub(super) static RULE: AdmissionRule =
+    AdmissionRule::new("conservative", Argument::None, |_, config| Box::new(Reservation::new(config)));
+
 #[derive(Debug)]
-pub(crate) struct Reservation {
+struct Reservation {
     config: SchedulerConfig,
     reserved_blocks: u32,
 }
 
 impl Reservation {
-    pub(super) fn new(config: SchedulerConfig) -> Self {
+    fn new(config: SchedulerConfig) -> Self {
         Self { config, reserved_blocks: 0 }
-    }
-
-    pub(super) fn reset(&mut self, running: &[Outlook], tables: &[&[u32]]) {
-        let apart: u32 = running.iter().map(|outlook| self.blocks(outlook)).sum();
-        let shared: u32 = charged_before(tables.iter().copied(), self.config.num_blocks).sum();
-        self.reserved_blocks = apart - shared;
-    }
-
-    pub(super) fn fits(&self, candidate: &Outlook) -> bool {
-        self.reserved_blocks + self.blocks(candidate) <= self.config.num_blocks
-    }
-
-    pub(super) fn add(&mut self, admitted: &Outlook) {
-        self.reserved_blocks += self.blocks(admitted);
     }
 
     fn blocks(&self, outlook: &Outlook) -> u32 {
         let request = outlook.view.request;
         self.config.blocks_for(request.prompt_tokens + request.max_tokens)
+    }
+}
+
+impl AdmissionControl for Reservation {
+    fn reset(&mut self, running: &[Outlook], tables: &[&[u32]]) {
+        let apart: u32 = running.iter().map(|outlook| self.blocks(outlook)).sum();
+        let shared: u32 = charged_before(tables.iter().copied(), self.config.num_blocks).sum();
+        self.reserved_blocks = apart - shared;
+    }
+
+    fn fits(&self, candidate: &Outlook) -> bool {
+        self.reserved_blocks + self.blocks(candidate) <= self.config.num_blocks
+    }
+
+    fn add(&mut self, admitted: &Outlook) {
+        self.reserved_blocks += self.blocks(admitted);
     }
 }
 

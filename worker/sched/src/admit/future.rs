@@ -90,7 +90,7 @@ impl PrefillQueue {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::forecast::Forecast;
+    use crate::remaining::RemainingLength;
     use crate::view::tests::view;
 
     fn config(num_blocks: u32) -> SchedulerConfig {
@@ -99,7 +99,7 @@ mod tests {
 
     fn decoding(generated: u32, remaining: u32) -> Outlook {
         let view = RequestView { generated, computed: 9 + generated, ..view(1) };
-        Outlook::new(view, Some(Forecast::certain(remaining)))
+        Outlook::new(view, Some(RemainingLength::certain(remaining)))
     }
 
     /// The peak with a newcomer that generates 20 tokens, after a batch whose lengths are known.

@@ -2,32 +2,39 @@
 //! max(1.1 * generated, 1024))` (LightLLM before it learned from the past). The peak stays below the budget.
 
 use super::future::FuturePeak;
+use super::rule::{AdmissionControl, AdmissionRule};
 use crate::config::SchedulerConfig;
+use crate::signature::Argument;
 use crate::view::Outlook;
 
 const GROWTH: f64 = 1.1;
 const LEAST_LENGTH: f64 = 1024.0;
 
+pub(super) static RULE: AdmissionRule =
+    AdmissionRule::new("lightllm-static", Argument::None, |_, config| Box::new(GuessedPeak::new(config)));
+
 #[derive(Debug)]
-pub(crate) struct GuessedPeak {
+struct GuessedPeak {
     num_blocks: u32,
     future: FuturePeak,
 }
 
 impl GuessedPeak {
-    pub(super) fn new(config: SchedulerConfig) -> Self {
+    fn new(config: SchedulerConfig) -> Self {
         Self { num_blocks: config.num_blocks, future: FuturePeak::new(config) }
     }
+}
 
-    pub(super) fn reset(&mut self, running: &[Outlook], tables: &[&[u32]]) {
+impl AdmissionControl for GuessedPeak {
+    fn reset(&mut self, running: &[Outlook], tables: &[&[u32]]) {
         self.future.reset(running, tables, remaining);
     }
 
-    pub(super) fn fits(&self, candidate: &Outlook) -> bool {
+    fn fits(&self, candidate: &Outlook) -> bool {
         self.future.peak_with(candidate, remaining(candidate)) < u64::from(self.num_blocks)
     }
 
-    pub(super) fn add(&mut self, admitted: &Outlook) {
+    fn add(&mut self, admitted: &Outlook) {
         self.future.add(admitted, remaining(admitted));
     }
 }

@@ -6,11 +6,15 @@
 //!
 //! Its victim rule is `fewest-generated`, which leaves room for 20 steps.
 
+use super::rule::{AdmissionControl, AdmissionRule};
 use super::sharing::charged_before;
 use crate::config::SchedulerConfig;
+use crate::signature::{Argument, Bounds};
+use crate::victim::Victim;
 use crate::view::{Outlook, RequestView};
 
-pub(super) const CONSERVATIVENESS: f64 = 1.0;
+/// Factor on the part that is reserved at first.
+const CONSERVATIVENESS: f64 = 1.0;
 
 const FIRST: f64 = 0.7;
 const LEAST: f64 = 0.14;
@@ -19,8 +23,21 @@ const MOST_NEW_TOKENS: u32 = 4096;
 /// Steps that a cut batch is expected to run.
 const STEPS_AFTER_CUT: u32 = 20;
 
+const FACTORS: Bounds =
+    Bounds { expected: "a finite factor above 0", holds: |factor| factor > 0.0 && factor.is_finite() };
+
+const ARGUMENT: Argument =
+    Argument::Optional { placeholder: "CONSERVATIVENESS", default: CONSERVATIVENESS, bounds: FACTORS };
+
+pub(super) static RULE: AdmissionRule = AdmissionRule {
+    usual_victim: Victim::FEWEST_GENERATED,
+    ..AdmissionRule::new("new-token-ratio", ARGUMENT, |conservativeness, config| {
+        Box::new(NewTokenRatio::new(conservativeness, config))
+    })
+};
+
 #[derive(Debug)]
-pub(crate) struct NewTokenRatio {
+struct NewTokenRatio {
     config: SchedulerConfig,
     first: f64,
     ratio: f64,
@@ -28,13 +45,22 @@ pub(crate) struct NewTokenRatio {
 }
 
 impl NewTokenRatio {
-    pub(super) fn new(conservativeness: f64, config: SchedulerConfig) -> Self {
+    fn new(conservativeness: f64, config: SchedulerConfig) -> Self {
         let first = (FIRST * conservativeness).min(1.0);
         Self { config, first, ratio: first, reserved_tokens: 0.0 }
     }
 
-    /// A step was planned for these running requests, and some were preempted for it or not.
-    pub(super) fn stepped(&mut self, running: impl Iterator<Item = RequestView>, preempted: bool) {
+    fn held_tokens(&self, outlook: &Outlook) -> u32 {
+        self.config.blocks_for(outlook.view.known()) * self.config.block_size
+    }
+
+    fn whole(&self, outlook: &Outlook) -> f64 {
+        f64::from(outlook.view.known()) + f64::from(new_tokens(outlook)) + f64::from(self.config.block_size)
+    }
+}
+
+impl AdmissionControl for NewTokenRatio {
+    fn stepped(&mut self, running: &mut dyn Iterator<Item = RequestView>, preempted: bool) {
         let mut running = running.peekable();
         if running.peek().is_none() {
             self.ratio = self.first;
@@ -50,27 +76,19 @@ impl NewTokenRatio {
         }
     }
 
-    pub(super) fn reset(&mut self, running: &[Outlook], tables: &[&[u32]]) {
+    fn reset(&mut self, running: &[Outlook], tables: &[&[u32]]) {
         let held: u32 = running.iter().map(|outlook| self.held_tokens(outlook)).sum();
         let shared: u32 = charged_before(tables.iter().copied(), self.config.num_blocks).sum();
         let new: f64 = running.iter().map(|outlook| f64::from(new_tokens(outlook))).sum();
         self.reserved_tokens = f64::from(held - shared * self.config.block_size) + self.ratio * new;
     }
 
-    pub(super) fn fits(&self, candidate: &Outlook) -> bool {
+    fn fits(&self, candidate: &Outlook) -> bool {
         self.reserved_tokens + self.whole(candidate) <= self.config.kv_tokens() as f64
     }
 
-    pub(super) fn add(&mut self, admitted: &Outlook) {
+    fn add(&mut self, admitted: &Outlook) {
         self.reserved_tokens += self.whole(admitted);
-    }
-
-    fn held_tokens(&self, outlook: &Outlook) -> u32 {
-        self.config.blocks_for(outlook.view.known()) * self.config.block_size
-    }
-
-    fn whole(&self, outlook: &Outlook) -> f64 {
-        f64::from(outlook.view.known()) + f64::from(new_tokens(outlook)) + f64::from(self.config.block_size)
     }
 }
 
@@ -106,22 +124,22 @@ mod tests {
     fn the_ratio_falls_to_a_seventh_in_600_steps_and_starts_again_when_idle() {
         let mut gate = gate(1000);
         let mut after = |steps| {
-            (0..steps).for_each(|_| gate.stepped([decoding(30).view].into_iter(), false));
+            (0..steps).for_each(|_| gate.stepped(&mut [decoding(30).view].into_iter(), false));
             gate.ratio
         };
         assert!((after(300) - 0.399).abs() < 1e-9);
         assert!((after(300) - 0.098).abs() < 1e-9);
         assert!((after(9) - 0.098).abs() < 1e-9);
-        gate.stepped([].into_iter(), false);
+        gate.stepped(&mut [].into_iter(), false);
         assert_eq!(gate.ratio, 0.7);
     }
 
     #[test]
     fn a_cut_raises_the_ratio_to_what_the_rest_has_generated_and_twenty_steps() {
         let mut gate = gate(1000);
-        gate.stepped([decoding(30).view, decoding(50).view].into_iter(), true);
+        gate.stepped(&mut [decoding(30).view, decoding(50).view].into_iter(), true);
         assert!((gate.ratio - 120.0 / 201.0).abs() < 1e-9);
-        gate.stepped([decoding(90).view].into_iter(), true);
+        gate.stepped(&mut [decoding(90).view].into_iter(), true);
         assert_eq!(gate.ratio, 1.0);
     }
 

@@ -5,9 +5,11 @@
 //! futures are drawn, fewer the larger the batch, and the largest of their peaks stays below the budget less a reserve.
 
 use super::future::FuturePeak;
+use super::rule::{AdmissionControl, AdmissionRule};
 use crate::config::SchedulerConfig;
 use crate::draw::uniform;
-use crate::history::{History, WINDOW, at};
+use crate::history::{LengthHistory, WINDOW, at};
+use crate::signature::{Argument, Bounds};
 use crate::view::Outlook;
 
 /// The part of the budget kept free.
@@ -21,11 +23,18 @@ const MOST_FUTURES: usize = 5;
 /// Requests that all futures of a round have together, about.
 const DRAWS: usize = 200;
 
+const PARTS: Bounds = Bounds { expected: "a part from 0 to less than 1", holds: |part| (0.0..1.0).contains(&part) };
+
+const ARGUMENT: Argument = Argument::Optional { placeholder: "RESERVE", default: RESERVE, bounds: PARTS };
+
+pub(super) static RULE: AdmissionRule =
+    AdmissionRule::new("past-future", ARGUMENT, |reserve, config| Box::new(PastFuture::new(reserve, config)));
+
 #[derive(Debug)]
-pub(crate) struct PastFuture {
+struct PastFuture {
     /// Blocks below which the peaks stay.
     limit: f64,
-    history: History,
+    history: LengthHistory,
     futures: Vec<FuturePeak>,
     /// Futures of this round.
     drawn: usize,
@@ -33,22 +42,23 @@ pub(crate) struct PastFuture {
 }
 
 impl PastFuture {
-    pub(super) fn new(reserve: f64, config: SchedulerConfig) -> Self {
+    fn new(reserve: f64, config: SchedulerConfig) -> Self {
         Self {
             limit: f64::from(config.num_blocks) * (1.0 - reserve),
-            history: History::filled(WINDOW / 2, FIRST_LENGTH),
+            history: LengthHistory::filled(WINDOW / 2, FIRST_LENGTH),
             futures: (0..MOST_FUTURES).map(|_| FuturePeak::new(config)).collect(),
             drawn: 0,
             round: 0,
         }
     }
+}
 
-    /// A request ended after so many tokens.
-    pub(super) fn ended(&mut self, length: u32) {
+impl AdmissionControl for PastFuture {
+    fn ended(&mut self, length: u32) {
         self.history.push(length);
     }
 
-    pub(super) fn reset(&mut self, running: &[Outlook], tables: &[&[u32]]) {
+    fn reset(&mut self, running: &[Outlook], tables: &[&[u32]]) {
         self.round += 1;
         self.drawn = MOST_FUTURES.min(DRAWS / running.len().max(1) + 1);
         for (index, future) in self.futures.iter_mut().take(self.drawn).enumerate() {
@@ -56,14 +66,14 @@ impl PastFuture {
         }
     }
 
-    pub(super) fn fits(&self, candidate: &Outlook) -> bool {
+    fn fits(&self, candidate: &Outlook) -> bool {
         self.futures.iter().take(self.drawn).enumerate().all(|(index, future)| {
             let remaining = draw(candidate, &self.history, self.round, index);
             (future.peak_with(candidate, remaining) as f64) < self.limit
         })
     }
 
-    pub(super) fn add(&mut self, admitted: &Outlook) {
+    fn add(&mut self, admitted: &Outlook) {
         for (index, future) in self.futures.iter_mut().take(self.drawn).enumerate() {
             future.add(admitted, draw(admitted, &self.history, self.round, index));
         }
@@ -71,7 +81,7 @@ impl PastFuture {
 }
 
 /// What remains of a request in one of the round's futures; to `max_tokens` if nothing was ever as long.
-fn draw(outlook: &Outlook, history: &History, round: u64, future: usize) -> u32 {
+fn draw(outlook: &Outlook, history: &LengthHistory, round: u64, future: usize) -> u32 {
     let view = outlook.view;
     let longer = history.longer_than(view.generated);
     if longer.is_empty() {
@@ -108,7 +118,7 @@ mod tests {
 
     #[test]
     fn a_running_request_draws_from_those_that_were_longer() {
-        let mut history = History::default();
+        let mut history = LengthHistory::default();
         (1..=1000).for_each(|length| history.push(length));
         let draws = |generated| (0..200).map(move |key| (key, generated));
         let drawn = |(key, generated)| draw(&after(key, generated), &history, 1, 0);

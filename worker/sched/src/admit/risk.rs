@@ -16,6 +16,8 @@
 //! endings use grows, so the maximum lies in an ending), and two further quantiles of every fourth of them. A request
 //! that is admitted adds its median.
 
+use super::rule::{AdmissionControl, AdmissionRule};
+use crate::signature::{Argument, Bounds};
 use std::cmp::Reverse;
 
 use super::future::PrefillQueue;
@@ -24,7 +26,7 @@ use crate::config::SchedulerConfig;
 use crate::view::Outlook;
 
 /// Default bound on the probability.
-pub(super) const EPS: f64 = 0.05;
+const EPS: f64 = 0.05;
 
 /// Requests whose median is looked at.
 const MEDIANS: usize = 16;
@@ -38,8 +40,15 @@ const LATE: usize = 11;
 /// Survival probabilities at the knots: those of [`LEVELS`](crate::LEVELS), and the ends.
 const SURVIVAL: [f32; 15] = [1.0, 0.99, 0.95, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1, 0.05, 0.01, 0.0];
 
+const PROBABILITIES: Bounds = Bounds { expected: "a probability between 0 and 1", holds: |eps| eps > 0.0 && eps < 1.0 };
+
+const ARGUMENT: Argument = Argument::Optional { placeholder: "EPS", default: EPS, bounds: PROBABILITIES };
+
+pub(super) static RULE: AdmissionRule =
+    AdmissionRule::on_forecast("risk", ARGUMENT, |eps, config| Box::new(PooledRisk::new(eps, config)));
+
 #[derive(Debug)]
-pub(crate) struct PooledRisk {
+struct PooledRisk {
     config: SchedulerConfig,
     /// Standard deviations kept free.
     z: f64,
@@ -127,12 +136,26 @@ impl Use {
 }
 
 impl PooledRisk {
-    pub(super) fn new(eps: f64, config: SchedulerConfig) -> Self {
+    fn new(eps: f64, config: SchedulerConfig) -> Self {
         let prefill = PrefillQueue::new(config.max_batched_tokens);
         Self { config, z: normal_quantile(1.0 - eps), prefill, batch: Vec::new(), uses: Vec::new() }
     }
 
-    pub(super) fn reset(&mut self, running: &[Outlook], tables: &[&[u32]]) {
+    /// What the batch holds in the steps looked at, and in the one in which `new` ends at its median.
+    fn uses_with_end_of(&self, new: &Member) -> Vec<Use> {
+        let mut uses = self.uses.clone();
+        let end = new.end(MEDIAN);
+        if let Err(at) = uses.binary_search_by_key(&end, |in_step| in_step.step) {
+            let mut own = [Use::none(end)];
+            self.batch.iter().for_each(|member| member.add_to(&mut own, self.config.block_size));
+            uses.insert(at, own[0]);
+        }
+        uses
+    }
+}
+
+impl AdmissionControl for PooledRisk {
+    fn reset(&mut self, running: &[Outlook], tables: &[&[u32]]) {
         self.prefill = PrefillQueue::new(self.config.max_batched_tokens);
         let members = running.iter().map(|outlook| Member::new(outlook, &mut self.prefill));
         let mut batch: Vec<(Member, &[u32])> = members.zip(tables.iter().copied()).collect();
@@ -158,7 +181,7 @@ impl PooledRisk {
         self.batch.iter().for_each(|member| member.add_to(&mut self.uses, block_size));
     }
 
-    pub(super) fn fits(&self, candidate: &Outlook) -> bool {
+    fn fits(&self, candidate: &Outlook) -> bool {
         let new = Member::new(candidate, &mut self.prefill.clone());
         let mut uses = self.uses_with_end_of(&new);
         new.add_to(&mut uses, self.config.block_size);
@@ -166,23 +189,11 @@ impl PooledRisk {
         uses.iter().all(|in_step| in_step.mean + self.z * in_step.variance.sqrt() <= budget)
     }
 
-    pub(super) fn add(&mut self, admitted: &Outlook) {
+    fn add(&mut self, admitted: &Outlook) {
         let new = Member::new(admitted, &mut self.prefill);
         self.uses = self.uses_with_end_of(&new);
         new.add_to(&mut self.uses, self.config.block_size);
         self.batch.push(new);
-    }
-
-    /// What the batch holds in the steps looked at, and in the one in which `new` ends at its median.
-    fn uses_with_end_of(&self, new: &Member) -> Vec<Use> {
-        let mut uses = self.uses.clone();
-        let end = new.end(MEDIAN);
-        if let Err(at) = uses.binary_search_by_key(&end, |in_step| in_step.step) {
-            let mut own = [Use::none(end)];
-            self.batch.iter().for_each(|member| member.add_to(&mut own, self.config.block_size));
-            uses.insert(at, own[0]);
-        }
-        uses
     }
 }
 
@@ -200,7 +211,7 @@ fn normal_quantile(probability: f64) -> f64 {
 mod tests {
     use super::super::peak::QuantilePeak;
     use super::*;
-    use crate::forecast::{Forecast, LEVELS};
+    use crate::remaining::{LEVELS, RemainingLength};
     use crate::view::{Request, RequestView, tests::view};
     use proptest::prelude::*;
 
@@ -208,14 +219,14 @@ mod tests {
         SchedulerConfig { block_size, num_blocks, max_running: 64, max_batched_tokens: 64 }
     }
 
-    fn outlook(prompt_tokens: u32, generated: u32, forecast: Forecast) -> Outlook {
+    fn outlook(prompt_tokens: u32, generated: u32, forecast: RemainingLength) -> Outlook {
         let request = Request { prompt_tokens, max_tokens: 1000, ..view(1).request };
         let computed = if generated > 0 { prompt_tokens + generated - 1 } else { 0 };
         Outlook::new(RequestView { request, generated, computed, ..view(1) }, Some(forecast))
     }
 
-    fn uniform(from: f32, to: f32) -> Forecast {
-        Forecast { mean: (from + to) / 2.0, quantiles: LEVELS.map(|level| from + level * (to - from)) }
+    fn uniform(from: f32, to: f32) -> RemainingLength {
+        RemainingLength { mean: (from + to) / 2.0, quantiles: LEVELS.map(|level| from + level * (to - from)) }
     }
 
     fn admits(eps: f64, config: SchedulerConfig, running: &[Outlook], candidate: &Outlook) -> bool {
@@ -251,7 +262,7 @@ mod tests {
 
     #[test]
     fn an_admitted_request_counts_for_the_next() {
-        let request = outlook(100, 0, Forecast::certain(20));
+        let request = outlook(100, 0, RemainingLength::certain(20));
         let mut gate = PooledRisk::new(0.05, config(200, 1));
         gate.reset(&[], &[]);
         assert!(gate.fits(&request));
@@ -266,7 +277,7 @@ mod tests {
         }
     }
 
-    fn batch(forecast: impl Strategy<Value = Forecast>) -> impl Strategy<Value = Vec<Outlook>> {
+    fn batch(forecast: impl Strategy<Value = RemainingLength>) -> impl Strategy<Value = Vec<Outlook>> {
         let request = (1u32..200, 0u32..100, forecast);
         prop::collection::vec(
             request.prop_map(|(prompt, generated, forecast)| outlook(prompt, generated, forecast)),
@@ -277,7 +288,7 @@ mod tests {
     proptest! {
         #[test]
         fn with_certain_forecasts_the_rule_is_peak(
-            batch in batch((1u32..300).prop_map(Forecast::certain)),
+            batch in batch((1u32..300).prop_map(RemainingLength::certain)),
             block_size in 1u32..17,
             num_blocks in 1u32..600,
             eps in 0.01f64..0.5,

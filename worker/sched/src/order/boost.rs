@@ -13,8 +13,10 @@
 //!
 //! No starvation: S is at least one token's, so b is bounded, and who arrives later by more than that stays behind.
 
-use super::Moment;
-use crate::forecast::LEVELS;
+use super::moment::Moment;
+use super::rule::OrderRule;
+use crate::remaining::LEVELS;
+use crate::signature::{Argument, Bounds};
 use crate::view::Outlook;
 
 /// `1 / gamma` in mean waits. A larger one lowers the mean and lets the tail grow, up to shortest first. In virtual time
@@ -22,7 +24,13 @@ use crate::view::Outlook;
 /// 65, 55 and 50 ms a token at a P99 of 35, 41 and 53 s; `fcfs+past-future` 104 ms and 37 s.
 pub(super) const SCALE: f64 = 3.0;
 
-pub(super) fn score(outlook: &Outlook, scale: f64, moment: &Moment) -> f64 {
+const SCALES: Bounds = Bounds { expected: "a finite scale above 0", holds: |scale| scale > 0.0 && scale.is_finite() };
+
+const ARGUMENT: Argument = Argument::Optional { placeholder: "SCALE", default: SCALE, bounds: SCALES };
+
+pub(super) static RULE: OrderRule = OrderRule::on_forecast("boost", ARGUMENT, score);
+
+fn score(outlook: &Outlook, scale: f64, moment: &Moment) -> f64 {
     outlook.view.request.arrival - boost(outlook, scale * moment.mean_wait, moment)
 }
 
@@ -49,7 +57,7 @@ fn service(outlook: &Outlook, length: f64, moment: &Moment) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::forecast::Forecast;
+    use crate::remaining::RemainingLength;
     use crate::view::{Request, RequestView, tests::view};
 
     const MOMENT: Moment =
@@ -57,7 +65,7 @@ mod tests {
 
     fn certain(prompt_tokens: u32, length: u32) -> Outlook {
         let request = Request { prompt_tokens, max_tokens: 1000, ..view(0).request };
-        Outlook::new(RequestView { request, ..view(0) }, Some(Forecast::certain(length)))
+        Outlook::new(RequestView { request, ..view(0) }, Some(RemainingLength::certain(length)))
     }
 
     #[test]

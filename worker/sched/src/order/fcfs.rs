@@ -1,8 +1,12 @@
 //! First come, first served.
 
+use super::rule::OrderRule;
+use crate::signature::Argument;
 use crate::view::RequestView;
 
-pub(super) fn score(view: &RequestView) -> f64 {
+pub(super) static RULE: OrderRule = OrderRule::new("fcfs", Argument::None, |outlook, _, _| score(&outlook.view));
+
+fn score(view: &RequestView) -> f64 {
     view.request.arrival
 }
 

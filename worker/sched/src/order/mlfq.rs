@@ -4,7 +4,9 @@
 //! the level above in each below. Who waited 3 s since it last ran is in level 0 again. First come, first served within
 //! a level. As only the waiting are ranked, requests sink where they are preempted.
 
-use super::Moment;
+use super::moment::Moment;
+use super::rule::OrderRule;
+use crate::signature::Argument;
 use crate::view::RequestView;
 
 const QUANTUM: f64 = 0.03;
@@ -14,7 +16,12 @@ const STARVATION_SECONDS: f64 = 3.0;
 /// More than arrivals differ by; f64 then still tells arrivals of the same level apart by less than a microsecond.
 const LEVEL_APART: f64 = 1e9;
 
-pub(super) fn score(view: &RequestView, moment: &Moment) -> f64 {
+pub(super) static RULE: OrderRule = OrderRule {
+    moves_with_time: true,
+    ..OrderRule::new("mlfq", Argument::None, |outlook, _, moment| score(&outlook.view, moment))
+};
+
+fn score(view: &RequestView, moment: &Moment) -> f64 {
     let starves = moment.now - view.queued_at >= STARVATION_SECONDS;
     let level = if starves { 0 } else { level(view.served) };
     f64::from(level) * LEVEL_APART + view.request.arrival

@@ -3,12 +3,20 @@
 //! As in [`srpt_pred`](super::srpt_pred), `prompt tokens - age_rate * seconds waited` gives the same order as
 //! `prompt tokens + age_rate * arrival`, which stays put.
 
+use super::rule::OrderRule;
+use crate::signature::{Argument, Bounds};
 use crate::view::RequestView;
 
 /// Tokens that a second of waiting is worth.
-pub(super) const AGE_RATE: f64 = 2.0;
+const AGE_RATE: f64 = 2.0;
 
-pub(super) fn score(view: &RequestView, age_rate: f64) -> f64 {
+const ARGUMENT: Argument =
+    Argument::Optional { placeholder: "TOKENS_PER_SECOND", default: AGE_RATE, bounds: Bounds::RATE };
+
+pub(super) static RULE: OrderRule =
+    OrderRule::new("sjf-prompt", ARGUMENT, |outlook, age_rate, _| score(&outlook.view, age_rate));
+
+fn score(view: &RequestView, age_rate: f64) -> f64 {
     f64::from(view.request.prompt_tokens) + age_rate * view.request.arrival
 }
 

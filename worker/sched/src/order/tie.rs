@@ -2,13 +2,21 @@
 //! more the tail weighs, as a long request keeps more others waiting: `beta = min(0.5, max(0.1, 0.1 queue / batch))`.
 //! Each 30 s of waiting take off a tenth.
 
-use super::Moment;
+use super::moment::Moment;
+use super::rule::OrderRule;
+use crate::signature::Argument;
 use crate::view::Outlook;
 
 const SECONDS_PER_DISCOUNT: f64 = 30.0;
 const DISCOUNT: f64 = 0.9;
 
-pub(super) fn score(at_arrival: &Outlook, moment: &Moment) -> f64 {
+pub(super) static RULE: OrderRule = OrderRule {
+    moves_with_time: true,
+    keeps_forecast: u32::MAX,
+    ..OrderRule::on_forecast("tie", Argument::None, |at_arrival, _, moment| score(at_arrival, moment))
+};
+
+fn score(at_arrival: &Outlook, moment: &Moment) -> f64 {
     let beta = (0.1 * moment.waiting as f64 / moment.running.max(1) as f64).clamp(0.1, 0.5);
     let length = f64::from(at_arrival.mean_remaining()) + beta * worst_tenth(at_arrival);
     let waited = (moment.now - at_arrival.view.request.arrival).max(0.0);
@@ -25,14 +33,14 @@ fn worst_tenth(outlook: &Outlook) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::forecast::{Forecast, LEVELS};
+    use crate::remaining::{LEVELS, RemainingLength};
     use crate::view::tests::view;
 
     const MOMENT: Moment = Moment { waiting: 20, running: 10, ..Moment::START };
 
     fn forecast(mean: f32, q90: f32) -> Outlook {
         let quantiles = LEVELS.map(|level| if level < 0.9 { mean } else { q90 });
-        Outlook::new(view(0), Some(Forecast { mean, quantiles }))
+        Outlook::new(view(0), Some(RemainingLength { mean, quantiles }))
     }
 
     #[test]

@@ -3,12 +3,18 @@
 
 use std::cmp::Reverse;
 
+use super::rule::VictimRule;
 use crate::view::Outlook;
 
 /// Steps for which the batch has room after it was cut.
-pub(super) const STEPS_OF_ROOM: u32 = 20;
+const STEPS_OF_ROOM: u32 = 20;
 
-pub(super) fn choose(running: &[Outlook], eligible: impl Iterator<Item = usize>) -> Option<usize> {
+pub(super) static RULE: VictimRule = VictimRule {
+    steps_of_room: STEPS_OF_ROOM,
+    ..VictimRule::new("fewest-generated", |running, eligible| choose(running, eligible.iter().copied()))
+};
+
+fn choose(running: &[Outlook], eligible: impl Iterator<Item = usize>) -> Option<usize> {
     eligible.max_by_key(|&i| {
         let view = running[i].view;
         (Reverse(view.generated), view.request.prompt_tokens)

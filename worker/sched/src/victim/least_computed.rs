@@ -2,9 +2,13 @@
 
 use std::cmp::Reverse;
 
+use super::rule::VictimRule;
 use crate::view::Outlook;
 
-pub(super) fn choose(running: &[Outlook], eligible: impl Iterator<Item = usize>) -> Option<usize> {
+pub(super) static RULE: VictimRule =
+    VictimRule::new("least-computed", |running, eligible| choose(running, eligible.iter().copied()));
+
+fn choose(running: &[Outlook], eligible: impl Iterator<Item = usize>) -> Option<usize> {
     eligible.max_by_key(|&i| Reverse(running[i].view.computed))
 }
 

@@ -6,9 +6,13 @@
 //! rests the request with less behind it; one near its end, or with much to redo, stays. Among equals the one admitted
 //! last goes.
 
+use super::rule::VictimRule;
 use crate::view::Outlook;
 
-pub(super) fn choose(running: &[Outlook], eligible: impl Iterator<Item = usize>) -> Option<usize> {
+pub(super) static RULE: VictimRule =
+    VictimRule::on_forecast("least-cost", |running, eligible| choose(running, eligible.iter().copied()));
+
+fn choose(running: &[Outlook], eligible: impl Iterator<Item = usize>) -> Option<usize> {
     eligible.max_by(|&a, &b| freed_per_token(&running[a]).total_cmp(&freed_per_token(&running[b])))
 }
 
@@ -21,12 +25,12 @@ fn freed_per_token(outlook: &Outlook) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::forecast::Forecast;
+    use crate::remaining::RemainingLength;
     use crate::view::{RequestView, tests::view};
 
     fn running(requests: &[(u32, u32)]) -> Vec<Outlook> {
         let outlook = |&(computed, remaining): &(u32, u32)| {
-            Outlook::new(RequestView { computed, ..view(1) }, Some(Forecast::certain(remaining)))
+            Outlook::new(RequestView { computed, ..view(1) }, Some(RemainingLength::certain(remaining)))
         };
         requests.iter().map(outlook).collect()
     }

@@ -1,6 +1,10 @@
 //! The one admitted last: it lost least, and those before it finish.
 
-pub(super) fn choose(eligible: impl Iterator<Item = usize>) -> Option<usize> {
+use super::rule::VictimRule;
+
+pub(super) static RULE: VictimRule = VictimRule::new("lifo", |_, eligible| choose(eligible.iter().copied()));
+
+fn choose(eligible: impl Iterator<Item = usize>) -> Option<usize> {
     eligible.max()
 }
 

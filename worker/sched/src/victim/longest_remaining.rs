@@ -3,11 +3,15 @@
 //! Against thrashing, a request past 0.8 of its predicted length is spared while there is another (TRAIL's c = 0.8):
 //! it has much to recompute and frees its blocks soon. Among equals the one admitted last goes.
 
+use super::rule::VictimRule;
 use crate::view::Outlook;
 
 const SPARED_FROM: f32 = 0.8;
 
-pub(super) fn choose(running: &[Outlook], eligible: impl Iterator<Item = usize>) -> Option<usize> {
+pub(super) static RULE: VictimRule =
+    VictimRule::on_forecast("longest-remaining", |running, eligible| choose(running, eligible.iter().copied()));
+
+fn choose(running: &[Outlook], eligible: impl Iterator<Item = usize>) -> Option<usize> {
     eligible.max_by(|&a, &b| {
         let (a, b) = (&running[a], &running[b]);
         let remaining = a.mean_remaining().total_cmp(&b.mean_remaining());
@@ -23,12 +27,12 @@ fn spared(outlook: &Outlook) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::forecast::Forecast;
+    use crate::remaining::RemainingLength;
     use crate::view::{RequestView, tests::view};
 
     fn running(lengths: &[(u32, u32)]) -> Vec<Outlook> {
         let outlook = |&(generated, remaining): &(u32, u32)| {
-            Outlook::new(RequestView { generated, ..view(1) }, Some(Forecast::certain(remaining)))
+            Outlook::new(RequestView { generated, ..view(1) }, Some(RemainingLength::certain(remaining)))
         };
         lengths.iter().map(outlook).collect()
     }

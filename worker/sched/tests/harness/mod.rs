@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasherDefault, DefaultHasher};
 
 use eoscast_sched::{
-    Forecast, Policy, PrefixHasher, Request, RequestKey, RequestView, Scheduler, SchedulerConfig, Stats, StepOutcome,
-    StepPlan, WorkDone,
+    Policy, PrefixHasher, RemainingLength, Request, RequestKey, RequestView, Scheduler, SchedulerConfig, SplitMix64,
+    Stats, StepOutcome, StepPlan, WorkDone,
 };
 use proptest::prelude::*;
 
@@ -13,7 +13,7 @@ pub(crate) const STEP_SECONDS: f64 = 0.5;
 
 /// A request and its fate.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Job {
+pub(crate) struct TestJob {
     pub(crate) arrival_step: u32,
     pub(crate) prompt_tokens: u32,
     pub(crate) max_tokens: u32,
@@ -29,7 +29,7 @@ pub(crate) struct Job {
 
 /// Where forecasts come from.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Forecaster {
+pub(crate) enum ForecastKind {
     Truth,
     None,
     /// At each step anew: missing, wrong, or no number at all.
@@ -39,41 +39,35 @@ pub(crate) enum Forecaster {
 #[derive(Clone, Debug)]
 pub(crate) struct Scenario {
     pub(crate) config: SchedulerConfig,
-    pub(crate) jobs: Vec<Job>,
-    pub(crate) forecaster: Forecaster,
+    pub(crate) jobs: Vec<TestJob>,
+    pub(crate) forecaster: ForecastKind,
     /// Whether the scheduler is told what the blocks hold.
     pub(crate) prefix_cache: bool,
 }
 
 /// What a scenario came to.
 #[derive(Debug, PartialEq)]
-pub(crate) struct Report {
+pub(crate) struct ScenarioReport {
     pub(crate) plans: Vec<StepPlan>,
     /// Keys in the order of first admission.
     pub(crate) first_admissions: Vec<RequestKey>,
     pub(crate) stats: Stats,
 }
 
-fn mix(mut x: u64) -> u64 {
-    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    x ^ (x >> 31)
-}
-
 impl Scenario {
-    fn forecast(&self, view: &RequestView, step: u32) -> Option<Forecast> {
+    fn forecast(&self, view: &RequestView, step: u32) -> Option<RemainingLength> {
         let job = self.jobs[view.request.key as usize];
         match self.forecaster {
-            Forecaster::Truth => Some(Forecast::certain(job.length - view.generated)),
-            Forecaster::None => None,
-            Forecaster::Nonsense(seed) => {
-                let random = mix(seed ^ mix(view.request.key ^ (u64::from(step) << 32)));
+            ForecastKind::Truth => Some(RemainingLength::certain(job.length - view.generated)),
+            ForecastKind::None => None,
+            ForecastKind::Nonsense(seed) => {
+                let random = SplitMix64::new(seed, view.request.key ^ (u64::from(step) << 32)).bits();
                 let tokens = (random >> 8) % 200;
                 match random % 8 {
                     0 => None,
-                    1 => Some(Forecast { mean: f32::NAN, quantiles: [f32::NEG_INFINITY; 13] }),
-                    2 => Some(Forecast { mean: -3.0, quantiles: [f32::NAN; 13] }),
-                    _ => Some(Forecast::certain(tokens as u32)),
+                    1 => Some(RemainingLength { mean: f32::NAN, quantiles: [f32::NEG_INFINITY; 13] }),
+                    2 => Some(RemainingLength { mean: -3.0, quantiles: [f32::NAN; 13] }),
+                    _ => Some(RemainingLength::certain(tokens as u32)),
                 }
             }
         }
@@ -93,12 +87,12 @@ impl Scenario {
     }
 
     /// Runs to the end and checks each step.
-    pub(crate) fn run(&self, policy: &str) -> Report {
+    pub(crate) fn run(&self, policy: &str) -> ScenarioReport {
         let policy: Policy = policy.parse().unwrap();
         let mut scheduler = Scheduler::new(self.config, policy).unwrap();
         let mut running = BTreeSet::new();
         let mut live = BTreeMap::new();
-        let mut report = Report { plans: Vec::new(), first_admissions: Vec::new(), stats: Stats::default() };
+        let mut report = ScenarioReport { plans: Vec::new(), first_admissions: Vec::new(), stats: Stats::default() };
         let half = BuildHasherDefault::<DefaultHasher>::default();
         let hasher = PrefixHasher::new(self.config.block_size, [half.clone(), half]);
         let mut memory = vec![None; (self.config.num_blocks * self.config.block_size) as usize];
@@ -210,7 +204,7 @@ impl Scenario {
         &self,
         scheduler: &Scheduler,
         plan: &StepPlan,
-        live: &BTreeMap<RequestKey, Job>,
+        live: &BTreeMap<RequestKey, TestJob>,
         running: &BTreeSet<RequestKey>,
         decoding: &[RequestKey],
     ) {
@@ -253,7 +247,7 @@ impl Scenario {
     }
 }
 
-impl Job {
+impl TestJob {
     fn request(self, key: RequestKey) -> Request {
         Request {
             key,
@@ -278,12 +272,12 @@ fn config() -> impl Strategy<Value = SchedulerConfig> {
     })
 }
 
-fn job() -> impl Strategy<Value = Job> {
+fn job() -> impl Strategy<Value = TestJob> {
     let abort_step = prop::option::weighted(0.15, 0u32..120);
     let deadline_step = prop::option::weighted(0.2, 0u32..200);
     let tokens = (1u32..=40, 1u32..=40, 1u32..=40);
     (0u32..60, tokens, -1i32..=1, deadline_step, abort_step, 0u32..=60, 0u32..3).prop_map(
-        |(arrival_step, tokens, priority, deadline_step, abort_step, common_tokens, family)| Job {
+        |(arrival_step, tokens, priority, deadline_step, abort_step, common_tokens, family)| TestJob {
             arrival_step,
             prompt_tokens: tokens.0,
             max_tokens: tokens.1,
@@ -297,11 +291,11 @@ fn job() -> impl Strategy<Value = Job> {
     )
 }
 
-pub(crate) fn scenario(forecaster: impl Strategy<Value = Forecaster>) -> impl Strategy<Value = Scenario> {
+pub(crate) fn scenario(forecaster: impl Strategy<Value = ForecastKind>) -> impl Strategy<Value = Scenario> {
     (config(), prop::collection::vec(job(), 1..24), forecaster, any::<bool>())
         .prop_map(|(config, jobs, forecaster, prefix_cache)| Scenario { config, jobs, forecaster, prefix_cache })
 }
 
-pub(crate) fn any_forecaster() -> impl Strategy<Value = Forecaster> {
-    prop_oneof![Just(Forecaster::Truth), Just(Forecaster::None), any::<u64>().prop_map(Forecaster::Nonsense),]
+pub(crate) fn any_forecaster() -> impl Strategy<Value = ForecastKind> {
+    prop_oneof![Just(ForecastKind::Truth), Just(ForecastKind::None), any::<u64>().prop_map(ForecastKind::Nonsense),]
 }

@@ -1,25 +1,25 @@
 //! What a policy sees of remaining lengths.
 
+mod earlier;
 mod noise;
-mod prior;
 mod recorded;
 
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use super::trace::TraceRequest;
-use eoscast_sched::Forecast;
+use crate::trace::TraceRequest;
+use eoscast_sched::RemainingLength;
 use eoscast_sched::RequestView;
 
+use earlier::EarlierLengths;
 use noise::Noise;
-use prior::Prior;
 
-pub use recorded::{Estimate, RecordedEstimates};
+pub use recorded::{RecordedEstimate, RecordedEstimates};
 
 /// Where forecasts come from.
 #[derive(Clone, Debug)]
-pub enum Predictor {
+pub enum ForecastSource {
     /// Nowhere: the worst case stands in.
     None,
     /// `oracle`: the true length.
@@ -37,14 +37,14 @@ pub enum Predictor {
     Recorded(Arc<RecordedEstimates>),
 }
 
-impl FromStr for Predictor {
-    type Err = PredictorError;
+impl FromStr for ForecastSource {
+    type Err = ForecastSourceError;
 
-    fn from_str(name: &str) -> Result<Self, PredictorError> {
+    fn from_str(name: &str) -> Result<Self, ForecastSourceError> {
         let parts: Vec<&str> = name.split(':').collect();
         let noise = |cv: &str, drifting| match cv.parse() {
             Ok(cv) if cv > 0.0 && cv <= 10.0 => Ok(Self::OracleNoise { cv, drifting }),
-            _ => Err(PredictorError(name.to_owned())),
+            _ => Err(ForecastSourceError(name.to_owned())),
         };
         match parts[..] {
             ["none"] => Ok(Self::None),
@@ -52,12 +52,12 @@ impl FromStr for Predictor {
             ["prior"] => Ok(Self::Prior),
             ["oracle-noise", cv] => noise(cv, false),
             ["oracle-noise", cv, "drifting"] => noise(cv, true),
-            _ => Err(PredictorError(name.to_owned())),
+            _ => Err(ForecastSourceError(name.to_owned())),
         }
     }
 }
 
-impl fmt::Display for Predictor {
+impl fmt::Display for ForecastSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::None => f.write_str("none"),
@@ -72,9 +72,9 @@ impl fmt::Display for Predictor {
 
 /// No such predictor.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PredictorError(String);
+pub struct ForecastSourceError(String);
 
-impl fmt::Display for PredictorError {
+impl fmt::Display for ForecastSourceError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
@@ -85,17 +85,17 @@ impl fmt::Display for PredictorError {
     }
 }
 
-impl std::error::Error for PredictorError {}
+impl std::error::Error for ForecastSourceError {}
 
 /// A predictor in the course of one run.
 #[derive(Debug)]
 pub(super) struct Foresight<'a> {
-    source: Source<'a>,
-    prior: Prior,
+    basis: Basis<'a>,
+    earlier: EarlierLengths,
 }
 
 #[derive(Debug)]
-enum Source<'a> {
+enum Basis<'a> {
     None,
     Truth,
     Noise(Noise),
@@ -104,35 +104,35 @@ enum Source<'a> {
 }
 
 impl<'a> Foresight<'a> {
-    pub(super) fn new(predictor: &'a Predictor, seed: u64) -> Self {
-        let source = match predictor {
-            Predictor::None => Source::None,
-            Predictor::Oracle => Source::Truth,
-            Predictor::OracleNoise { cv, drifting } => Source::Noise(Noise::new(*cv, *drifting, seed)),
-            Predictor::Prior => Source::Prior,
-            Predictor::Recorded(estimates) => Source::Recorded(estimates),
+    pub(super) fn new(source: &'a ForecastSource, seed: u64) -> Self {
+        let basis = match source {
+            ForecastSource::None => Basis::None,
+            ForecastSource::Oracle => Basis::Truth,
+            ForecastSource::OracleNoise { cv, drifting } => Basis::Noise(Noise::new(*cv, *drifting, seed)),
+            ForecastSource::Prior => Basis::Prior,
+            ForecastSource::Recorded(estimates) => Basis::Recorded(estimates),
         };
-        Self { source, prior: Prior::default() }
+        Self { basis, earlier: EarlierLengths::default() }
     }
 
     /// What remains of `request` after `view.generated` tokens.
-    pub(super) fn forecast(&mut self, view: &RequestView, request: &TraceRequest) -> Option<Forecast> {
+    pub(super) fn forecast(&mut self, view: &RequestView, request: &TraceRequest) -> Option<RemainingLength> {
         let remaining = request.output_tokens.saturating_sub(view.generated).max(1);
-        match &self.source {
-            Source::None => None,
-            Source::Truth => Some(Forecast::certain(remaining)),
-            Source::Noise(noise) => Some(noise.forecast(request.row, view.generated, remaining)),
-            Source::Prior => self.prior.forecast(view),
-            Source::Recorded(estimates) => {
-                estimates.forecast(request.row, view.generated).or_else(|| self.prior.forecast(view))
+        match &self.basis {
+            Basis::None => None,
+            Basis::Truth => Some(RemainingLength::certain(remaining)),
+            Basis::Noise(noise) => Some(noise.forecast(request.row, view.generated, remaining)),
+            Basis::Prior => self.earlier.forecast(view),
+            Basis::Recorded(estimates) => {
+                estimates.forecast(request.row, view.generated).or_else(|| self.earlier.forecast(view))
             }
         }
     }
 
     /// Learns how a request ended.
     pub(super) fn observe(&mut self, request: &TraceRequest) {
-        if matches!(self.source, Source::Prior | Source::Recorded(_)) {
-            self.prior.push(request.output_tokens, request.output_tokens == request.max_tokens);
+        if matches!(self.basis, Basis::Prior | Basis::Recorded(_)) {
+            self.earlier.push(request.output_tokens, request.output_tokens == request.max_tokens);
         }
     }
 }
@@ -144,10 +144,10 @@ mod tests {
     #[test]
     fn a_predictor_survives_printing_and_parsing_and_others_are_refused() {
         for name in ["none", "oracle", "prior", "oracle-noise:0.5", "oracle-noise:1:drifting"] {
-            assert_eq!(name.parse::<Predictor>().unwrap().to_string(), name);
+            assert_eq!(name.parse::<ForecastSource>().unwrap().to_string(), name);
         }
         for name in ["", "guess", "oracle:1", "oracle-noise", "oracle-noise:0", "oracle-noise:x", "oracle-noise:1:y"] {
-            let error = name.parse::<Predictor>().unwrap_err().to_string();
+            let error = name.parse::<ForecastSource>().unwrap_err().to_string();
             assert!(error.contains("use none, oracle, prior"), "{error}");
         }
     }

@@ -1,7 +1,7 @@
 //! The true remaining length times a lognormal factor: a forecaster of a given accuracy.
 
-use super::super::random::Random;
-use eoscast_sched::{Forecast, LEVELS};
+use crate::random::Random;
+use eoscast_sched::{LEVELS, RemainingLength};
 
 /// Quantiles of the standard normal distribution at [`LEVELS`].
 const NORMAL: [f64; LEVELS.len()] = [
@@ -33,9 +33,9 @@ impl Noise {
         Self { sigma, seed, drifting, factors, mean_factor: (variance / 2.0).exp() }
     }
 
-    pub(super) fn forecast(&self, row: usize, generated: u32, remaining: u32) -> Forecast {
+    pub(super) fn forecast(&self, row: usize, generated: u32, remaining: u32) -> RemainingLength {
         let median = f64::from(remaining) * (self.sigma * self.error(row as u64, generated)).exp();
-        Forecast {
+        RemainingLength {
             mean: (median * self.mean_factor) as f32,
             quantiles: self.factors.map(|factor| (median * factor) as f32),
         }

@@ -1,29 +1,29 @@
 //! Estimates that a predictor made while the replies of a log were generated.
 
-use eoscast_sched::Forecast;
+use eoscast_sched::RemainingLength;
 
 /// Tokens after which an estimate is stale: the worker's default.
 const MAX_AGE: u32 = 32;
 
 /// What was forecast after `step` tokens.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Estimate {
+pub struct RecordedEstimate {
     /// Tokens generated.
     pub step: u32,
     /// Of the remaining service length.
-    pub forecast: Forecast,
+    pub forecast: RemainingLength,
 }
 
 /// Estimates by the rows of a trace.
 #[derive(Clone, Debug, Default)]
 pub struct RecordedEstimates {
     /// Each row's, by step.
-    rows: Vec<Vec<Estimate>>,
+    rows: Vec<Vec<RecordedEstimate>>,
 }
 
 impl RecordedEstimates {
     /// Estimates of each row of the trace, in any order.
-    pub fn new(mut rows: Vec<Vec<Estimate>>) -> Self {
+    pub fn new(mut rows: Vec<Vec<RecordedEstimate>>) -> Self {
         rows.iter_mut().for_each(|estimates| estimates.sort_by_key(|estimate| estimate.step));
         Self { rows }
     }
@@ -35,10 +35,10 @@ impl RecordedEstimates {
 
     /// What a scheduler sees after `generated` tokens: the latest estimate, conditioned on the tokens since; none when
     /// it is stale.
-    pub(super) fn forecast(&self, row: usize, generated: u32) -> Option<Forecast> {
+    pub(super) fn forecast(&self, row: usize, generated: u32) -> Option<RemainingLength> {
         let estimates = self.rows.get(row)?;
         let latest = estimates.partition_point(|estimate| estimate.step <= generated).checked_sub(1)?;
-        let Estimate { step, forecast } = estimates[latest];
+        let RecordedEstimate { step, forecast } = estimates[latest];
         let age = generated - step;
         (age <= MAX_AGE).then(|| forecast.after(age))
     }
@@ -50,7 +50,7 @@ mod tests {
 
     #[test]
     fn the_latest_estimate_counts_down_until_it_is_stale() {
-        let estimate = |step, tokens| Estimate { step, forecast: Forecast::certain(tokens) };
+        let estimate = |step, tokens| RecordedEstimate { step, forecast: RemainingLength::certain(tokens) };
         let recorded = RecordedEstimates::new(vec![vec![], vec![estimate(8, 70), estimate(0, 50)]]);
         assert_eq!(recorded.count(), 2);
         let median = |row, generated| recorded.forecast(row, generated).map(|forecast| forecast.quantile(0.5).round());
