@@ -6,7 +6,6 @@ use std::time::Duration;
 use eoscast_proto::domain::{RequestId, StepBatch, WorkerId};
 use eoscast_proto::status::ServiceError;
 
-use super::live::LiveRequest;
 use super::worker::{StreamId, Worker};
 
 /// Most live requests of all workers together, at about 3.7 KiB each.
@@ -23,8 +22,8 @@ pub(super) struct Accepted<'a> {
     pub(super) missing_messages: u64,
     /// An older stream of the same worker, to be ended.
     pub(super) superseded: Option<StreamId>,
-    /// Requests of the worker's older run, which this message ends.
-    pub(super) older_run: Vec<Box<LiveRequest>>,
+    /// The worker's older run, which this message ends with all its requests.
+    pub(super) older_run: Option<Worker>,
     /// Requests that start and finish in this message, and that the log knows already.
     pub(super) finished: HashSet<RequestId>,
 }
@@ -42,10 +41,10 @@ pub(super) fn accept<'a>(
     let superseded = worker.stream.filter(|other| *other != stream);
     worker.stream = Some(stream);
     worker.alone_since = None;
-    let mut older_run = vec![];
+    let mut older_run = None;
     if worker.epoch < batch.run.epoch {
-        older_run.extend(worker.take_all());
-        *worker = Worker { epoch: batch.run.epoch, stream: Some(stream), ..Worker::default() };
+        let newer = Worker { epoch: batch.run.epoch, stream: Some(stream), ..Worker::default() };
+        older_run = Some(std::mem::replace(worker, newer));
     }
     let is_new = batch.sequence_number > worker.last_applied;
     let (mut missing_messages, mut finished) = (0, HashSet::new());

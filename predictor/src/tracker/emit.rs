@@ -1,6 +1,6 @@
 //! [`Emitter`]: the last part of a step. Estimates and log lines go straight to where they are sent from.
 
-use eoscast_log::record::RequestLine;
+use eoscast_log::record::{RequestLine, seconds};
 use eoscast_proto::domain::{FinishReason, RequestEnded, RequestId, StepBatch};
 
 use super::applied::Applied;
@@ -14,18 +14,32 @@ use eoscast_forecast::models::Serving;
 /// Writes what one message led to.
 pub(super) struct Emitter<'a> {
     pub(super) applied: Applied,
-    pub(super) models: &'a Serving,
-    pub(super) history: &'a mut History,
-    pub(super) accuracy: &'a mut Accuracy,
+    models: &'a Serving,
+    history: &'a mut History,
+    accuracy: &'a mut Accuracy,
     /// When the step ended, seconds since 1970.
     pub(super) at: f64,
-    pub(super) sequence_number: u64,
+    sequence_number: u64,
 }
 
-impl Emitter<'_> {
+impl<'a> Emitter<'a> {
+    /// With room for what `batch` leads to, so that nothing is moved while it gathers.
+    pub(super) fn new(
+        batch: &StepBatch,
+        models: &'a Serving,
+        history: &'a mut History,
+        accuracy: &'a mut Accuracy,
+    ) -> Self {
+        let mut applied = Applied::default();
+        applied.estimates.reserve_exact(batch.started.len() + batch.events.len());
+        applied.lines.steps.reserve_exact(batch.events.len());
+        let at = seconds(batch.timestamp_micros);
+        Self { applied, models, history, accuracy, at, sequence_number: batch.sequence_number }
+    }
+
     /// The requests of an older run of the worker, which end with it.
-    pub(super) fn older_run(&mut self, ended: Vec<Box<LiveRequest>>) {
-        self.applied.lines.requests.extend(aborted(ended, self.at, self.models, self.history));
+    pub(super) fn older_run(&mut self, mut run: Worker) {
+        self.applied.lines.requests.extend(aborted(run.take_all(), self.at, self.models, self.history));
     }
 
     /// A message seen before is answered with what holds now.

@@ -29,7 +29,7 @@ pub use applied::{Applied, Tally};
 use emit::{Emitter, aborted};
 use eoscast_forecast::history::History;
 use eoscast_forecast::models::{Artifact, ModelKind, ModelVersion, Serving};
-use eoscast_log::record::{Lines, seconds};
+use eoscast_log::record::Lines;
 use live::LiveRequest;
 use steps::{Group, start};
 pub use views::{ModelInfo, RequestKey};
@@ -100,15 +100,10 @@ impl Tracker {
     pub fn apply(&mut self, batch: &StepBatch, stream: StreamId) -> Result<Applied, ServiceError> {
         let Accepted { worker, is_new, missing_messages, superseded, older_run, finished } =
             accept(&mut self.workers, batch, stream)?;
-        let mut emit = Emitter {
-            applied: Applied::default(),
-            models: &self.models,
-            history: &mut self.history,
-            accuracy: &mut self.accuracy,
-            at: seconds(batch.timestamp_micros),
-            sequence_number: batch.sequence_number,
-        };
-        emit.older_run(older_run);
+        let mut emit = Emitter::new(batch, &self.models, &mut self.history, &mut self.accuracy);
+        if let Some(run) = older_run {
+            emit.older_run(run);
+        }
         if is_new {
             emit.applied.tally.missing_messages = missing_messages;
             for started in batch.started.iter().filter(|started| !finished.contains(&started.request_id)) {
