@@ -1,7 +1,7 @@
 //! [`Accuracy`]: how good the forecasts of the last finished requests were, by the model that made them and by task. Pure.
 //!
 //! Of a live request one forecast of each age is kept, drawn at random among those that were sent ([`Watched`]), and stands for
-//! all steps of that age: a reply's error is an unbiased estimate of its mean over all steps, as [`evaluation`](crate::evaluation)
+//! all steps of that age: a reply's error is an unbiased estimate of its mean over all steps, as `eoscast-lab evaluate`
 //! takes it. Errors are on service length, every reply weighs one.
 //!
 //! Beside the error stands that of the prior, which knows lengths only, at the same steps. Their ratio tells of drift: it rises as
@@ -12,14 +12,11 @@ use std::collections::BTreeMap;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use eoscast_log::forecast::Forecast;
 use eoscast_log::record::{Pits, RequestLine};
-use eoscast_proto::domain::FinishReason;
+use eoscast_proto::domain::{FinishReason, ModelForecast};
 
-use eoscast_forecast::age::age;
-use eoscast_forecast::calibration::drawn;
-use eoscast_forecast::judging::answer::Answer;
 use eoscast_forecast::models::ModelVersion;
+use eoscast_forecast::reservoir::{Drawn, Reservoir};
 
 /// Replies that a figure rests on at most.
 pub const WINDOW: usize = 1_000;
@@ -30,16 +27,11 @@ const SHARE: f64 = 0.9;
 
 /// One forecast of each age of a live request, to be compared with its outcome.
 #[derive(Debug, Clone, Default)]
-pub struct Watched {
-    ages: [Option<WatchedForecast>; Pits::AGES],
-}
+pub struct Watched(Reservoir<WatchedForecast>);
 
 #[derive(Debug, Clone)]
 struct WatchedForecast {
     model_version: Arc<str>,
-    step: u32,
-    /// Steps of this age so far.
-    steps: u32,
     median: f32,
     mean: f32,
     interval: [f32; 2],
@@ -54,48 +46,52 @@ impl Watched {
         step: u32,
         max_tokens: u32,
         chance: u32,
-        forecast: &Forecast,
+        forecast: &ModelForecast,
         prior: impl FnOnce() -> f64,
     ) {
-        let place = &mut self.ages[age(step)];
-        let steps = place.as_ref().map_or(1, |kept| kept.steps.saturating_add(1));
-        if drawn(step, chance, steps) {
-            let answer = Answer::from(forecast);
-            let (low, high) = answer.interval(SHARE, max_tokens.saturating_sub(step));
-            *place = Some(WatchedForecast {
+        self.0.consider(step, chance, || {
+            let remaining = &forecast.remaining;
+            let (low, high) = remaining.interval(SHARE, max_tokens.saturating_sub(step));
+            WatchedForecast {
                 model_version: forecast.model_version.clone(),
-                step,
-                steps,
-                median: answer.median() as f32,
-                mean: forecast.mean,
+                median: remaining.median() as f32,
+                mean: remaining.mean,
                 interval: [low as f32, high as f32],
                 prior_median: prior() as f32,
-            });
-        } else if let Some(kept) = place {
-            kept.steps = steps;
-        }
+            }
+        });
     }
 
     /// How the forecasts of `family` turned out for a reply of `length` tokens; nothing if there is none.
     fn judge(&self, family: &str, length: u32) -> Option<Turned> {
         let mut turned = Turned::default();
-        let mut steps = 0.0f32;
-        for (kept, covered) in self.ages.iter().zip(&mut turned.covered) {
-            let Some(kept) = kept.as_ref().filter(|kept| kept.step < length && kept.family() == family) else {
+        let mut weights = 0.0f32;
+        for (drawn, covered) in self.0.ages().iter().zip(&mut turned.covered) {
+            let Some(drawn) = drawn else { continue };
+            let Drawn { step, steps, value } = drawn;
+            if *step >= length || value.family() != family {
                 continue;
-            };
-            let truth = (length - kept.step) as f32;
-            let weight = kept.steps as f32;
-            turned.absolute += weight * (kept.median - truth).abs();
-            turned.signed += weight * (kept.mean - truth);
-            turned.prior_absolute += weight * (kept.prior_median - truth).abs();
-            *covered = Some(kept.interval[0] <= truth && truth <= kept.interval[1]);
-            steps += weight;
+            }
+            let truth = (length - step) as f32;
+            let weight = *steps as f32;
+            turned.absolute += weight * (value.median - truth).abs();
+            turned.signed += weight * (value.mean - truth);
+            turned.prior_absolute += weight * (value.prior_median - truth).abs();
+            *covered = Some(value.interval[0] <= truth && truth <= value.interval[1]);
+            weights += weight;
         }
         for sum in [&mut turned.absolute, &mut turned.signed, &mut turned.prior_absolute] {
-            *sum /= steps;
+            *sum /= weights;
         }
-        (steps > 0.0).then_some(turned)
+        (weights > 0.0).then_some(turned)
+    }
+
+    /// The models that made what was drawn.
+    fn families(&self) -> Vec<&str> {
+        let mut families: Vec<&str> = self.0.ages().iter().flatten().map(|drawn| drawn.value.family()).collect();
+        families.sort_unstable();
+        families.dedup();
+        families
     }
 }
 
@@ -197,10 +193,7 @@ impl Accuracy {
             return;
         }
         self.outcomes += 1;
-        let mut families: Vec<&str> = watched.ages.iter().flatten().map(WatchedForecast::family).collect();
-        families.sort_unstable();
-        families.dedup();
-        for family in families {
+        for family in watched.families() {
             if let Some(turned) = watched.judge(family, line.output_length) {
                 self.push((family.to_owned(), None), turned);
                 if line.task.is_some() {

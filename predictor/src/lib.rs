@@ -17,11 +17,11 @@
 
 pub mod accuracy;
 pub mod cli;
-pub mod metrics;
-pub mod pipeline;
+pub(crate) mod metrics;
+pub(crate) mod pipeline;
 pub mod recovery;
-pub mod replay;
-pub mod retraining;
-pub mod rpc;
-pub mod server;
+pub(crate) mod replay;
+pub(crate) mod retraining;
+pub(crate) mod rpc;
+pub(crate) mod server;
 pub mod tracker;

@@ -26,45 +26,45 @@ use eoscast_log::record::Lines;
 
 /// Why a request ended.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct OutcomeLabels {
+pub(crate) struct OutcomeLabels {
     reason: &'static str,
 }
 
 /// What came of retraining.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct RetrainingLabels {
+pub(crate) struct RetrainingLabels {
     result: &'static str,
 }
 
 /// What of a stream was out of the ordinary.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct IrregularityLabels {
+pub(crate) struct IrregularityLabels {
     kind: &'static str,
 }
 
 /// Everything that is counted.
-pub struct Metrics {
+pub(crate) struct Metrics {
     registry: Registry,
     messages: Counter,
     events: Counter,
     /// Estimates sent.
-    pub estimates: Counter,
+    pub(crate) estimates: Counter,
     /// Step lines written.
-    pub log_lines: Counter,
+    pub(crate) log_lines: Counter,
     /// Bytes written.
-    pub log_bytes: Counter,
+    pub(crate) log_bytes: Counter,
     log_state: Gauge,
     /// Requests followed.
-    pub live_requests: Gauge,
+    pub(crate) live_requests: Gauge,
     /// Streams open.
-    pub streams: Gauge,
+    pub(crate) streams: Gauge,
     outcomes: Family<OutcomeLabels, Counter>,
     irregularities: Family<IrregularityLabels, Counter>,
     retrainings: Family<RetrainingLabels, Counter>,
     /// How good forecasts were.
-    pub accuracy: AccuracyGauges,
+    pub(crate) accuracy: AccuracyGauges,
     /// From receiving a message to its estimates.
-    pub estimate_seconds: Histogram,
+    pub(crate) estimate_seconds: Histogram,
 }
 
 impl Default for Metrics {
@@ -118,7 +118,7 @@ impl Default for Metrics {
 
 impl Metrics {
     /// Counts one message.
-    pub fn observe(&self, batch: &StepBatch, tally: &Tally) {
+    pub(crate) fn observe(&self, batch: &StepBatch, tally: &Tally) {
         self.messages.inc();
         self.events.inc_by(batch.events.len() as u64);
         if *tally == Tally::default() {
@@ -138,14 +138,14 @@ impl Metrics {
     }
 
     /// Counts finished requests.
-    pub fn count_outcomes(&self, lines: &Lines) {
+    pub(crate) fn count_outcomes(&self, lines: &Lines) {
         for line in &lines.requests {
             self.outcomes.get_or_create(&OutcomeLabels { reason: line.finish_reason.as_str() }).inc();
         }
     }
 
     /// Counts what came of a retraining.
-    pub fn count_retraining(&self, decision: &Decision) {
+    pub(crate) fn count_retraining(&self, decision: &Decision) {
         let result = match (decision.swapped, decision.candidate.as_str()) {
             (true, _) => "swapped",
             (false, "") => "failed",
@@ -155,7 +155,7 @@ impl Metrics {
     }
 
     /// Shows how the event log fares.
-    pub fn set_log_state(&self, state: LogState) {
+    pub(crate) fn set_log_state(&self, state: LogState) {
         self.log_state.set(match state {
             LogState::Ok => 1,
             LogState::Off => 0,
@@ -177,7 +177,7 @@ impl Metrics {
 ///
 /// # Errors
 /// When the listener fails.
-pub async fn serve(
+pub(crate) async fn serve(
     listener: TcpListener,
     metrics: Arc<Metrics>,
     log_state: watch::Receiver<LogState>,

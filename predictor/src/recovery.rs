@@ -8,17 +8,17 @@
 use std::collections::{HashMap, HashSet};
 use std::io;
 
-use eoscast_proto::domain::{RequestId, RequestStarted, StepEvent, WorkerId, WorkerRun};
+use eoscast_proto::domain::{ModelForecast, RequestId, RequestStarted, StepEvent, WorkerId, WorkerRun};
 
 use eoscast_forecast::features::FeatureState;
 use eoscast_forecast::forecast::forecast;
 use eoscast_forecast::history::History;
 use eoscast_forecast::models::{LengthModel, Memory, ModelVersion};
-use eoscast_log::forecast::Forecast;
 use eoscast_log::location::{Location, Segment, Series};
-use eoscast_log::reader::{Damages, LineReader, first_timestamp};
+use eoscast_log::reader::{Damages, LineReader};
 use eoscast_log::record::{Arrival, RequestLine, StartLine, StepLine};
 use eoscast_log::request::LoggedRequest;
+use eoscast_log::tail::NewestSteps;
 
 /// Bytes at the end of each series that are read. Requests whose lines lie farther back are forgotten.
 const READ_BYTES: u64 = 256 << 20;
@@ -44,7 +44,7 @@ pub struct RecoveredRequest {
     /// What its next lines need.
     pub logged: LoggedRequest,
     /// The estimate made on arrival, if that is known.
-    pub first_estimate: Option<Forecast>,
+    pub first_estimate: Option<ModelForecast>,
     /// Its steps so far.
     pub features: FeatureState,
     seen: Seen,
@@ -106,9 +106,8 @@ struct Recovery {
 pub fn recover(location: &Location) -> io::Result<Recovered> {
     let mut recovery = Recovery::default();
     let newest = |series| location.newest(series, READ_BYTES);
-    let (steps, complete) = newest(Series::Steps)?;
     // Where step lines are left out, so are the arrivals before the first that is read: they may have finished long ago.
-    let since = if complete { f64::NEG_INFINITY } else { first_timestamp(&steps)? };
+    let NewestSteps { segments: steps, since } = NewestSteps::of(location, READ_BYTES)?;
     for segment in newest(Series::Starts)?.0 {
         recovery.each(&segment, |recovery, line: StartLine| {
             if line.timestamp >= since {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
-use eoscast_proto::domain::{RequestId, WorkerId};
+use eoscast_proto::domain::{ModelForecast, RequestId, WorkerId};
 use serde::Serialize;
 
 use crate::retraining;
@@ -13,7 +13,6 @@ use eoscast_forecast::files::ArtifactSource;
 use eoscast_forecast::forecast::forecast;
 use eoscast_forecast::history::{History, LONGEST_WINDOW};
 use eoscast_forecast::models::{Artifact, LengthModel, Memory, ModelKind, ModelVersion};
-use eoscast_log::forecast::Forecast;
 use eoscast_log::location::{Location, Series};
 use eoscast_log::reader::{Damages, LineReader};
 use eoscast_log::record::{Arrival, Outcome, RequestLine, StartLine, StepLine};
@@ -23,36 +22,36 @@ const TOLD: usize = 10;
 
 /// An estimate that came out differently.
 #[derive(Debug, Clone, Serialize)]
-pub struct Difference {
+pub(crate) struct Difference {
     /// File and line of the logged estimate.
-    pub at: String,
+    pub(crate) at: String,
     /// Whose.
-    pub request_id: RequestId,
+    pub(crate) request_id: RequestId,
     /// Tokens generated.
-    pub step: u32,
+    pub(crate) step: u32,
     /// What the log says.
-    pub logged: Forecast,
+    pub(crate) logged: ModelForecast,
     /// What came out now.
-    pub replayed: Forecast,
+    pub(crate) replayed: ModelForecast,
 }
 
 /// What a replay found.
 #[derive(Debug, Default, Serialize)]
-pub struct Report {
+pub(crate) struct Report {
     /// Estimates in the log.
-    pub estimates: u64,
+    pub(crate) estimates: u64,
     /// Those that came out the same, bit for bit.
-    pub identical: u64,
+    pub(crate) identical: u64,
     /// Those that did not.
-    pub different: u64,
+    pub(crate) different: u64,
     /// Those that could not be made again, by reason.
-    pub not_recomputable: BTreeMap<&'static str, u64>,
+    pub(crate) not_recomputable: BTreeMap<&'static str, u64>,
     /// Lines that could not be read.
-    pub damaged_lines: u64,
+    pub(crate) damaged_lines: u64,
     /// The first of these, as `file:line: reason`.
-    pub first_damaged: Vec<String>,
+    pub(crate) first_damaged: Vec<String>,
     /// The first differences.
-    pub first_differences: Vec<Difference>,
+    pub(crate) first_differences: Vec<Difference>,
 }
 
 const NO_OUTCOMES: &str = "outcomes that the model had seen are not in the log";
@@ -69,7 +68,7 @@ struct ModelsInTime {
 
 impl ModelsInTime {
     /// The model whose source and version `logged` names.
-    fn find(&mut self, logged: &Forecast) -> Result<&dyn LengthModel, &'static str> {
+    fn find(&mut self, logged: &ModelForecast) -> Result<&dyn LengthModel, &'static str> {
         let version = ModelVersion::parse(&logged.model_version).ok_or(NO_MODEL)?;
         let kind = ModelKind::parse(&logged.source).ok_or(NO_MODEL)?;
         let artifact = std::iter::once(None)
@@ -116,7 +115,7 @@ impl Live {
     }
 
     /// What `model` answers to `row`. A model that was swapped in knows nothing of the steps before.
-    fn forecast(&mut self, model: &dyn LengthModel, row: &FeatureRow) -> Forecast {
+    fn forecast(&mut self, model: &dyn LengthModel, row: &FeatureRow) -> ModelForecast {
         let family = ModelVersion::family_of(model);
         let memory = match &mut self.memory {
             Some((known, memory)) if *known == family => memory,
@@ -143,7 +142,11 @@ struct Replay {
 ///
 /// # Errors
 /// When there is no log, or a file cannot be read.
-pub fn replay(path: &Path, mut artifacts: Vec<Artifact>, mut progress: impl FnMut(u64)) -> anyhow::Result<Report> {
+pub(crate) fn replay(
+    path: &Path,
+    mut artifacts: Vec<Artifact>,
+    mut progress: impl FnMut(u64),
+) -> anyhow::Result<Report> {
     let location = Location::parse(path);
     let steps = location.segments(Series::Steps)?;
     ensure!(!steps.is_empty(), "{}: has no event log; give the folder or the file that serve writes", path.display());
@@ -243,7 +246,13 @@ impl Replay {
         }
     }
 
-    fn compare_first(&mut self, place: &Place<'_>, request_id: &RequestId, logged: &Forecast, state: &FeatureState) {
+    fn compare_first(
+        &mut self,
+        place: &Place<'_>,
+        request_id: &RequestId,
+        logged: &ModelForecast,
+        state: &FeatureState,
+    ) {
         let find = self.models.find(logged);
         let replayed = find.map(|model| forecast(model, &state.row(), &mut model.memory()));
         self.compare(place, request_id, state.step(), logged, replayed);
@@ -254,8 +263,8 @@ impl Replay {
         place: &Place<'_>,
         request_id: &RequestId,
         step: u32,
-        logged: &Forecast,
-        replayed: Result<Forecast, &'static str>,
+        logged: &ModelForecast,
+        replayed: Result<ModelForecast, &'static str>,
     ) {
         self.report.estimates += 1;
         match replayed {

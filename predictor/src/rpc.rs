@@ -37,11 +37,11 @@ const WATCH_INTERVAL: Duration = Duration::from_millis(200);
 const SHORTEST_WATCH_INTERVAL: Duration = Duration::from_millis(20);
 
 /// The name of the service in health checks.
-pub const SERVICE_NAME: &str = "eoscast.predictor.v1.PredictorService";
+pub(crate) const SERVICE_NAME: &str = "eoscast.predictor.v1.PredictorService";
 
 /// Answers calls from the pipeline.
 #[derive(Clone)]
-pub struct Rpc {
+pub(crate) struct Rpc {
     pipeline: Arc<Pipeline>,
     /// Of the start; what `ReloadModel` loads when it names none.
     artifact: Option<ArtifactSource>,
@@ -54,7 +54,7 @@ type Responses<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 impl Rpc {
     /// Streams end when `shutdown` is cancelled.
-    pub fn new(
+    pub(crate) fn new(
         pipeline: Arc<Pipeline>,
         artifact: Option<ArtifactSource>,
         retrained: watch::Receiver<Option<Decision>>,
@@ -64,7 +64,7 @@ impl Rpc {
     }
 
     /// For a tonic server.
-    pub fn into_service(self) -> PredictorServiceServer<Self> {
+    pub(crate) fn into_service(self) -> PredictorServiceServer<Self> {
         PredictorServiceServer::new(self).max_decoding_message_size(MAX_MESSAGE_BYTES)
     }
 }
@@ -352,7 +352,7 @@ async fn watch_live(
             let page = pipeline.ask(|tracker| tracker.requests(worker_id.as_ref(), after.as_ref(), LARGEST_PAGE));
             after = page.last().filter(|_| page.len() == LARGEST_PAGE).map(key);
             for state in page {
-                let seen = (state.output_length, state.estimate.model_version.as_str().into());
+                let seen = (state.output_length, state.estimate.forecast.model_version.clone());
                 let key = key(&state);
                 if known.get(&key) != Some(&seen) {
                     changed.push(state.into());

@@ -27,33 +27,37 @@ use eoscast_log::{EventLog, LogConfig};
 
 /// The event log in health checks: NOT_SERVING while the disk refuses it, though the service itself goes on. SERVING where
 /// logging is switched off, as nothing is broken then.
-pub const EVENT_LOG_NAME: &str = "eoscast.predictor.v1.EventLog";
+pub(crate) const EVENT_LOG_NAME: &str = "eoscast.predictor.v1.EventLog";
 
 /// How long open calls may take to end at shutdown.
 const DRAIN: Duration = Duration::from_secs(5);
 
 /// What a predictor is started with.
 #[derive(Debug)]
-pub struct Config {
+pub(crate) struct Config {
     /// Which model answers; without it, that of the artifact.
-    pub model: Option<ModelKind>,
+    pub(crate) model: Option<ModelKind>,
     /// What it starts from; without it, what ships, if the model has to be trained.
-    pub artifact: Option<PathBuf>,
+    pub(crate) artifact: Option<PathBuf>,
     /// Models are refitted from the log after so many outcomes; never if `None`.
-    pub retrain_every: Option<NonZeroU64>,
+    pub(crate) retrain_every: Option<NonZeroU64>,
     /// Where steps are logged; nowhere if `None`.
-    pub log: Option<LogConfig>,
+    pub(crate) log: Option<LogConfig>,
     /// How long requests stay live when their worker's stream is gone.
-    pub orphan_timeout: Duration,
+    pub(crate) orphan_timeout: Duration,
     /// Where metrics are served.
-    pub metrics: Option<TcpListener>,
+    pub(crate) metrics: Option<TcpListener>,
 }
 
 /// Serves on `listener` until `shutdown`; then streams end, and everything received is written and synced.
 ///
 /// # Errors
 /// When the artifact cannot be used, the log cannot be written or read, or the listener fails.
-pub async fn run(listener: TcpListener, config: Config, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
+pub(crate) async fn run(
+    listener: TcpListener,
+    config: Config,
+    shutdown: impl Future<Output = ()>,
+) -> anyhow::Result<()> {
     let addr = listener.local_addr()?;
     let (mut kind, chosen) = ArtifactSource::choose(config.model, config.artifact.as_deref())?;
     let (source, mut artifact) = chosen.unzip();

@@ -8,6 +8,8 @@
 //! - [`transport`]: channel and server settings that both ends must share
 //! - [`worker`], [`predictor`]: generated from `eoscast/*/v1/*.proto`; named only where a service meets the wire
 
+#![warn(missing_docs)]
+
 pub mod convert;
 pub mod domain;
 pub mod hash;

@@ -2,8 +2,8 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use eoscast_proto::domain::{
-    EngineLoad, FinishReason, LengthEstimate, LengthPrior, RequestEnded, RequestStarted, StepBatch, StepEvent,
-    StepSignals, StepsReply, WorkerRun,
+    EngineLoad, FinishReason, Forecast, LengthEstimate, LengthPrior, ModelForecast, RequestEnded, RequestStarted,
+    StepBatch, StepEvent, StepSignals, StepsReply, WorkerRun,
 };
 use eoscast_proto::predictor::v1 as pb;
 use prost::Message;
@@ -68,11 +68,11 @@ fn reply() -> StepsReply {
         estimates: vec![LengthEstimate {
             request_id: "r-1".to_owned().try_into().unwrap(),
             step: 3,
-            source: "prior".into(),
-            model_version: "prior/1:9".into(),
-            mean: 20.5,
-            quantiles,
-            end_within: [0.0, 0.1, 0.2, 0.3, 1.0],
+            forecast: ModelForecast {
+                source: "prior".into(),
+                model_version: "prior/1:9".into(),
+                remaining: Forecast { mean: 20.5, quantiles, end_within: [0.0, 0.1, 0.2, 0.3, 1.0] },
+            },
         }],
         prior: Some(LengthPrior { quantiles, mean: 30.0, outcomes: 9 }),
     }

@@ -56,7 +56,7 @@ fn engine() -> (EngineHandle, RequestPreparer, UnboundedReceiver<StepBatch>) {
         prompt_text: true,
         token_classes: true,
     };
-    let (link, batches) = PredictorLink::local(WorkerRun { worker_id: "w".to_owned().try_into().unwrap(), epoch: 1 });
+    let (link, batches) = PredictorLink::local(WorkerRun::for_test("w"));
     let tokenizer = Arc::new(tokenizer);
     let preparer = RequestPreparer::new(Arc::clone(&tokenizer), None, runner.spec());
     let (engine, _) = spawn(Box::new(runner), tokenizer, config, link, Arc::new(Metrics::new())).unwrap();

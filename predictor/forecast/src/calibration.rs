@@ -20,6 +20,7 @@ use eoscast_proto::domain::QUANTILE_LEVELS;
 use crate::age::age;
 use crate::distribution::LengthDistribution;
 use crate::history::{History, LONGEST_WINDOW};
+use crate::reservoir::Reservoir;
 
 /// PITs of one age that G rests on.
 const PITS_OF_AGE: usize = 2_000;
@@ -211,42 +212,26 @@ pub fn pit(forecast: &LengthDistribution, remaining: u32) -> f32 {
     (1.0 - forecast.survival(f64::from(remaining) - 0.5)) as f32
 }
 
-/// One forecast of each age of a live request, to be judged by its outcome: one at random, so that all steps count alike.
+/// Quantiles of one forecast of each age of a live request, to be judged by its outcome.
 #[derive(Debug, Clone, Default)]
-pub struct Kept {
-    ages: [Option<KeptForecast>; Pits::AGES],
-}
-
-#[derive(Debug, Clone)]
-struct KeptForecast {
-    step: u32,
-    /// Steps of this age so far.
-    steps: u32,
-    quantiles: [f32; QUANTILE_LEVELS.len()],
-}
+pub struct Kept(Reservoir<[f32; QUANTILE_LEVELS.len()]>);
 
 impl Kept {
-    /// Considers the forecast after `step` tokens, which is asked for only if it is kept; see [`drawn`].
+    /// Considers the forecast after `step` tokens, which is asked for only if it is kept; see [`Reservoir::consider`].
     pub fn consider(&mut self, step: u32, chance: u32, forecast: impl FnOnce() -> LengthDistribution) {
-        let kept = &mut self.ages[age(step)];
-        let steps = kept.as_ref().map_or(1, |kept| kept.steps.saturating_add(1));
-        if drawn(step, chance, steps) {
-            let quantiles = forecast().quantiles(QUANTILE_LEVELS.map(f64::from)).map(|tokens| tokens as f32);
-            *kept = Some(KeptForecast { step, steps, quantiles });
-        } else if let Some(kept) = kept {
-            kept.steps = steps;
-        }
+        self.0.consider(step, chance, || {
+            forecast().quantiles(QUANTILE_LEVELS.map(f64::from)).map(|tokens| tokens as f32)
+        });
     }
 
     /// Where a reply of `length` tokens stands in the forecasts kept of it.
     pub fn pits(&self, artifact: u32, length: u32) -> Pits {
-        let value = |kept: &Option<KeptForecast>| {
-            kept.as_ref().filter(|kept| kept.step < length).map(|kept| {
-                let remaining = (length - kept.step) as f32 - 0.5;
-                level_of(&kept.quantiles, remaining)
-            })
-        };
-        Pits { artifact, values: std::array::from_fn(|i| value(&self.ages[i])) }
+        let values = self.0.ages().each_ref().map(|drawn| {
+            let drawn = drawn.as_ref().filter(|drawn| drawn.step < length)?;
+            let remaining = (length - drawn.step) as f32 - 0.5;
+            Some(level_of(&drawn.value, remaining))
+        });
+        Pits { artifact, values }
     }
 }
 
@@ -261,19 +246,6 @@ fn level_of(quantiles: &[f32; QUANTILE_LEVELS.len()], tokens: f32) -> f32 {
     let (low, level) = if above == 0 { (0.0, 0.0) } else { (quantiles[above - 1], QUANTILE_LEVELS[above - 1]) };
     let share = (tokens - low) / (quantiles[above] - low).max(f32::MIN_POSITIVE);
     level + (QUANTILE_LEVELS[above] - level) * share.clamp(0.0, 1.0)
-}
-
-/// Whether the forecast after `step` tokens, the n-th of its age, takes the place of the one kept, as happens with probability
-/// 1/n (reservoir sampling). `chance` is any number that differs from step to step.
-pub fn drawn(step: u32, chance: u32, n: u32) -> bool {
-    mix(chance ^ step).is_multiple_of(n)
-}
-
-/// Spreads a number over all bits (the finaliser of MurmurHash3).
-fn mix(mut x: u32) -> u32 {
-    x = (x ^ x >> 16).wrapping_mul(0x85EB_CA6B);
-    x = (x ^ x >> 13).wrapping_mul(0xC2B2_AE35);
-    x ^ x >> 16
 }
 
 #[cfg(test)]
@@ -401,17 +373,5 @@ mod tests {
             assert!((value - pit(&forecast, remaining)).abs() < 0.02, "{remaining}: {value}");
         }
         assert_eq!(kept.pits(1, 20).values, [None; 5]);
-    }
-
-    #[test]
-    fn every_step_of_an_age_is_kept_equally_often() {
-        let forecast = geometric(80.0);
-        let mut times = [0u32; 16];
-        for request in 0..4_000u32 {
-            let mut kept = Kept::default();
-            (0..16).for_each(|step| kept.consider(step, request.wrapping_mul(0x9E37_79B1), || forecast.clone()));
-            times[kept.ages[0].as_ref().map_or(0, |kept| kept.step as usize)] += 1;
-        }
-        assert!(times.iter().all(|n| (180..330).contains(n)), "{times:?}");
     }
 }

@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
 use eoscast_log::location::{Location, Segment, Series};
-use eoscast_log::reader::{LineReader, first_timestamp};
+use eoscast_log::reader::LineReader;
 use eoscast_log::record::{RequestLine, StepLine};
+use eoscast_log::tail::NewestSteps;
 use sha2::{Digest, Sha256};
 
 use crate::fitting::dataset::{Collector, Dataset, Selection};
@@ -91,8 +92,9 @@ impl Dataset {
     /// lines and these are to be refused.
     pub fn load(path: &Path, selection: &Selection<'_>, mut progress: impl FnMut(u64)) -> anyhow::Result<Self> {
         let location = Location::parse(path);
-        let files = |series| location.newest(series, selection.bytes).with_context(|| path.display().to_string());
-        let ((requests, _), (steps, complete)) = (files(Series::Requests)?, files(Series::Steps)?);
+        let name = || path.display().to_string();
+        let (requests, _) = location.newest(Series::Requests, selection.bytes).with_context(name)?;
+        let NewestSteps { segments: steps, since } = NewestSteps::of(&location, selection.bytes).with_context(name)?;
         ensure!(
             !requests.is_empty() && !steps.is_empty(),
             "{}: has no event log; give the folder that collect or serve writes",
@@ -101,7 +103,6 @@ impl Dataset {
         let mut intake = Intake::default();
         let mut collector = Collector::default();
         let mut hash = Sha256::new();
-        let since = if complete { f64::NEG_INFINITY } else { first_timestamp(&steps)? };
         for Segment { path, .. } in &requests {
             each(
                 path,

@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use eoscast_log::forecast::Forecast;
-use eoscast_proto::domain::{END_WITHIN, QUANTILE_LEVELS};
+use eoscast_proto::domain::{END_WITHIN, Forecast, ModelForecast, QUANTILE_LEVELS};
 
 use crate::distribution::LengthDistribution;
 use crate::features::FeatureRow;
@@ -11,13 +10,13 @@ use crate::models::{Asked, LengthModel, Memory};
 
 /// What `model` says after `row`, given what it kept of the rows before. Service length is natural length cut at `max_tokens`; a
 /// reply that cannot end by itself (`ignore_eos`) takes all that `max_tokens` leaves.
-pub fn forecast(model: &dyn LengthModel, row: &FeatureRow, memory: &mut Memory) -> Forecast {
+pub fn forecast(model: &dyn LengthModel, row: &FeatureRow, memory: &mut Memory) -> ModelForecast {
     let natural = (!row.arrival.ignore_eos).then(|| model.predict(row, memory));
     read_out(&ModelId::of(model), row, natural)
 }
 
 /// The same for several requests at once, with the same bits.
-pub fn forecast_all(model: &dyn LengthModel, asked: &mut [Asked<'_>]) -> Vec<Forecast> {
+pub fn forecast_all(model: &dyn LengthModel, asked: &mut [Asked<'_>]) -> Vec<ModelForecast> {
     let mut can_end: Vec<&mut Asked<'_>> = asked.iter_mut().filter(|asked| !asked.row.arrival.ignore_eos).collect();
     let mut natural = model.predict_all(&mut can_end).into_iter();
     let source = ModelId::of(model);
@@ -40,7 +39,7 @@ impl ModelId {
 }
 
 /// The numbers of an estimate; without a natural length, of a reply that cannot end by itself.
-fn read_out(source: &ModelId, row: &FeatureRow, natural: Option<LengthDistribution>) -> Forecast {
+fn read_out(source: &ModelId, row: &FeatureRow, natural: Option<LengthDistribution>) -> ModelForecast {
     let (service, end_within) = match natural {
         None => (LengthDistribution::point(row.left()), [0.0; END_WITHIN.len()]),
         Some(natural) => {
@@ -48,12 +47,14 @@ fn read_out(source: &ModelId, row: &FeatureRow, natural: Option<LengthDistributi
             (natural.clip(row.left()), end_within)
         }
     };
-    Forecast {
+    ModelForecast {
         source: source.kind.clone(),
         model_version: source.version.clone(),
-        mean: service.mean() as f32,
-        quantiles: service.quantiles(QUANTILE_LEVELS.map(f64::from)).map(|tokens| tokens as f32),
-        end_within,
+        remaining: Forecast {
+            mean: service.mean() as f32,
+            quantiles: service.quantiles(QUANTILE_LEVELS.map(f64::from)).map(|tokens| tokens as f32),
+            end_within,
+        },
     }
 }
 
@@ -66,7 +67,7 @@ mod tests {
     use crate::history::History;
     use crate::models::ModelKind;
 
-    fn prior_forecast(max_tokens: u32, step: u32, ignore_eos: bool) -> Forecast {
+    fn prior_forecast(max_tokens: u32, step: u32, ignore_eos: bool) -> ModelForecast {
         let model = ModelKind::Prior.build(None, &History::default());
         let arrival = Arrival { prompt_length: 5, max_tokens, temperature: 1.0, ignore_eos, prompt: None };
         forecast(model.as_ref(), &FeatureState::new(arrival, step).row(), &mut model.memory())
@@ -74,7 +75,7 @@ mod tests {
 
     #[test]
     fn service_length_is_cut_at_max_tokens_but_the_natural_end_is_not() {
-        let forecast = prior_forecast(40, 30, false);
+        let forecast = prior_forecast(40, 30, false).remaining;
         assert_eq!(forecast.quantiles[12], 10.0);
         assert!(forecast.mean < 10.0);
         assert!(forecast.end_within[4] < 0.5);
@@ -82,13 +83,13 @@ mod tests {
 
     #[test]
     fn a_reply_that_cannot_end_takes_all_its_tokens() {
-        let forecast = prior_forecast(40, 30, true);
+        let forecast = prior_forecast(40, 30, true).remaining;
         assert_eq!((forecast.mean, forecast.quantiles[6]), (10.0, 10.0));
         assert_eq!(forecast.end_within, [0.0; 5]);
     }
 
     #[test]
     fn a_live_request_has_at_least_one_token_to_come() {
-        assert_eq!(prior_forecast(40, 99, false).mean, 1.0);
+        assert_eq!(prior_forecast(40, 99, false).remaining.mean, 1.0);
     }
 }

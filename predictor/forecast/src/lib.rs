@@ -8,6 +8,7 @@
 //! - [`distribution`]: a length as a survival function; quantiles, mean, conditioning
 //! - [`features`]: what models see of a request; one definition, online and offline
 //! - [`history`]: the outcomes that models follow; [`age`]: the bins of tokens generated that forecasts are kept apart by
+//! - [`reservoir`]: one random forecast of each age of a reply, to be judged by its outcome
 //! - [`calibration`]: makes intervals hold what they promise
 //! - [`models`]: the models, the table of them, and the artifacts that they start from
 //! - [`forecast`]: what a model says of one request
@@ -27,6 +28,7 @@ pub mod forecast;
 pub mod history;
 pub mod judging;
 pub mod models;
+pub mod reservoir;
 
 /// So that the example of the README compiles and runs.
 #[cfg(doctest)]

@@ -17,7 +17,7 @@ use eoscast_forecast::forecast::forecast;
 use eoscast_forecast::models::{LengthModel, Memory};
 
 /// Step lines that are written at once.
-const TOGETHER: usize = 4_096;
+const STEPS_A_WRITE: usize = 4_096;
 
 /// What was written.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -101,7 +101,7 @@ pub fn estimate(
         }
         lines.steps.push(StepLine { estimate, ..line });
         written.steps += 1;
-        if lines.steps.len() == TOGETHER {
+        if lines.steps.len() == STEPS_A_WRITE {
             out.append(&[std::mem::take(&mut lines)])?;
         }
         Ok(())

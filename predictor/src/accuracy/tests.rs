@@ -1,38 +1,31 @@
 use eoscast_log::request::LoggedRequest;
-use eoscast_proto::domain::{END_WITHIN, QUANTILE_LEVELS, RequestStarted, WorkerRun};
+use eoscast_proto::domain::{END_WITHIN, Forecast, QUANTILE_LEVELS, RequestStarted, WorkerRun};
 
 use super::*;
 
 const MAX_TOKENS: u32 = 400;
 
 /// A forecast that is uniform from 0 to `longest`.
-fn forecast(version: &str, longest: f32) -> Forecast {
-    Forecast {
+fn forecast(version: &str, longest: f32) -> ModelForecast {
+    ModelForecast {
         source: "test".into(),
         model_version: version.into(),
-        mean: longest / 2.0,
-        quantiles: QUANTILE_LEVELS.map(|level| level * longest),
-        end_within: [0.0; END_WITHIN.len()],
+        remaining: Forecast {
+            mean: longest / 2.0,
+            quantiles: QUANTILE_LEVELS.map(|level| level * longest),
+            end_within: [0.0; END_WITHIN.len()],
+        },
     }
 }
 
 fn finished(length: u32, task: &str, reason: FinishReason, edit: impl Fn(&mut RequestStarted)) -> RequestLine {
     let mut started = RequestStarted {
-        request_id: "a".to_owned().try_into().unwrap(),
-        model: "m".into(),
-        eos_token_ids: vec![2],
-        prompt_length: 7,
         max_tokens: MAX_TOKENS,
-        temperature: 1.0,
         task: Some(task.to_owned()).filter(|task| !task.is_empty()),
-        output_length: 0,
-        ignore_eos: false,
-        target_tokens: None,
-        prompt: None,
+        ..RequestStarted::for_test("a")
     };
     edit(&mut started);
-    let run = WorkerRun { worker_id: "w".to_owned().try_into().unwrap(), epoch: 1 };
-    LoggedRequest::new(started, run, 0.0).request_line(reason, length, 1.0, None)
+    LoggedRequest::new(started, WorkerRun::for_test("w"), 0.0).request_line(reason, length, 1.0, None)
 }
 
 /// What was sent of a reply of `length` tokens, where `says` gives the version and the longest length after each step.

@@ -8,7 +8,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::replay::{Report, replay};
 use eoscast_forecast::models::Artifact;
-use eoscast_log::reader::log_bytes;
+use eoscast_log::location::Location;
 
 /// Make every estimate of a log again and compare bit for bit; exit code 1 if any differs.
 #[derive(Debug, Args)]
@@ -30,7 +30,7 @@ impl ReplayArgs {
     #[expect(clippy::print_stdout, reason = "the report is the output of this command")]
     pub(super) fn run(self) -> anyhow::Result<()> {
         let artifacts = self.artifact.iter().map(|path| Artifact::load(path)).collect::<anyhow::Result<_>>()?;
-        let bar = ProgressBar::new(log_bytes(&self.log)?)
+        let bar = ProgressBar::new(Location::parse(&self.log).bytes()?)
             .with_style(ProgressStyle::with_template("{bar:40} {bytes}/{total_bytes} {eta}")?);
         let report = replay(&self.log, artifacts, |bytes| bar.inc(bytes))?;
         bar.finish_and_clear();
@@ -60,8 +60,8 @@ fn table(report: &Report) -> String {
             difference.at,
             difference.request_id,
             difference.step,
-            difference.logged.mean,
-            difference.replayed.mean,
+            difference.logged.remaining.mean,
+            difference.replayed.remaining.mean,
             difference.logged.model_version
         )
     }));

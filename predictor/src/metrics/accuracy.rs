@@ -11,11 +11,11 @@ use eoscast_forecast::age::AGE_NAMES;
 
 /// The last accuracy told.
 #[derive(Debug, Clone, Default)]
-pub struct AccuracyGauges(Arc<Mutex<Vec<ModelAccuracy>>>);
+pub(crate) struct AccuracyGauges(Arc<Mutex<Vec<ModelAccuracy>>>);
 
 impl AccuracyGauges {
     /// Shows these instead.
-    pub fn set(&self, accuracy: Vec<ModelAccuracy>) {
+    pub(crate) fn set(&self, accuracy: Vec<ModelAccuracy>) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = accuracy;
     }
 }

@@ -1,13 +1,16 @@
 //! What lies behind every stream: [`tracking`] keeps all state and answers at once, in the task that read the message;
 //! [`writing`], a thread of its own, appends to the event log.
 //!
-//! So a step wakes one thread, since an engine may need the same cores; a slow disk delays acknowledgements only. What waits to be written is bounded by the streams: each sends on only while what it has outstanding
-//! weighs less than [`MOST_UNACKNOWLEDGED`].
+//! So a step wakes one thread, since an engine may need the same cores; a slow disk delays acknowledgements only. What waits to be
+//! written is bounded by the streams: each sends on only while what it has outstanding weighs less than [`MOST_UNACKNOWLEDGED`].
 
+mod log_state;
+mod stream;
 mod tracking;
 mod writing;
 
-pub use writing::LogState;
+pub(crate) use log_state::LogState;
+pub(crate) use stream::{Answer, MOST_UNACKNOWLEDGED, Progress, weight};
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,7 +19,7 @@ use std::time::{Duration, Instant};
 
 use eoscast_log::EventLog;
 use eoscast_log::record::Lines;
-use eoscast_proto::domain::{LengthEstimate, LengthPrior, StepBatch};
+use eoscast_proto::domain::StepBatch;
 use eoscast_proto::status::ServiceError;
 use tokio::sync::{Semaphore, mpsc, watch};
 
@@ -25,64 +28,31 @@ use crate::tracker::{StreamId, Tracker};
 use tracking::Tracking;
 use writing::Queue;
 
-/// Largest weight of the messages of one stream that are not acknowledged yet.
-pub const MOST_UNACKNOWLEDGED: usize = 4_096;
-
 /// How often [`Pipeline::tick`] is due.
-pub const TICK: Duration = Duration::from_millis(500);
-
-/// Entries of a message that weigh as much as the message itself.
-const ENTRIES_PER_WEIGHT: usize = 64;
-
-/// What a message counts against [`MOST_UNACKNOWLEDGED`]: 1, and 1 more for each 64 events and other entries.
-pub fn weight(batch: &StepBatch) -> u32 {
-    let entries = batch.started.len() + batch.events.len() + batch.ended.len();
-    // Messages have at most a few thousand entries.
-    1 + u32::try_from(entries / ENTRIES_PER_WEIGHT).unwrap_or(u32::MAX / 2)
-}
-
-/// What a message, or a change of the prior, is answered with.
-#[derive(Debug)]
-pub struct Answer {
-    /// Of the requests of one message.
-    pub estimates: Vec<LengthEstimate>,
-    /// When it is new.
-    pub prior: Option<LengthPrior>,
-}
-
-/// How far the messages of a stream are written.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Progress {
-    /// Every message up to this one is processed, and written if `logged`.
-    pub acknowledged: u64,
-    /// Whether they are in the log.
-    pub logged: bool,
-    /// Weight of all messages of the stream that are processed.
-    pub weight: u64,
-}
+pub(crate) const TICK: Duration = Duration::from_millis(500);
 
 /// The answering side of one stream.
-pub struct StreamAnswers {
+pub(crate) struct StreamAnswers {
     /// Answers in the order of messages; an error ends the stream.
-    pub answers: mpsc::UnboundedReceiver<Result<Answer, ServiceError>>,
+    pub(crate) answers: mpsc::UnboundedReceiver<Result<Answer, ServiceError>>,
     /// Closed when everything of the stream is written.
-    pub progress: watch::Receiver<Progress>,
+    pub(crate) progress: watch::Receiver<Progress>,
 }
 
 /// The sending side of one stream. Dropping it closes the stream.
-pub struct StreamSteps {
+pub(crate) struct StreamSteps {
     id: StreamId,
     pipeline: Arc<Pipeline>,
 }
 
 impl StreamSteps {
     /// Applies a message that was received at `received`. The caller holds `weight(batch)` permits.
-    pub fn send(&self, batch: &StepBatch, received: Instant) {
+    pub(crate) fn send(&self, batch: &StepBatch, received: Instant) {
         self.pipeline.tracking().steps(self.id, batch, received);
     }
 
     /// Ends the stream with `error`, after the answers to what was sent before.
-    pub fn fail(&self, error: ServiceError) {
+    pub(crate) fn fail(&self, error: ServiceError) {
         self.pipeline.tracking().close(self.id, Some(error));
     }
 }
@@ -94,12 +64,12 @@ impl Drop for StreamSteps {
 }
 
 /// The one state behind all streams.
-pub struct Pipeline {
+pub(crate) struct Pipeline {
     tracking: Mutex<Tracking>,
     last_stream: AtomicU64,
     writing: Mutex<Option<JoinHandle<()>>>,
     /// How the event log fares.
-    pub log_state: watch::Receiver<LogState>,
+    pub(crate) log_state: watch::Receiver<LogState>,
 }
 
 impl Pipeline {
@@ -107,7 +77,7 @@ impl Pipeline {
     ///
     /// # Errors
     /// When the operating system gives no thread.
-    pub fn start(
+    pub(crate) fn start(
         tracker: Tracker,
         lines: Lines,
         log: Option<EventLog>,
@@ -130,7 +100,7 @@ impl Pipeline {
     }
 
     /// A new stream, and the permits that bound what it has outstanding.
-    pub fn open_stream(self: &Arc<Self>) -> (StreamSteps, StreamAnswers, Arc<Semaphore>) {
+    pub(crate) fn open_stream(self: &Arc<Self>) -> (StreamSteps, StreamAnswers, Arc<Semaphore>) {
         let id = self.last_stream.fetch_add(1, Ordering::Relaxed) + 1;
         let (answers, answer_queue) = mpsc::unbounded_channel();
         let (progress, progress_seen) = watch::channel(Progress::default());
@@ -143,17 +113,17 @@ impl Pipeline {
     }
 
     /// The answer to `question`, which should be quick: no message is applied meanwhile.
-    pub fn ask<T>(&self, question: impl FnOnce(&mut Tracker) -> T) -> T {
+    pub(crate) fn ask<T>(&self, question: impl FnOnce(&mut Tracker) -> T) -> T {
         question(self.tracking().tracker())
     }
 
     /// Ends the requests of workers that are long gone and tells of a prior that has changed; to be called every [`TICK`].
-    pub fn tick(&self) {
+    pub(crate) fn tick(&self) {
         self.tracking().tick();
     }
 
     /// Has the writing thread finish what it has, sync the log and end. Blocks. Nothing is written after that.
-    pub fn stop(&self) {
+    pub(crate) fn stop(&self) {
         self.tracking().stop();
         let writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner).take();
         if writing.is_some_and(|thread| thread.join().is_err()) {

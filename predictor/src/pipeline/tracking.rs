@@ -9,8 +9,8 @@ use eoscast_proto::domain::{LengthPrior, StepBatch, WorkerRun};
 use eoscast_proto::status::{FieldViolation, ServiceError};
 use tokio::sync::{mpsc, watch};
 
+use super::stream::{Answer, Progress, weight};
 use super::writing::{Job, Queue, Receipt};
-use super::{Answer, Progress, weight};
 use crate::metrics::Metrics;
 use crate::tracker::{StreamId, Tracker};
 
@@ -201,35 +201,15 @@ impl Tracking {
 
 #[cfg(test)]
 mod tests {
-    use eoscast_proto::domain::{EngineLoad, RequestId, RequestStarted, WorkerId};
+    use eoscast_proto::domain::RequestStarted;
 
     use super::*;
     use crate::recovery::Recovered;
     use eoscast_forecast::models::ModelKind;
 
     fn arrival(sequence_number: u64) -> StepBatch {
-        let started = RequestStarted {
-            request_id: RequestId::try_from(format!("r{sequence_number}")).unwrap(),
-            model: "m".into(),
-            eos_token_ids: vec![2],
-            prompt_length: 1,
-            max_tokens: 10,
-            temperature: 1.0,
-            task: None,
-            output_length: 0,
-            ignore_eos: false,
-            target_tokens: None,
-            prompt: None,
-        };
-        StepBatch {
-            run: WorkerRun { worker_id: WorkerId::try_from("w".to_owned()).unwrap(), epoch: 1 },
-            sequence_number,
-            timestamp_micros: 1,
-            started: vec![started],
-            events: vec![],
-            ended: vec![],
-            load: EngineLoad::default(),
-        }
+        let started = RequestStarted::for_test(&format!("r{sequence_number}"));
+        StepBatch { sequence_number, started: vec![started], ..StepBatch::for_test("w") }
     }
 
     #[test]

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
-use super::Progress;
+use super::log_state::LogState;
+use super::stream::Progress;
 use crate::metrics::Metrics;
 use eoscast_log::EventLog;
 use eoscast_log::record::Lines;
@@ -15,20 +16,9 @@ use eoscast_log::record::Lines;
 const GATHER: Duration = Duration::from_millis(100);
 /// So many messages are written at once: a busy stream may not run out of what it may have unacknowledged, since what it then
 /// does not read would count against its connection (see `eoscast_proto::transport`).
-const MANY: usize = 32;
+const MANY_JOBS: usize = 32;
 /// How long a log that has failed is left alone.
 const RETRY: Duration = Duration::from_secs(10);
-
-/// How the event log fares.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LogState {
-    /// Switched off.
-    Off,
-    /// Written.
-    Ok,
-    /// The disk refused; tried again every 10 s. Serving goes on.
-    Failed,
-}
 
 /// Lines to write, and what may be acknowledged after that.
 pub(super) struct Job {
@@ -68,7 +58,7 @@ impl Queue {
     pub(super) fn push(&self, job: Job) {
         let mut waiting = self.lock();
         waiting.jobs.push(job);
-        if waiting.jobs.len() == MANY {
+        if waiting.jobs.len() == MANY_JOBS {
             self.many.notify_one();
         }
     }
@@ -81,7 +71,7 @@ impl Queue {
 
     /// What has gathered for [`GATHER`], or sooner if it is much; nothing once the queue is closed and empty.
     pub(super) fn take(&self) -> Option<Vec<Job>> {
-        let little = |waiting: &mut Waiting| waiting.jobs.len() < MANY && !waiting.closed;
+        let little = |waiting: &mut Waiting| waiting.jobs.len() < MANY_JOBS && !waiting.closed;
         let (mut waiting, _) =
             self.many.wait_timeout_while(self.lock(), GATHER, little).unwrap_or_else(PoisonError::into_inner);
         let jobs = std::mem::take(&mut waiting.jobs);

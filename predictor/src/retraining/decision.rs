@@ -12,33 +12,33 @@ const FILE: &str = "retrainings.jsonl";
 
 /// What came of one retraining.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Decision {
+pub(crate) struct Decision {
     /// When, seconds since 1970.
-    pub timestamp: f64,
+    pub(crate) timestamp: f64,
     /// Outcomes seen by then.
-    pub outcomes: u64,
+    pub(crate) outcomes: u64,
     /// The generating model whose requests were learnt from; empty if there were none.
-    pub model: String,
+    pub(crate) model: String,
     /// The model that the predictor was started with: its version without the outcomes.
-    pub started_with: String,
+    pub(crate) started_with: String,
     /// The model that served.
-    pub serving: String,
+    pub(crate) serving: String,
     /// The best of the refitted models; empty if none could be fitted.
-    pub candidate: String,
+    pub(crate) candidate: String,
     /// File of the candidate's artifact beside the log, if it was swapped in.
-    pub artifact: Option<String>,
+    pub(crate) artifact: Option<String>,
     /// Requests that both were judged on.
-    pub requests: u32,
+    pub(crate) requests: u32,
     /// Mean absolute error of the candidate on these, in tokens.
-    pub candidate_mae: f64,
+    pub(crate) candidate_mae: f64,
     /// That of the model that served.
-    pub serving_mae: f64,
+    pub(crate) serving_mae: f64,
     /// Standard error of the difference.
-    pub standard_error: f64,
+    pub(crate) standard_error: f64,
     /// Whether the candidate serves since then.
-    pub swapped: bool,
+    pub(crate) swapped: bool,
     /// Why not.
-    pub reason: String,
+    pub(crate) reason: String,
 }
 
 impl Decision {
@@ -46,7 +46,7 @@ impl Decision {
     ///
     /// # Errors
     /// When that cannot be written.
-    pub fn append(&self, location: &Location) -> io::Result<()> {
+    pub(crate) fn append(&self, location: &Location) -> io::Result<()> {
         let mut line = serde_json::to_vec(self)?;
         // A line before that is torn ends here; empty lines are passed over.
         line.insert(0, b'\n');
@@ -58,7 +58,7 @@ impl Decision {
     ///
     /// # Errors
     /// When the file cannot be read; one that is missing tells of none.
-    pub fn all(location: &Location) -> io::Result<Vec<Self>> {
+    pub(crate) fn all(location: &Location) -> io::Result<Vec<Self>> {
         let mut reader = match LineReader::open(&location.beside(FILE)) {
             Ok(reader) => reader,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(vec![]),
@@ -73,7 +73,7 @@ impl Decision {
 }
 
 /// The artifact file of the last model that was swapped in since a predictor was first started with `started_with`.
-pub fn last_swap<'a>(decisions: &'a [Decision], started_with: &str) -> Option<&'a str> {
+pub(crate) fn last_swap<'a>(decisions: &'a [Decision], started_with: &str) -> Option<&'a str> {
     let last = decisions.iter().rfind(|decision| decision.swapped)?;
     last.artifact.as_deref().filter(|_| last.started_with == started_with)
 }

@@ -6,10 +6,10 @@
 //!
 //! An artifact that is swapped in lies beside the log first, so that a restart goes on with it and a replay finds it.
 
-pub mod decision;
+pub(crate) mod decision;
 #[cfg(test)]
 mod tests;
-pub mod trial;
+pub(crate) mod trial;
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -35,23 +35,23 @@ const PREFIX: &str = "retrained-";
 ///
 /// # Errors
 /// When the decisions cannot be read.
-pub fn artifacts(location: &Location) -> std::io::Result<Vec<Artifact>> {
+pub(crate) fn artifacts(location: &Location) -> std::io::Result<Vec<Artifact>> {
     let names = Decision::all(location)?.into_iter().filter_map(|decision| decision.artifact);
     Ok(names.filter_map(|name| Artifact::load(&location.beside(&name)).ok()).collect())
 }
 
 /// Retrains every so many outcomes.
-pub struct Retrainer {
+pub(crate) struct Retrainer {
     /// The log.
-    pub location: Location,
+    pub(crate) location: Location,
     /// Outcomes between two retrainings, at least 1.
-    pub every: u64,
+    pub(crate) every: u64,
     /// The model that the predictor was started with: its version without the outcomes.
-    pub started_with: String,
+    pub(crate) started_with: String,
     /// Where the last decision is told.
-    pub decisions: watch::Sender<Option<Decision>>,
+    pub(crate) decisions: watch::Sender<Option<Decision>>,
     /// Where decisions are counted.
-    pub metrics: Arc<Metrics>,
+    pub(crate) metrics: Arc<Metrics>,
 }
 
 impl Retrainer {
@@ -59,7 +59,7 @@ impl Retrainer {
     ///
     /// # Errors
     /// When the operating system gives no thread.
-    pub fn start(self, pipeline: Arc<Pipeline>, stop: CancellationToken) -> std::io::Result<()> {
+    pub(crate) fn start(self, pipeline: Arc<Pipeline>, stop: CancellationToken) -> std::io::Result<()> {
         // Not one of the runtime's: these are waited for at shutdown.
         std::thread::Builder::new().name("retraining".into()).spawn(move || {
             let mut done = pipeline.ask(|tracker| tracker.outcomes());

@@ -25,39 +25,39 @@ const LEAST_JUDGED: usize = 40;
 const STANDARD_ERRORS: f64 = 1.645;
 
 /// The model that serves.
-pub struct Incumbent {
+pub(crate) struct Incumbent {
     /// Which.
-    pub kind: ModelKind,
+    pub(crate) kind: ModelKind,
     /// What it started from.
-    pub artifact: Option<Artifact>,
+    pub(crate) artifact: Option<Artifact>,
     /// The outcomes so far.
-    pub history: History,
+    pub(crate) history: History,
 }
 
 /// What a trial found.
 #[derive(Debug)]
-pub struct Trial {
+pub(crate) struct Trial {
     /// The generating model whose requests were used.
-    pub model: String,
+    pub(crate) model: String,
     /// Artifact of the best candidate.
-    pub artifact: Artifact,
+    pub(crate) artifact: Artifact,
     /// Its bytes.
-    pub bytes: Vec<u8>,
+    pub(crate) bytes: Vec<u8>,
     /// What served these requests: its version without the outcomes.
-    pub serving: String,
+    pub(crate) serving: String,
     /// Requests that both were judged on.
-    pub requests: usize,
+    pub(crate) requests: usize,
     /// Mean absolute error of the candidate.
-    pub candidate_mae: f64,
+    pub(crate) candidate_mae: f64,
     /// Of what served.
-    pub serving_mae: f64,
+    pub(crate) serving_mae: f64,
     /// Of their difference.
-    pub standard_error: f64,
+    pub(crate) standard_error: f64,
 }
 
 impl Trial {
     /// Whether the candidate is better by more than chance.
-    pub fn is_better(&self) -> bool {
+    pub(crate) fn is_better(&self) -> bool {
         self.serving_mae - self.candidate_mae > STANDARD_ERRORS * self.standard_error
     }
 }
@@ -67,7 +67,7 @@ impl Trial {
 ///
 /// # Errors
 /// When the log cannot be read or holds too little; says how much is needed.
-pub fn trial(location: &Location, incumbent: &Incumbent, options: &TrainingOptions) -> anyhow::Result<Trial> {
+pub(crate) fn trial(location: &Location, incumbent: &Incumbent, options: &TrainingOptions) -> anyhow::Result<Trial> {
     let selection = Selection { model: Wanted::Commonest, bytes: MOST_BYTES, ..Selection::default() };
     let mut older = Dataset::load(location.path(), &selection, |_| {})?;
     older.samples.drain(..older.samples.len().saturating_sub(MOST_REQUESTS));

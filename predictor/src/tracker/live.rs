@@ -1,9 +1,8 @@
 //! One live request.
 
-use eoscast_log::forecast::Forecast;
 use eoscast_log::record::{RequestLine, StartLine, StepLine};
 use eoscast_log::request::LoggedRequest;
-use eoscast_proto::domain::{FinishReason, LengthEstimate, RequestStarted, StepEvent, WorkerRun};
+use eoscast_proto::domain::{FinishReason, LengthEstimate, ModelForecast, RequestStarted, StepEvent, WorkerRun};
 
 use crate::accuracy::Watched;
 use crate::recovery::RecoveredRequest;
@@ -15,10 +14,10 @@ use eoscast_forecast::models::{LengthModel, Memory, Serving};
 /// What is kept of a live request.
 pub(super) struct LiveRequest {
     logged: LoggedRequest,
-    first_estimate: Option<Forecast>,
+    first_estimate: Option<ModelForecast>,
     features: FeatureState,
     memory: Memory,
-    forecast: Forecast,
+    forecast: ModelForecast,
     watched: Watched,
     /// Its outcome is counted and logged already; see [`recovery`](crate::recovery).
     concluded: bool,
@@ -98,7 +97,11 @@ impl LiveRequest {
 
     /// The current one.
     pub(super) fn estimate(&self) -> LengthEstimate {
-        self.forecast.to_estimate(&self.logged.started().request_id, self.features.step())
+        LengthEstimate {
+            request_id: self.logged.started().request_id.clone(),
+            step: self.features.step(),
+            forecast: self.forecast.clone(),
+        }
     }
 
     pub(super) fn start_line(&self, sequence_number: u64) -> StartLine {
@@ -117,7 +120,7 @@ impl LiveRequest {
     }
 
     /// Takes in what `model` said of `row`.
-    pub(super) fn answer(&mut self, row: &FeatureRow, forecast: Forecast, model: &dyn LengthModel) {
+    pub(super) fn answer(&mut self, row: &FeatureRow, forecast: ModelForecast, model: &dyn LengthModel) {
         self.forecast = forecast;
         self.watch(row, model);
     }

@@ -1,85 +1,43 @@
 //! [`Tracker`]: live requests, their features and forecasts. Pure: messages in; estimates, log lines and counts out.
+//!
+//! A message is one step in three parts: [`accept`](accept::accept) it, [fold](steps) its events in and forecast,
+//! [`emit`] estimates and lines. The last two go group by group, so that a group's requests stay in the cache.
 
+mod accept;
+mod applied;
+mod emit;
 mod live;
 mod steps;
 mod views;
+mod worker;
 
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
 mod trained_tests;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use eoscast_proto::domain::{
-    FinishReason, LengthEstimate, LengthPrior, RequestEnded, RequestId, RequestStarted, StepBatch, StepEvent, WorkerId,
-};
+use eoscast_proto::domain::{LengthPrior, StepBatch, WorkerId};
 use eoscast_proto::status::ServiceError;
 
 use crate::accuracy::{Accuracy, ModelAccuracy};
 use crate::recovery::Recovered;
+use accept::{Accepted, accept};
+pub use applied::{Applied, Tally};
+use emit::{Emitter, aborted};
 use eoscast_forecast::history::History;
-use eoscast_forecast::models::{Artifact, LengthModel, ModelKind, ModelVersion, Serving};
-use eoscast_log::record::{Lines, seconds};
+use eoscast_forecast::models::{Artifact, ModelKind, ModelVersion, Serving};
+use eoscast_log::record::Lines;
 use live::LiveRequest;
-use steps::{Step, take_in};
+use steps::{Group, start};
 pub use views::{ModelInfo, RequestKey};
+pub use worker::StreamId;
+use worker::Worker;
 
-/// Most live requests of all workers together, at about 3.7 KiB each.
-const MOST_LIVE: usize = 65_536;
-/// Most workers known at a time.
-const MOST_WORKERS: usize = 1_024;
 /// A worker without stream and live requests is forgotten after this long, and with it which of its messages were seen.
 const FORGET_WORKER: Duration = Duration::from_secs(3600);
-
-/// Names one open stream; later streams have larger numbers.
-pub type StreamId = u64;
-
-/// What one message led to.
-#[derive(Debug, Default)]
-pub struct Applied {
-    /// Of requests that started or took a step, and go on.
-    pub estimates: Vec<LengthEstimate>,
-    /// To be written before the message is acknowledged.
-    pub lines: Lines,
-    /// Every message of this run up to here is applied.
-    pub acknowledged: u64,
-    /// What was out of the ordinary.
-    pub tally: Tally,
-    /// An older stream of the same worker, to be ended.
-    pub superseded: Option<StreamId>,
-}
-
-/// Out-of-the-ordinary things that are tolerated and counted.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub struct Tally {
-    /// Messages seen before.
-    pub duplicate_messages: u64,
-    /// Messages that were skipped by the worker's numbering.
-    pub missing_messages: u64,
-    /// Events of steps that were seen before; not applied.
-    pub duplicate_steps: u64,
-    /// Events that do not follow the step before; applied at their own step.
-    pub step_gaps: u64,
-    /// Events and ends of requests that are not live; not applied.
-    pub unknown_requests: u64,
-}
-
-#[derive(Default)]
-struct Worker {
-    epoch: u64,
-    last_applied: u64,
-    /// Empty places are those of requests whose step is being [taken in](steps).
-    live: BTreeMap<RequestId, Option<Box<LiveRequest>>>,
-    stream: Option<StreamId>,
-    /// Since when there is no stream.
-    alone_since: Option<Instant>,
-    /// After a restart: the message that the log tells of last, perhaps in part; it counts as not applied.
-    last_logged: u64,
-    /// Requests whose last event is in the log and stands in that message.
-    finished_last: HashSet<RequestId>,
-}
 
 /// The single place where messages of all workers come together, in one order.
 pub struct Tracker {
@@ -124,12 +82,11 @@ impl Tracker {
             let Some(worker) = tracker.workers.get_mut(&request.logged.run().worker_id) else { continue };
             let (epoch, request_id) = (request.logged.run().epoch, request.logged.started().request_id.clone());
             let model = tracker.models.model_for(&request.logged.started().model);
-            let live = LiveRequest::recovered(request, model);
+            let live = Box::new(LiveRequest::recovered(request, model));
             if worker.epoch == epoch {
-                worker.live.insert(request_id, Some(live.into()));
+                worker.live.insert(request_id, Some(live));
             } else {
-                let line = live.conclude(FinishReason::Abort, 0, 0.0, &tracker.models, &mut tracker.history);
-                lines.requests.extend(line);
+                lines.requests.extend(aborted([live], 0.0, &tracker.models, &mut tracker.history));
             }
         }
         tracker.learn(&lines);
@@ -141,56 +98,32 @@ impl Tracker {
     /// # Errors
     /// When the worker has a newer run, or there are too many workers or requests; nothing is applied then.
     pub fn apply(&mut self, batch: &StepBatch, stream: StreamId) -> Result<Applied, ServiceError> {
-        let worker = admit(&mut self.workers, batch)?;
-        let mut applied = Applied { superseded: worker.stream.filter(|other| *other != stream), ..Applied::default() };
-        worker.stream = Some(stream);
-        worker.alone_since = None;
-        let at = seconds(batch.timestamp_micros);
-        if worker.epoch < batch.run.epoch {
-            let old = std::mem::take(worker);
-            *worker = Worker { epoch: batch.run.epoch, stream: Some(stream), ..Worker::default() };
-            let ended = old.live.into_values().flatten();
-            applied.lines.requests.extend(
-                ended.filter_map(|live| live.conclude(FinishReason::Abort, 0, at, &self.models, &mut self.history)),
-            );
+        let Accepted { worker, is_new, missing_messages, superseded, older_run, finished } =
+            accept(&mut self.workers, batch, stream)?;
+        let mut emit = Emitter::new(batch, &self.models, &mut self.history, &mut self.accuracy);
+        if let Some(run) = older_run {
+            emit.older_run(run);
         }
-        if batch.sequence_number <= worker.last_applied {
-            applied.tally.duplicate_messages = 1;
-            let ids = batch.started.iter().map(|s| &s.request_id).chain(batch.events.iter().map(|e| &e.request_id));
-            applied.estimates.extend(ids.filter_map(|id| worker.live.get(id)?.as_deref()).map(LiveRequest::estimate));
-        } else {
-            let finished_last = std::mem::take(&mut worker.finished_last);
-            let is_last_logged = batch.sequence_number == worker.last_logged;
-            // Of a worker not known before, earlier messages are none of ours.
-            let known = worker.last_applied.max(worker.last_logged);
-            applied.tally.missing_messages =
-                if known == 0 { 0 } else { batch.sequence_number.saturating_sub(known).saturating_sub(1) };
-            worker.last_applied = batch.sequence_number;
-            let mut message = Message {
-                worker,
-                models: &self.models,
-                history: &mut self.history,
-                accuracy: &mut self.accuracy,
-                at,
-                applied: &mut applied,
-                batch,
-                model: self.models.model(),
-                steps: vec![],
-            };
-            for started in &batch.started {
-                if !(is_last_logged && finished_last.contains(&started.request_id)) {
-                    message.start(started);
-                }
+        if is_new {
+            emit.applied.tally.missing_messages = missing_messages;
+            for started in batch.started.iter().filter(|started| !finished.contains(&started.request_id)) {
+                let (live, is_first) = start(worker, started, &batch.run, emit.at, &self.models);
+                emit.arrival(live, is_first);
             }
-            for event in &batch.events {
-                message.step(event);
+            let mut events = batch.events.iter().peekable();
+            let mut group = Group::new(&self.models);
+            while group.fill(worker, &mut events, &mut emit.applied.tally) {
+                group.fold_and_predict(emit.at);
+                emit.steps(worker, &mut group);
             }
-            message.take_in();
             for ended in &batch.ended {
-                message.end(ended);
+                emit.end(worker, ended);
             }
+        } else {
+            emit.duplicate(worker, batch);
         }
-        applied.acknowledged = worker.last_applied;
+        let mut applied = emit.applied;
+        (applied.acknowledged, applied.superseded) = (worker.last_applied, superseded);
         self.learn(&applied.lines);
         Ok(applied)
     }
@@ -216,10 +149,7 @@ impl Tracker {
         self.workers.retain(|_, worker| {
             let alone = worker.alone_since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
             if worker.alone_since.is_some() && alone >= timeout {
-                let ended = std::mem::take(&mut worker.live).into_values().flatten();
-                lines.requests.extend(
-                    ended.filter_map(|live| live.conclude(FinishReason::Abort, 0, at, &self.models, &mut self.history)),
-                );
+                lines.requests.extend(aborted(worker.take_all(), at, &self.models, &mut self.history));
             }
             alone < FORGET_WORKER.max(timeout)
         });
@@ -274,114 +204,5 @@ impl Tracker {
     /// Outcomes so far.
     pub fn outcomes(&self) -> u64 {
         self.history.seen
-    }
-}
-
-/// The worker's state, if the message may be applied to it.
-fn admit<'a>(workers: &'a mut BTreeMap<WorkerId, Worker>, batch: &StepBatch) -> Result<&'a mut Worker, ServiceError> {
-    let full = |message: String| ServiceError::ResourceExhausted { message, retry_after: Duration::from_secs(60) };
-    if !workers.contains_key(&batch.run.worker_id) && workers.len() >= MOST_WORKERS {
-        return Err(full(format!("{MOST_WORKERS} workers are known; idle ones are forgotten after an hour")));
-    }
-    let live: usize = if batch.started.is_empty() { 0 } else { workers.values().map(|worker| worker.live.len()).sum() };
-    if live + batch.started.len() > MOST_LIVE {
-        return Err(full(format!("there are {live} live requests, the most is {MOST_LIVE}; end some first")));
-    }
-    let worker = workers
-        .entry(batch.run.worker_id.clone())
-        .or_insert_with(|| Worker { epoch: batch.run.epoch, ..Worker::default() });
-    if batch.run.epoch < worker.epoch {
-        return Err(ServiceError::FailedPrecondition(format!(
-            "epoch {} of worker {} is over, a run with epoch {} has begun",
-            batch.run.epoch, batch.run.worker_id, worker.epoch
-        )));
-    }
-    Ok(worker)
-}
-
-/// One message on its way into the state of its worker.
-struct Message<'a> {
-    worker: &'a mut Worker,
-    models: &'a Serving,
-    history: &'a mut History,
-    accuracy: &'a mut Accuracy,
-    at: f64,
-    applied: &'a mut Applied,
-    batch: &'a StepBatch,
-    /// The model that is asked about `steps`.
-    model: &'a dyn LengthModel,
-    /// To be taken in together.
-    steps: Vec<Step<'a>>,
-}
-
-impl<'a> Message<'a> {
-    fn start(&mut self, started: &RequestStarted) {
-        let model = self.models.model_for(&started.model);
-        let place = self.worker.live.entry(started.request_id.clone()).or_default();
-        let live = place.get_or_insert_with(|| {
-            let live = LiveRequest::new(started.clone(), self.batch.run.clone(), self.at, model);
-            self.applied.lines.starts.push(live.start_line(self.batch.sequence_number));
-            live.into()
-        });
-        self.applied.estimates.push(live.estimate());
-    }
-
-    fn step(&mut self, event: &'a StepEvent) {
-        let live = match self.worker.live.get_mut(&event.request_id).map(Option::take) {
-            // Its step before is in this message, too.
-            Some(None) => {
-                self.take_in();
-                self.worker.live.get_mut(&event.request_id).and_then(Option::take)
-            }
-            known => known.flatten(),
-        };
-        let Some(live) = live else {
-            self.applied.tally.unknown_requests += 1;
-            return;
-        };
-        if event.step <= live.last_step() {
-            self.applied.tally.duplicate_steps += 1;
-            return self.put_back(live, event);
-        }
-        self.applied.tally.step_gaps += u64::from(live.last_step() > 0 && event.step > live.last_step() + 1);
-        let model = self.models.model_for(&live.started().model);
-        if !std::ptr::addr_eq(model, self.model) {
-            self.take_in();
-            self.model = model;
-        }
-        self.steps.push(Step { live, event });
-    }
-
-    /// Takes in the steps that have gathered.
-    fn take_in(&mut self) {
-        take_in(&mut self.steps, self.model, self.at, self.batch.sequence_number, self.applied);
-        for Step { live, event } in std::mem::take(&mut self.steps) {
-            match event.finish_reason {
-                None => self.put_back(live, event),
-                Some(reason) => self.conclude(live, &event.request_id, reason, event.step),
-            }
-        }
-    }
-
-    fn put_back(&mut self, live: Box<LiveRequest>, event: &StepEvent) {
-        if let Some(place) = self.worker.live.get_mut(&event.request_id) {
-            *place = Some(live);
-        }
-    }
-
-    fn end(&mut self, ended: &RequestEnded) {
-        match self.worker.live.get_mut(&ended.request_id).and_then(Option::take) {
-            Some(live) => self.conclude(live, &ended.request_id, ended.finish_reason, ended.output_length),
-            None => self.applied.tally.unknown_requests += 1,
-        }
-    }
-
-    fn conclude(&mut self, live: Box<LiveRequest>, request_id: &RequestId, reason: FinishReason, output_length: u32) {
-        self.worker.live.remove(request_id);
-        let watched = live.watched().clone();
-        if let Some(line) = live.conclude(reason, output_length, self.at, self.models, self.history) {
-            self.accuracy.observe(&watched, &line);
-            self.applied.lines.requests.push(line);
-        }
     }
 }

@@ -1,34 +1,23 @@
-use eoscast_proto::domain::{EngineLoad, StepSignals, WorkerRun};
+use eoscast_proto::domain::{FinishReason, LengthEstimate, RequestId, RequestStarted, StepEvent, StepSignals};
 
+use super::accept::MOST_LIVE;
 use super::*;
 use eoscast_forecast::features::FeatureState;
 use eoscast_log::prompt::PromptFeatures;
 use eoscast_log::record::{Arrival, StepLine};
 
-fn id(name: &str) -> RequestId {
-    RequestId::try_from(name.to_owned()).unwrap()
-}
-
 fn started(name: &str) -> RequestStarted {
     RequestStarted {
-        request_id: id(name),
-        model: "m".into(),
         eos_token_ids: vec![2, 0],
-        prompt_length: 7,
-        max_tokens: 100,
-        temperature: 1.0,
         task: Some("chat".into()),
-        output_length: 0,
-        ignore_eos: false,
-        target_tokens: None,
         prompt: Some("Why?".into()),
+        ..RequestStarted::for_test(name)
     }
 }
 
 fn event(name: &str, step: u32) -> StepEvent {
     let noise = (step.wrapping_mul(2_654_435_761) % 1000) as f32 / 100.0;
     StepEvent {
-        request_id: id(name),
         step,
         token_id: step,
         signals: StepSignals {
@@ -41,9 +30,8 @@ fn event(name: &str, step: u32) -> StepEvent {
             sentence_end_logprob: Some(-1.0),
             newline_logprob: None,
         },
-        finish_reason: None,
-        eos_bias: 0.0,
         sketch: [noise, 0.5].into(),
+        ..StepEvent::for_test(name)
     }
 }
 
@@ -53,13 +41,11 @@ fn last(name: &str, step: u32) -> StepEvent {
 
 fn batch(sequence_number: u64, started: Vec<RequestStarted>, events: Vec<StepEvent>) -> StepBatch {
     StepBatch {
-        run: WorkerRun { worker_id: WorkerId::try_from("w".to_owned()).unwrap(), epoch: 1 },
         sequence_number,
         timestamp_micros: 1_700_000_000_000_000 + sequence_number as i64,
         started,
         events,
-        ended: vec![],
-        load: EngineLoad::default(),
+        ..StepBatch::for_test("w")
     }
 }
 
@@ -92,9 +78,9 @@ fn a_request_has_an_estimate_on_arrival_and_at_each_step_but_the_last() {
 fn all_estimates_of_a_message_come_from_one_state_of_the_model() {
     let mut tracker = tracker();
     let applied = apply(&mut tracker, &batch(1, vec![started("a"), started("b")], vec![last("a", 1), event("b", 1)]));
-    assert!(applied.estimates.iter().all(|estimate| estimate.model_version == "prior/1:0"));
+    assert!(applied.estimates.iter().all(|estimate| &*estimate.forecast.model_version == "prior/1:0"));
     let next = apply(&mut tracker, &batch(2, vec![], vec![event("b", 2)]));
-    assert_eq!(next.estimates[0].model_version, "prior/1:1");
+    assert_eq!(&*next.estimates[0].forecast.model_version, "prior/1:1");
 }
 
 #[test]
@@ -126,7 +112,7 @@ fn a_request_first_heard_of_in_mid_reply_is_followed_from_there() {
     let applied = apply(&mut tracker, &batch(1, vec![late], vec![event("a", 51)]));
     assert_eq!(steps_of(&applied.estimates), [50, 51]);
     assert_eq!((applied.lines.steps[0].step, applied.lines.steps[0].observed), (51, 1));
-    assert!(applied.estimates[1].quantiles[12] <= 49.0);
+    assert!(applied.estimates[1].forecast.remaining.quantiles[12] <= 49.0);
 }
 
 #[test]
@@ -231,7 +217,7 @@ fn live_requests_are_listed_in_order_page_by_page() {
     let mut tracker = tracker();
     apply(&mut tracker, &batch(1, ["c", "a", "b"].map(started).to_vec(), vec![]));
     let mut other = batch(1, vec![started("a")], vec![]);
-    other.run.worker_id = WorkerId::try_from("v".to_owned()).unwrap();
+    other.run.worker_id = WorkerId::for_test("v");
     tracker.apply(&other, 2).unwrap();
     let name =
         |state: &eoscast_proto::domain::RequestState| format!("{}/{}", state.worker_id, state.started.request_id);
@@ -247,7 +233,7 @@ fn live_requests_are_listed_in_order_page_by_page() {
     let of_w: Vec<_> =
         tracker.requests(Some(&batch(1, vec![], vec![]).run.worker_id), None, 9).iter().map(name).collect();
     assert_eq!(of_w, ["w/a", "w/b", "w/c"]);
-    assert!(matches!(tracker.request(None, &id("a")), Err(ServiceError::FailedPrecondition(_))));
+    assert!(matches!(tracker.request(None, &RequestId::for_test("a")), Err(ServiceError::FailedPrecondition(_))));
 }
 
 #[test]

@@ -1,12 +1,12 @@
 //! Trained models in the tracker: what is live equals what is replayed, whatever happens in between.
 
 use std::path::Path;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock, Mutex, OnceLock};
 
 use eoscast_log::location::Location;
 use eoscast_log::segment::Rotation;
 use eoscast_log::{EventLog, Fsync, LogConfig};
-use eoscast_proto::domain::{EngineLoad, WorkerRun};
+use eoscast_proto::domain::{FinishReason, LengthEstimate, RequestStarted, StepEvent};
 
 use super::*;
 use crate::recovery::recover;
@@ -18,7 +18,9 @@ use eoscast_forecast::fitting::train::{TrainingOptions, train};
 
 static DATA: LazyLock<Dataset> = LazyLock::new(|| dataset(200, 3));
 
+/// Each kind is trained once for all tests.
 fn artifact(kind: ModelKind) -> Artifact {
+    static TRAINED: Mutex<BTreeMap<&str, Arc<OnceLock<Artifact>>>> = Mutex::new(BTreeMap::new());
     let options = TrainingOptions {
         seed: 1,
         split_seed: 2,
@@ -27,22 +29,19 @@ fn artifact(kind: ModelKind) -> Artifact {
         also_for: vec![],
         threads: 2,
     };
-    Artifact::parse(&train(kind, &DATA, &options, &mut |_| {}).unwrap()).unwrap()
+    let trained = TRAINED.lock().unwrap().entry(kind.as_str()).or_default().clone();
+    let train = || train(kind, &DATA, &options, &mut |_| {}).unwrap();
+    trained.get_or_init(|| Artifact::parse(&train()).unwrap()).clone()
 }
 
 fn started(sample: &Sample, model: &str) -> RequestStarted {
     RequestStarted {
-        request_id: sample.request_id.clone(),
         model: model.to_owned(),
-        eos_token_ids: vec![2],
         prompt_length: sample.arrival.prompt_length,
         max_tokens: MAX_TOKENS,
         temperature: 0.8,
-        task: None,
-        output_length: 0,
-        ignore_eos: false,
-        target_tokens: None,
         prompt: Some("Why?".to_owned()),
+        ..RequestStarted::for_test(sample.request_id.as_str())
     }
 }
 
@@ -70,13 +69,11 @@ fn messages(samples: &[Sample], model: &str) -> Vec<StepBatch> {
             !steps.is_empty()
         });
         messages.push(StepBatch {
-            run: WorkerRun { worker_id: WorkerId::try_from("w".to_owned()).unwrap(), epoch: 1 },
             sequence_number,
             timestamp_micros: 1_700_000_000_000_000 + sequence_number as i64,
             started: arrived,
             events,
-            ended: vec![],
-            load: EngineLoad::default(),
+            ..StepBatch::for_test("w")
         });
     }
 }
@@ -150,7 +147,9 @@ fn requests_of_another_generating_model_are_answered_by_the_prior() {
     let mut tracker = Tracker::new(ModelKind::Survival, Some(artifact), Recovered::default(), Instant::now()).0;
     let folder = tempfile::tempdir().unwrap();
     let estimates = run(&mut tracker, &mut open(folder.path()), &messages(&DATA.samples[..5], "another"));
-    assert!(estimates.iter().all(|e| e.source == "prior" && e.model_version.starts_with("prior/1:")));
+    assert!(
+        estimates.iter().all(|e| &*e.forecast.source == "prior" && e.forecast.model_version.starts_with("prior/1:"))
+    );
     let report = replay(folder.path(), vec![], |_| {}).unwrap();
     assert_eq!(report.identical, report.estimates);
 }
@@ -171,7 +170,7 @@ fn swaps_of_models_go_on_with_every_live_request_and_replay_bit_for_bit() {
         tracker.swap(artifact.clone());
         assert_eq!(tracker.live_requests(), live);
         let estimates = run(&mut tracker, &mut log, messages);
-        assert!(estimates.iter().all(|estimate| estimate.model_version.contains(&artifact.start.digest)));
+        assert!(estimates.iter().all(|estimate| estimate.forecast.model_version.contains(&artifact.start.digest)));
     }
     drop(log);
     let report = replay(folder.path(), vec![survival, mlp], |_| {}).unwrap();

@@ -7,7 +7,8 @@ use eoscast_proto::status::ServiceError;
 
 use crate::accuracy::ModelAccuracy;
 
-use super::{LiveRequest, Tracker, Worker};
+use super::Tracker;
+use super::live::LiveRequest;
 
 /// The model that answers, and what it has seen.
 #[derive(Debug, Clone, PartialEq)]
@@ -45,7 +46,7 @@ impl Tracker {
             .workers
             .iter()
             .filter(|(id, _)| worker_id.is_none_or(|wanted| wanted == *id))
-            .filter_map(|(id, worker)| Some((id, visible(worker.live.get(request_id)?.as_deref()?)?)));
+            .filter_map(|(id, worker)| Some((id, visible(worker.get(request_id)?)?)));
         let Some((id, live)) = found.next() else {
             return Err(ServiceError::NotFound(format!("request {request_id} is not live")));
         };
@@ -82,7 +83,7 @@ impl Tracker {
 
     /// Live requests of all workers.
     pub fn live_requests(&self) -> usize {
-        self.workers.values().map(|worker: &Worker| worker.live.len()).sum()
+        self.workers.values().map(|worker| worker.live.len()).sum()
     }
 
     /// The model that answers.

@@ -3,7 +3,7 @@ use crate::workload::{event, finished, message, started};
 use eoscast_proto::predictor::v1 as pb;
 
 /// Requests that one message tells of.
-const TOGETHER: u64 = 1_000;
+const REQUESTS_A_GROUP: u64 = 1_000;
 
 /// Memory of the process that lies in the machine, in bytes.
 fn resident(predictor: &Predictor) -> u64 {
@@ -13,7 +13,7 @@ fn resident(predictor: &Predictor) -> u64 {
 }
 
 fn ids(group: u64) -> impl Iterator<Item = String> {
-    (0..TOGETHER).map(move |i| format!("request-{group}-{i}"))
+    (0..REQUESTS_A_GROUP).map(move |i| format!("request-{group}-{i}"))
 }
 
 fn step(id: &str, step: u32) -> pb::StepEvent {
@@ -49,7 +49,7 @@ async fn a_live_request_takes_four_kibibytes_of_the_process_at_most() {
     play(&mut stream, &mut sequence_number, 0..4, false).await;
     let before = resident(&predictor);
     play(&mut stream, &mut sequence_number, 4..4 + MORE, false).await;
-    let each = resident(&predictor).saturating_sub(before) / (MORE * TOGETHER);
+    let each = resident(&predictor).saturating_sub(before) / (MORE * REQUESTS_A_GROUP);
     assert!((1_000..=4_096).contains(&each), "{each} bytes a live request");
 }
 
@@ -64,5 +64,5 @@ async fn finished_requests_leave_no_memory_behind() {
     let before = resident(&predictor);
     play(&mut stream, &mut sequence_number, 12..36, true).await;
     let more = resident(&predictor).saturating_sub(before);
-    assert!(more <= 24 * TOGETHER * 64, "{more} bytes more after 24,000 requests");
+    assert!(more <= 24 * REQUESTS_A_GROUP * 64, "{more} bytes more after 24,000 requests");
 }

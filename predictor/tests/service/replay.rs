@@ -1,6 +1,13 @@
 use std::collections::HashMap;
 use std::path::Path;
+use std::time::Duration;
 
+use eoscast_forecast::files::ArtifactSource;
+use eoscast_forecast::history::History;
+use eoscast_lab::estimate::estimate;
+use eoscast_log::location::Location;
+use eoscast_log::segment::Rotation;
+use eoscast_log::{EventLog, Fsync, LogConfig};
 use serde_json::Value;
 
 use crate::predictor::{Predictor, binary, files, lines};
@@ -126,8 +133,16 @@ async fn estimates_written_into_a_log_are_those_of_a_predictor_that_serves() {
     stream.acknowledged(last).await;
     assert!(predictor.terminate());
 
-    let output = binary().args(["estimate", "--data"]).arg(&live).arg("--out").arg(&again).output().unwrap();
-    assert!(output.status.success(), "{output:?}");
+    let (kind, shipped) = ArtifactSource::choose(None, None).unwrap();
+    let mut model = kind.build(shipped.map(|(_, artifact)| artifact).as_ref(), &History::default());
+    let mut log = EventLog::open(&LogConfig {
+        location: Location::Folder(again.clone()),
+        rotation: Rotation { bytes: u64::MAX, age: Duration::MAX },
+        fsync: Fsync::Never,
+        retention_bytes: 0,
+    })
+    .unwrap();
+    estimate(&live, model.as_mut(), None, &mut log, |_| ()).unwrap();
     // Until the first outcome, after which a predictor that serves has learned something.
     let (live_said, said_again) = (said(&live), said(&again));
     assert!(live_said.len() > 15, "{}", live_said.len());

@@ -10,7 +10,7 @@ use crate::predictor::{Predictor, binary, lines};
 use crate::replay::replay;
 use crate::workload::{Engine, event, message, started};
 
-const SHIPPED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/artifacts/smollm2-135m-instruct.safetensors");
+const SHIPPED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/forecast/artifacts/smollm2-135m-instruct.safetensors");
 
 /// An artifact of the prior with `count` outcomes of `length` tokens.
 fn prior_artifact(folder: &Path, name: &str, length: u32, count: usize) -> String {

@@ -136,6 +136,20 @@ impl Location {
         Ok((all.into_iter().skip(first).collect(), first == 0))
     }
 
+    /// Bytes of all files of the log.
+    ///
+    /// # Errors
+    /// When the folder cannot be read.
+    pub fn bytes(&self) -> io::Result<u64> {
+        let mut bytes = 0;
+        for series in [Series::Starts, Series::Requests, Series::Steps] {
+            for segment in self.segments(series)? {
+                bytes += std::fs::metadata(&segment.path)?.len();
+            }
+        }
+        Ok(bytes)
+    }
+
     /// The files of a series that exist, oldest first.
     ///
     /// # Errors

@@ -6,9 +6,6 @@ use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
 
-use crate::location::{Location, Segment, Series};
-use crate::record::StepLine;
-
 /// Longest line that is read, in bytes.
 const LONGEST_LINE: u64 = 1 << 20;
 
@@ -116,37 +113,6 @@ impl LineReader {
     pub fn damage(&self, reason: impl Into<String>) -> Damage {
         Damage { path: self.path.clone(), line: self.line, reason: reason.into() }
     }
-}
-
-/// When the first step of these files ended, seconds since 1970.
-///
-/// # Errors
-/// When a file cannot be read.
-pub fn first_timestamp(segments: &[Segment]) -> io::Result<f64> {
-    for segment in segments {
-        let mut reader = LineReader::open(&segment.path)?;
-        while let Some(line) = reader.read_line::<StepLine>()? {
-            if let Ok((_, line)) = line {
-                return Ok(line.timestamp);
-            }
-        }
-    }
-    Ok(f64::NEG_INFINITY)
-}
-
-/// Bytes that the log at `path` has.
-///
-/// # Errors
-/// When the folder cannot be read.
-pub fn log_bytes(path: &Path) -> std::io::Result<u64> {
-    let location = Location::parse(path);
-    let mut bytes = 0;
-    for series in [Series::Starts, Series::Requests, Series::Steps] {
-        for segment in location.segments(series)? {
-            bytes += std::fs::metadata(&segment.path)?.len();
-        }
-    }
-    Ok(bytes)
 }
 
 #[cfg(test)]

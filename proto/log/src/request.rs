@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use eoscast_proto::domain::{FinishReason, RequestStarted, StepEvent, WorkerRun};
+use eoscast_proto::domain::{FinishReason, ModelForecast, RequestStarted, StepEvent, WorkerRun};
 
-use crate::forecast::Forecast;
 use crate::prompt::PromptFeatures;
+use crate::record::arrival::arrival_of;
 use crate::record::{Arrival, RequestLine, StartLine, StepLine};
 use crate::running::Running;
 use crate::steering::Steering;
@@ -37,13 +37,7 @@ impl LoggedRequest {
     /// The same where only the features of the prompt are known.
     pub fn of_known_prompt(started: RequestStarted, run: WorkerRun, at: f64, prompt: Option<PromptFeatures>) -> Self {
         Self {
-            arrival: Arrival {
-                prompt_length: started.prompt_length,
-                max_tokens: started.max_tokens,
-                temperature: started.temperature,
-                ignore_eos: started.ignore_eos,
-                prompt,
-            },
+            arrival: arrival_of!(started, prompt: prompt),
             model: started.model.as_str().into(),
             task: started.task.as_deref().map(Arc::from),
             steering: Steering::new(started.target_tokens.is_some(), started.output_length),
@@ -108,7 +102,7 @@ impl LoggedRequest {
     }
 
     /// Its arrival, as message `sequence_number` told it.
-    pub fn start_line(&self, sequence_number: u64, estimate: Option<Forecast>) -> StartLine {
+    pub fn start_line(&self, sequence_number: u64, estimate: Option<ModelForecast>) -> StartLine {
         StartLine {
             request_id: self.started.request_id.clone(),
             timestamp: self.started_at,
@@ -130,7 +124,7 @@ impl LoggedRequest {
     }
 
     /// The step taken in last, which was `event`.
-    pub fn step_line(&self, event: &StepEvent, sequence_number: u64, estimate: Option<Forecast>) -> StepLine {
+    pub fn step_line(&self, event: &StepEvent, sequence_number: u64, estimate: Option<ModelForecast>) -> StepLine {
         let sampled = event.signals.eos_logprob_sampled;
         StepLine {
             request_id: event.request_id.clone(),
@@ -173,7 +167,7 @@ impl LoggedRequest {
         finish_reason: FinishReason,
         output_length: u32,
         at: f64,
-        first_estimate: Option<Forecast>,
+        first_estimate: Option<ModelForecast>,
     ) -> RequestLine {
         let output_length = output_length.max(self.last_step).max(self.started.output_length);
         let steered_from = self.steering.reaching(output_length).from();

@@ -1,20 +1,25 @@
 //! Predictor to worker and to viewers: estimates.
 
 use super::{ascending, finite, within};
-use crate::domain::{END_WITHIN, LengthEstimate, LengthPrior, QUANTILE_LEVELS, RequestId, RequestState, StepsReply};
+use crate::domain::{
+    END_WITHIN, Forecast, LengthEstimate, LengthPrior, ModelForecast, QUANTILE_LEVELS, RequestId, RequestState,
+    StepsReply,
+};
 use crate::predictor::v1 as pb;
 use crate::status::FieldViolation;
 
 impl From<LengthEstimate> for pb::LengthEstimate {
     fn from(estimate: LengthEstimate) -> Self {
+        let LengthEstimate { request_id, step, forecast } = estimate;
+        let Forecast { mean, quantiles, end_within } = forecast.remaining;
         Self {
-            request_id: estimate.request_id.into(),
-            step: estimate.step,
-            source: estimate.source,
-            model_version: estimate.model_version,
-            mean: estimate.mean,
-            quantiles: estimate.quantiles.to_vec(),
-            end_within: estimate.end_within.to_vec(),
+            request_id: request_id.into(),
+            step,
+            source: forecast.source.as_ref().to_owned(),
+            model_version: forecast.model_version.as_ref().to_owned(),
+            mean,
+            quantiles: quantiles.to_vec(),
+            end_within: end_within.to_vec(),
         }
     }
 }
@@ -28,11 +33,15 @@ impl TryFrom<pb::LengthEstimate> for LengthEstimate {
         Ok(Self {
             request_id: RequestId::try_from(message.request_id)?,
             step: message.step,
-            source: message.source,
-            model_version: message.model_version,
-            mean: within("mean", finite("mean", message.mean)?, 0.0, f32::MAX)?,
-            quantiles: ascending::<{ QUANTILE_LEVELS.len() }>("quantiles", &message.quantiles)?,
-            end_within,
+            forecast: ModelForecast {
+                source: message.source.into(),
+                model_version: message.model_version.into(),
+                remaining: Forecast {
+                    mean: within("mean", finite("mean", message.mean)?, 0.0, f32::MAX)?,
+                    quantiles: ascending::<{ QUANTILE_LEVELS.len() }>("quantiles", &message.quantiles)?,
+                    end_within,
+                },
+            },
         })
     }
 }

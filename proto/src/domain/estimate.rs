@@ -2,31 +2,19 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::forecast::{ModelForecast, QUANTILE_LEVELS};
 use super::{RequestId, RequestStarted, WorkerId};
 
-/// Probability levels at which distributions travel.
-pub const QUANTILE_LEVELS: [f32; 13] = [0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99];
-
-/// Horizons, in tokens, for which the probability of ending is given.
-pub const END_WITHIN: [u32; 5] = [1, 8, 16, 32, 64];
-
-/// A distribution over one request's remaining service length (tokens still to generate, at most `max_tokens - step`).
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+/// A forecast of one live request, as it is sent to its worker. Cheap to clone.
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct LengthEstimate {
-    /// Whose.
+    /// The request.
     pub request_id: RequestId,
     /// Tokens generated when it was made; 0 on arrival.
     pub step: u32,
-    /// Kind of the model that answered.
-    pub source: String,
-    /// State of that model.
-    pub model_version: String,
-    /// Expected tokens.
-    pub mean: f32,
-    /// Tokens at [`QUANTILE_LEVELS`], never decreasing.
-    pub quantiles: [f32; QUANTILE_LEVELS.len()],
-    /// Probability of a natural end within [`END_WITHIN`] tokens, never decreasing.
-    pub end_within: [f32; END_WITHIN.len()],
+    /// What the model said.
+    #[serde(flatten)]
+    pub forecast: ModelForecast,
 }
 
 /// How long replies are before anything is known of them.

@@ -2,11 +2,13 @@
 
 pub(crate) mod check;
 mod estimate;
+mod forecast;
 mod generate;
 mod reply;
 mod step;
 
-pub use estimate::{END_WITHIN, LengthEstimate, LengthPrior, QUANTILE_LEVELS, RequestState, StepsReply};
+pub use estimate::{LengthEstimate, LengthPrior, RequestState, StepsReply};
+pub use forecast::{END_WITHIN, Forecast, ModelForecast, QUANTILE_LEVELS, whole_tokens};
 pub use generate::{ChatMessage, GenerateSpec, Input, LengthControl, SamplingParams, limits, task_label};
 pub use reply::{Chunk, Complete, MatchedStop, RankedToken, ReplyEvent, TokenLogprob};
 pub use step::{EngineLoad, FinishReason, RequestEnded, RequestStarted, StepBatch, StepEvent, StepSignals, WorkerRun};
@@ -31,6 +33,14 @@ macro_rules! id_type {
             /// The id as text.
             pub fn as_str(&self) -> &str {
                 &self.0
+            }
+        }
+
+        impl $name {
+            /// An id for tests; it is not checked.
+            #[doc(hidden)]
+            pub fn for_test(id: &str) -> Self {
+                Self(id.into())
             }
         }
 

@@ -46,6 +46,14 @@ pub struct WorkerRun {
     pub epoch: u64,
 }
 
+impl WorkerRun {
+    /// The first run of a worker.
+    #[doc(hidden)]
+    pub fn for_test(worker_id: &str) -> Self {
+        Self { worker_id: WorkerId::for_test(worker_id), epoch: 1 }
+    }
+}
+
 /// All that happened in one engine step.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StepBatch {
@@ -63,6 +71,22 @@ pub struct StepBatch {
     pub ended: Vec<RequestEnded>,
     /// How busy the worker is.
     pub load: EngineLoad,
+}
+
+impl StepBatch {
+    /// The first message of a worker's first run; nothing happened.
+    #[doc(hidden)]
+    pub fn for_test(worker_id: &str) -> Self {
+        Self {
+            run: WorkerRun::for_test(worker_id),
+            sequence_number: 1,
+            timestamp_micros: 1_700_000_000_000_000,
+            started: vec![],
+            events: vec![],
+            ended: vec![],
+            load: EngineLoad::default(),
+        }
+    }
 }
 
 /// What is known of a request before its first token.
@@ -92,6 +116,26 @@ pub struct RequestStarted {
     pub prompt: Option<String>,
 }
 
+impl RequestStarted {
+    /// A request of at most 100 tokens; every optional field is unset.
+    #[doc(hidden)]
+    pub fn for_test(request_id: &str) -> Self {
+        Self {
+            request_id: RequestId::for_test(request_id),
+            model: "m".to_owned(),
+            eos_token_ids: vec![2],
+            prompt_length: 7,
+            max_tokens: 100,
+            temperature: 1.0,
+            task: None,
+            output_length: 0,
+            ignore_eos: false,
+            target_tokens: None,
+            prompt: None,
+        }
+    }
+}
+
 /// What one sequence did in one step.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StepEvent {
@@ -110,6 +154,22 @@ pub struct StepEvent {
     /// Projection of the hidden state that the token was drawn from, at most [`limits::SKETCH`](super::limits::SKETCH) finite
     /// numbers; empty if it is not told, then the last one counts.
     pub sketch: Arc<[f32]>,
+}
+
+impl StepEvent {
+    /// The first step of a request, which goes on.
+    #[doc(hidden)]
+    pub fn for_test(request_id: &str) -> Self {
+        Self {
+            request_id: RequestId::for_test(request_id),
+            step: 1,
+            token_id: 5,
+            signals: StepSignals::for_test(),
+            finish_reason: None,
+            eos_bias: 0.0,
+            sketch: [].into(),
+        }
+    }
 }
 
 /// Measures of one next-token distribution. Logarithms are natural; none is NaN.
@@ -134,6 +194,21 @@ pub struct StepSignals {
 }
 
 impl StepSignals {
+    /// Every logarithm is -1; every optional field is unset.
+    #[doc(hidden)]
+    pub fn for_test() -> Self {
+        Self {
+            eos_logprob: -1.0,
+            eos_logprob_sampled: -1.0,
+            token_logprob: -1.0,
+            entropy: 1.0,
+            top_logprob: -1.0,
+            eos_rank: 1,
+            sentence_end_logprob: None,
+            newline_logprob: None,
+        }
+    }
+
     /// Probability of the EOS set, from the raw logits.
     pub fn eos_probability(&self) -> f32 {
         self.eos_logprob.exp()

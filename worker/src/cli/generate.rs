@@ -5,7 +5,8 @@ use std::io::{IsTerminal, Write};
 use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
 use eoscast_proto::domain::{
-    ChatMessage, Chunk, Complete, GenerateSpec, Input, LengthControl, LengthEstimate, ReplyEvent, SamplingParams,
+    ChatMessage, Chunk, Complete, Forecast, GenerateSpec, Input, LengthControl, LengthEstimate, ReplyEvent,
+    SamplingParams,
 };
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
@@ -109,7 +110,7 @@ async fn print_json(mut reply: ReplyStream) -> anyhow::Result<()> {
             ReplyEvent::Chunk(chunk) => {
                 text.push_str(&chunk.text);
                 eos_logprobs.extend(chunk.eos_logprobs);
-                forecasts.push(chunk.estimate.map(|estimate| estimate.mean));
+                forecasts.push(chunk.estimate.map(|estimate| estimate.forecast.remaining.mean));
             }
             ReplyEvent::Complete(complete) => {
                 let line = json!({
@@ -168,7 +169,7 @@ impl Screen {
     fn show(&mut self, chunk: &Chunk) -> std::io::Result<()> {
         self.generated += chunk.token_ids.len() as u64;
         if let Some(estimate) = &chunk.estimate {
-            self.bar.set_length(self.generated + estimate.mean.round() as u64);
+            self.bar.set_length(self.generated + estimate.forecast.remaining.mean.round() as u64);
             self.bar.set_message(forecast_text(estimate));
         }
         self.bar.set_position(self.generated);
@@ -208,6 +209,6 @@ impl Screen {
 
 /// The mean with the 80 % interval.
 fn forecast_text(estimate: &LengthEstimate) -> String {
-    let [_, _, low, .., high, _, _] = estimate.quantiles;
-    format!("about {:.0} to come ({low:.0} to {high:.0})", estimate.mean)
+    let Forecast { mean, quantiles: [_, _, low, .., high, _, _], .. } = estimate.forecast.remaining;
+    format!("about {mean:.0} to come ({low:.0} to {high:.0})")
 }

@@ -218,11 +218,12 @@ impl Envelope {
 
 impl From<&LengthEstimate> for Estimate {
     fn from(estimate: &LengthEstimate) -> Self {
+        let remaining = &estimate.forecast.remaining;
         Self {
             step: estimate.step,
-            mean: estimate.mean,
-            quantiles: QUANTILE_LEVELS.iter().map(ToString::to_string).zip(estimate.quantiles).collect(),
-            end_within: END_WITHIN.into_iter().zip(estimate.end_within).collect(),
+            mean: remaining.mean,
+            quantiles: QUANTILE_LEVELS.iter().map(ToString::to_string).zip(remaining.quantiles).collect(),
+            end_within: END_WITHIN.into_iter().zip(remaining.end_within).collect(),
         }
     }
 }

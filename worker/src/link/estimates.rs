@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use eoscast_proto::domain::{LengthEstimate, LengthPrior, QUANTILE_LEVELS, RequestId};
+use eoscast_proto::domain::{Forecast, LengthEstimate, LengthPrior, QUANTILE_LEVELS, RequestId};
 use eoscast_sched::RemainingLength;
 
 // A forecast travels as quantiles at the levels the scheduler computes with.
@@ -81,7 +81,8 @@ impl EstimateTable {
     /// The same, from an estimate of the request itself alone.
     pub fn fresh_forecast(&self, id: &RequestId, generated: u32, max_age: u32) -> Option<RemainingLength> {
         let (estimate, age) = self.fresh(id, generated, max_age)?;
-        Some(RemainingLength { mean: estimate.mean, quantiles: estimate.quantiles }.after(age))
+        let Forecast { mean, quantiles, .. } = estimate.forecast.remaining;
+        Some(RemainingLength { mean, quantiles }.after(age))
     }
 
     /// What [`forecast`](Self::forecast) rests on.
@@ -103,6 +104,8 @@ impl EstimateTable {
 
 #[cfg(test)]
 mod tests {
+    use eoscast_proto::domain::ModelForecast;
+
     use super::*;
 
     fn id() -> RequestId {
@@ -113,11 +116,11 @@ mod tests {
         LengthEstimate {
             request_id: id(),
             step,
-            source: "prior".into(),
-            model_version: "1".into(),
-            mean: tokens,
-            quantiles: [tokens; 13],
-            end_within: [0.0; 5],
+            forecast: ModelForecast {
+                source: "prior".into(),
+                model_version: "1".into(),
+                remaining: Forecast::point(tokens),
+            },
         }
     }
 
@@ -153,7 +156,7 @@ mod tests {
             table.update(estimate);
         }
         assert_eq!(table.latest(&id()).unwrap().step, 2);
-        assert_eq!(table.remove(&id()).unwrap().mean, 40.0);
+        assert_eq!(table.remove(&id()).unwrap().forecast.remaining.mean, 40.0);
         table.update(estimate(3, 1.0));
         assert_eq!(table.latest(&id()), None);
     }

@@ -1,6 +1,8 @@
 //! Replies that are steered to a target length.
 
-use eoscast_proto::domain::{FinishReason, LengthControl, LengthEstimate, ReplyEvent, RequestId};
+use eoscast_proto::domain::{
+    FinishReason, Forecast, LengthControl, LengthEstimate, ModelForecast, ReplyEvent, RequestId,
+};
 use eoscast_worker::engine::{EngineHandle, PreparedRequest};
 use tokio_stream::StreamExt;
 
@@ -32,11 +34,7 @@ fn expect_much(engine: &EngineHandle, id: &str, step: u32) {
     engine.link().estimates().update(LengthEstimate {
         request_id,
         step,
-        source: "test".into(),
-        model_version: "1".into(),
-        mean: 500.0,
-        quantiles: [500.0; 13],
-        end_within: [0.0; 5],
+        forecast: ModelForecast { source: "test".into(), model_version: "1".into(), remaining: Forecast::point(500.0) },
     });
 }
 

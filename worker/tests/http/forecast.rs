@@ -1,6 +1,6 @@
 //! Forecasts in answers.
 
-use eoscast_proto::domain::{END_WITHIN, LengthEstimate, QUANTILE_LEVELS, RequestId};
+use eoscast_proto::domain::{END_WITHIN, Forecast, LengthEstimate, ModelForecast, QUANTILE_LEVELS, RequestId};
 use eoscast_worker::engine::EngineHandle;
 use serde_json::{Value, json};
 
@@ -14,11 +14,11 @@ fn predict(engine: &EngineHandle, id: &str, step: u32, mean: f32) {
     let estimate = LengthEstimate {
         request_id,
         step,
-        source: "test".into(),
-        model_version: "1".into(),
-        mean,
-        quantiles: [mean; QUANTILE_LEVELS.len()],
-        end_within: [0.25; END_WITHIN.len()],
+        forecast: ModelForecast {
+            source: "test".into(),
+            model_version: "1".into(),
+            remaining: Forecast { end_within: [0.25; END_WITHIN.len()], ..Forecast::point(mean) },
+        },
     };
     engine.link().estimates().update(estimate);
 }

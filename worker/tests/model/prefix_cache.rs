@@ -34,7 +34,7 @@ fn engine(dtype: GgmlDType, compute: Compute, prefix_cache: bool) -> (EngineHand
         prompt_text: true,
         token_classes: true,
     };
-    let link = PredictorLink::new(None, WorkerRun { worker_id: "w".to_owned().try_into().unwrap(), epoch: 1 });
+    let link = PredictorLink::new(None, WorkerRun::for_test("w"));
     spawn(Box::new(model.runner), Arc::new(model.tokenizer), config, link, Arc::new(Metrics::new())).unwrap()
 }
 

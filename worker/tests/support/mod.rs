@@ -87,7 +87,7 @@ impl Setup {
             prompt_text: true,
             token_classes: true,
         };
-        let run = WorkerRun { worker_id: "w".to_owned().try_into().unwrap(), epoch: 1 };
+        let run = WorkerRun::for_test("w");
         // Nothing is sent there: the link only takes down what it is told.
         let link = PredictorLink::new(Some("http://127.0.0.1:9".to_owned()), run);
         spawn(Box::new(runner(spec)), vocabulary, config, link, Arc::new(Metrics::new())).unwrap()

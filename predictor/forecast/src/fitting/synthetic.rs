@@ -38,21 +38,16 @@ fn request(number: usize, shifted: bool, random: &mut fastrand::Rng) -> Lines {
     let begun = 1e3 * number as f64;
     let natural = (typical * (0.35 * normal(random)).exp()).round().max(1.0) as u32;
     let length = natural.min(MAX_TOKENS);
-    let id = |text: String| text.try_into().unwrap();
+    let name = format!("r{number}");
     let started = RequestStarted {
-        request_id: id(format!("r{number}")),
         model: MODEL.to_owned(),
-        eos_token_ids: vec![2],
         prompt_length: 10 + random.u32(..30),
         max_tokens: MAX_TOKENS,
         temperature: 0.8,
-        task: None,
-        output_length: 0,
-        ignore_eos: false,
-        target_tokens: None,
         prompt: Some(format!("{prompt} {}", "so ".repeat(random.usize(..9)))),
+        ..RequestStarted::for_test(&name)
     };
-    let run = WorkerRun { worker_id: "w".to_owned().try_into().unwrap(), epoch: 1 };
+    let run = WorkerRun::for_test("w");
     let mut logged = LoggedRequest::new(started, run, begun);
     let mut lines = Lines::default();
     lines.starts.push(logged.start_line(1, None));
@@ -66,7 +61,6 @@ fn request(number: usize, shifted: bool, random: &mut fastrand::Rng) -> Lines {
         sketch[topic] = 1.0;
         sketch[5] = ((1.0 + left).ln() + 0.8 * normal(random)) as f32;
         let event = StepEvent {
-            request_id: id(format!("r{number}")),
             step,
             token_id: random.u32(..50),
             signals: StepSignals {
@@ -80,8 +74,8 @@ fn request(number: usize, shifted: bool, random: &mut fastrand::Rng) -> Lines {
                 newline_logprob: None,
             },
             finish_reason,
-            eos_bias: 0.0,
             sketch: sketch.into(),
+            ..StepEvent::for_test(&name)
         };
         logged.observe(&event, begun + f64::from(step));
         lines.steps.push(logged.step_line(&event, 1, None));

@@ -3,19 +3,18 @@
 //! A score can be trusted to rank forecasters only with the functional it is proper for (Gneiting, Making and Evaluating Point
 //! Forecasts, JASA 106, 2011): absolute errors are taken of the median, squared errors (R2) and bias of the mean.
 
-use eoscast_proto::domain::QUANTILE_LEVELS;
+use eoscast_proto::domain::{Forecast, QUANTILE_LEVELS};
 
-use super::answer::Answer;
 use super::weight::{overall, weighted_median};
 use super::{FinishedReply, Judged};
 
 /// |median - truth|, in tokens.
-pub fn absolute(reply: &FinishedReply, t: u32, answer: &Answer) -> f64 {
+pub fn absolute(reply: &FinishedReply, t: u32, answer: &Forecast) -> f64 {
     (answer.median() - f64::from(reply.remaining(t))).abs()
 }
 
 /// mean - truth, in tokens: above 0 where forecasts are too long.
-pub fn signed(reply: &FinishedReply, t: u32, answer: &Answer) -> f64 {
+pub fn signed(reply: &FinishedReply, t: u32, answer: &Forecast) -> f64 {
     f64::from(answer.mean) - f64::from(reply.remaining(t))
 }
 
@@ -96,7 +95,7 @@ mod tests {
     fn errors_of_two_replies_by_hand() {
         let (a, b) = (reply(2, 10, true), reply(4, 10, true));
         // Truth 2, 1 and 4, 3, 2, 1; always said: 3. Absolute errors 1, 2 and 1, 0, 1, 2.
-        let judged = [Judged::new(&a, |_| Answer::point(3.0)), Judged::new(&b, |_| Answer::point(3.0))];
+        let judged = [Judged::new(&a, |_| Forecast::point(3.0)), Judged::new(&b, |_| Forecast::point(3.0))];
         let errors = ReplyErrors::of(&judged);
         assert_eq!(mean_absolute(&errors, &[1.0, 1.0]), Some(1.25));
         assert_eq!(mean_absolute(&errors, &[3.0, 1.0]), Some(1.375));
@@ -111,7 +110,8 @@ mod tests {
     #[test]
     fn the_truth_has_no_error_and_what_never_spreads_has_no_r2() {
         let replies = uniform_replies(50, 300, 200);
-        let judged: Vec<_> = replies.iter().map(|r| Judged::new(r, |t| Answer::point(r.remaining(t) as f32))).collect();
+        let judged: Vec<_> =
+            replies.iter().map(|r| Judged::new(r, |t| Forecast::point(r.remaining(t) as f32))).collect();
         let (errors, weights) = (ReplyErrors::of(&judged), vec![1.0; 50]);
         assert_eq!((mean_absolute(&errors, &weights), r2(&errors, &weights)), (Some(0.0), Some(1.0)));
         let one = [reply(1, 10, true)];

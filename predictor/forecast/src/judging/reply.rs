@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::answer::Answer;
+use eoscast_proto::domain::Forecast;
 
 /// One finished reply. Aborted, failed, steered ones and those that could not end by themselves are left out before.
 #[derive(Debug, Clone)]
@@ -50,22 +50,22 @@ impl FinishedReply {
 pub struct Judged<'a> {
     /// The reply.
     pub reply: &'a FinishedReply,
-    /// Answer `t` was given after `t` tokens, from 0 to `output_length - 1`; each within `0 ..= max_tokens - t`. That after no
+    /// Forecast `t` was given after `t` tokens, from 0 to `output_length - 1`; each within `0 ..= max_tokens - t`. That after no
     /// token was given once the prompt was read, if the model can tell it from the next.
-    pub answers: Vec<Answer>,
+    pub answers: Vec<Forecast>,
     /// Given before the prompt was read.
-    pub arrival: Option<Answer>,
+    pub arrival: Option<Forecast>,
 }
 
 impl<'a> Judged<'a> {
     /// Asks `answer` after every number of tokens in order and clips what it says to what can be.
-    pub fn new(reply: &'a FinishedReply, mut answer: impl FnMut(u32) -> Answer) -> Self {
+    pub fn new(reply: &'a FinishedReply, mut answer: impl FnMut(u32) -> Forecast) -> Self {
         let answers: Vec<_> = (0..reply.output_length).map(|t| answer(t).clip(reply.cap(t))).collect();
         Self { reply, arrival: answers.first().copied(), answers }
     }
 
     /// The answers with the number of tokens they were given after.
-    pub fn steps(&self) -> impl ExactSizeIterator<Item = (u32, &Answer)> {
+    pub fn steps(&self) -> impl ExactSizeIterator<Item = (u32, &Forecast)> {
         self.answers.iter().enumerate().map(|(t, answer)| (t as u32, answer))
     }
 }

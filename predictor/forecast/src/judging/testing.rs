@@ -1,8 +1,7 @@
 //! Replies and forecasters for tests.
 
-use eoscast_proto::domain::{END_WITHIN, QUANTILE_LEVELS};
+use eoscast_proto::domain::{END_WITHIN, Forecast, QUANTILE_LEVELS};
 
-use super::answer::Answer;
 use super::{FinishedReply, Judged};
 
 /// A reply of this length.
@@ -38,7 +37,7 @@ pub fn knows_the_law(replies: &[FinishedReply], most: u32) -> Vec<Judged<'_>> {
         let left = (most - t) as f32;
         let cap = reply.cap(t);
         let mean = (1..=most - t).map(|length| length.min(cap)).sum::<u32>() as f32 / left;
-        Answer {
+        Forecast {
             mean,
             quantiles: QUANTILE_LEVELS.map(|level| left * level),
             end_within: END_WITHIN.map(|k| k.min(cap) as f32 / left).map(|p| p.min(1.0)),

@@ -4,7 +4,6 @@ use std::time::{Duration, Instant};
 
 use eoscast_proto::domain::StepEvent;
 
-use super::answer::Answer;
 use super::{FinishedReply, Judged};
 use crate::features::FeatureState;
 use crate::fitting::sample::Sample;
@@ -38,7 +37,7 @@ pub fn judge<'a>(model: &dyn LengthModel, sample: &Sample, reply: &'a FinishedRe
     forecasts.extend(events.iter().map(|event| forecast(model, &state.observe(event), &mut memory)));
     let took = begun.elapsed();
 
-    let arrival = Answer::from(&forecasts[0]);
+    let arrival = forecasts[0].remaining;
     let mut answers = Vec::with_capacity(forecasts.len());
     answers.push(arrival);
     let mut at = 0;
@@ -49,7 +48,7 @@ pub fn judge<'a>(model: &dyn LengthModel, sample: &Sample, reply: &'a FinishedRe
             answers.push(answers[at as usize - 1].after(1));
         }
         at = event.step;
-        answers.push(Answer::from(forecast));
+        answers.push(forecast.remaining);
     }
     while at + 1 < reply.output_length {
         at += 1;
@@ -57,7 +56,7 @@ pub fn judge<'a>(model: &dyn LengthModel, sample: &Sample, reply: &'a FinishedRe
     }
     // Once the prompt is read: a forecast of its own, as a worker tells the sketch of the prompt with the first token only.
     if let Some(row) = sample.prefilled() {
-        answers[0] = Answer::from(&forecast(model, &row, &mut model.memory()));
+        answers[0] = forecast(model, &row, &mut model.memory()).remaining;
     }
     let judged = Judged::new(reply, |t| answers[t as usize]);
     (Judged { arrival: Some(arrival.clip(reply.cap(0))), ..judged }, took)

@@ -1,8 +1,8 @@
 //! Averages in which every reply weighs one, whatever its length.
 
-use super::answer::Answer;
 use super::{FinishedReply, Judged};
 use crate::age::age;
+use eoscast_proto::domain::Forecast;
 
 /// The bins of progress, t / length, as tables name them.
 pub const PROGRESS_NAMES: [&str; 5] = ["0-20 %", "20-40 %", "40-60 %", "60-80 %", "80-100 %"];
@@ -45,7 +45,7 @@ impl Average {
 pub fn by_bin(
     judged: &[Judged<'_>],
     bin: impl Fn(&FinishedReply, u32) -> usize,
-    value: impl Fn(&FinishedReply, u32, &Answer) -> f64,
+    value: impl Fn(&FinishedReply, u32, &Forecast) -> f64,
 ) -> [Option<f64>; 5] {
     let mut averages = [Average::default(); 5];
     for means in each_by_bin(judged, bin, value) {
@@ -58,7 +58,7 @@ pub fn by_bin(
 pub fn each_by_bin(
     judged: &[Judged<'_>],
     bin: impl Fn(&FinishedReply, u32) -> usize,
-    value: impl Fn(&FinishedReply, u32, &Answer) -> f64,
+    value: impl Fn(&FinishedReply, u32, &Forecast) -> f64,
 ) -> Vec<[Option<f64>; 5]> {
     let means = |one: &Judged<'_>| {
         let mut sums = [(0.0, 0u32); 5];
@@ -86,7 +86,7 @@ pub fn weighted_mean(values: impl Iterator<Item = (Option<f64>, f64)>) -> Option
 pub fn by_bin_of_steps(
     judged: &[Judged<'_>],
     bin: impl Fn(&FinishedReply, u32) -> usize,
-    value: impl Fn(&FinishedReply, u32, &Answer) -> f64,
+    value: impl Fn(&FinishedReply, u32, &Forecast) -> f64,
 ) -> [Option<f64>; 5] {
     let mut sums = [(0.0, 0u64); 5];
     for one in judged {
@@ -100,7 +100,7 @@ pub fn by_bin_of_steps(
 }
 
 /// The mean of `value` over all steps, averaged within each reply.
-pub fn overall(judged: &[Judged<'_>], value: impl Fn(&FinishedReply, u32, &Answer) -> f64) -> Option<f64> {
+pub fn overall(judged: &[Judged<'_>], value: impl Fn(&FinishedReply, u32, &Forecast) -> f64) -> Option<f64> {
     let mut average = Average::default();
     for one in judged {
         average.push(one.steps().map(|(t, answer)| value(one.reply, t, answer)));
@@ -137,7 +137,7 @@ mod tests {
     #[test]
     fn a_long_reply_weighs_no_more_than_a_short_one() {
         let (short, long) = (reply(1, 100, true), reply(99, 100, true));
-        let judged = [Judged::new(&short, |_| Answer::point(0.0)), Judged::new(&long, |_| Answer::point(1.0))];
+        let judged = [Judged::new(&short, |_| Forecast::point(0.0)), Judged::new(&long, |_| Forecast::point(1.0))];
         assert_eq!(overall(&judged, |_, _, answer| f64::from(answer.mean)), Some(0.5));
         assert_eq!(
             by_bin(&judged, age_bin, |_, _, answer| f64::from(answer.mean)),

@@ -73,22 +73,9 @@ mod tests {
             let signals = StepSignals {
                 eos_logprob: eos_prob.ln(),
                 eos_logprob_sampled: eos_prob.ln(),
-                token_logprob: -1.0,
-                entropy: 1.0,
-                top_logprob: -1.0,
-                eos_rank: 2,
-                sentence_end_logprob: None,
-                newline_logprob: None,
+                ..StepSignals::for_test()
             };
-            state.observe(&StepEvent {
-                request_id: "r".to_owned().try_into().unwrap(),
-                step: i as u32 + 1,
-                token_id: 7,
-                signals,
-                finish_reason: None,
-                eos_bias: 0.0,
-                sketch: [].into(),
-            });
+            state.observe(&StepEvent { step: i as u32 + 1, signals, ..StepEvent::for_test("r") });
         }
         model.predict(&state.row(), &mut model.memory()).mean()
     }

@@ -3,14 +3,13 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use eoscast_proto::domain::END_WITHIN;
+use eoscast_proto::domain::{END_WITHIN, Forecast};
 use serde_json::{Value, json};
 
 use super::trace::{End, read};
 use super::{PAGE, report};
 use crate::evaluation::report::{Evaluation, ModelReport};
 use crate::evaluation::{FinishedReply, Judged};
-use eoscast_forecast::judging::answer::Answer;
 
 /// A step line with the twelve classic fields only.
 fn classic(request: u32, step: u32, length: u32, cut: bool) -> Value {
@@ -67,9 +66,9 @@ fn evaluation() -> Evaluation {
     let judged: Vec<_> = replies
         .iter()
         .map(|reply| {
-            Judged::new(reply, |t| Answer {
+            Judged::new(reply, |t| Forecast {
                 end_within: END_WITHIN.map(|k| k as f32 / 100.0),
-                ..Answer::point(40.0 - t as f32 / 2.0)
+                ..Forecast::point(40.0 - t as f32 / 2.0)
             })
         })
         .collect();

@@ -17,7 +17,6 @@ use crate::estimate::{Written, estimate};
 use eoscast_forecast::files::ArtifactSource;
 use eoscast_forecast::fitting::split::Split;
 use eoscast_forecast::history::History;
-use eoscast_log::reader::log_bytes;
 
 /// Write a log anew with what a model says at each step, so that policies can be simulated with real forecasts.
 #[derive(Debug, Args)]
@@ -55,7 +54,7 @@ impl EstimateArgs {
             fsync: Fsync::Never,
             retention_bytes: 0,
         })?;
-        let bar = ProgressBar::new(log_bytes(&self.data)?)
+        let bar = ProgressBar::new(Location::parse(&self.data).bytes()?)
             .with_style(ProgressStyle::with_template("estimating {bar:40} {bytes}/{total_bytes} {eta}")?);
         let Written { requests, steps } =
             estimate(&self.data, model.as_mut(), wanted.as_ref(), &mut out, |bytes| bar.inc(bytes))?;

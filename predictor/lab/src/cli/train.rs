@@ -13,7 +13,7 @@ use eoscast_forecast::fitting::dataset::{Dataset, Selection, Wanted};
 use eoscast_forecast::fitting::progress::{FitEvent, FitProgress};
 use eoscast_forecast::fitting::train::{TrainingOptions, train};
 use eoscast_forecast::models::{Artifact, ModelKind};
-use eoscast_log::reader::log_bytes;
+use eoscast_log::location::Location;
 
 /// Train models on an event log, as collect and serve write it, and write artifacts for serve --artifact.
 #[derive(Debug, Args)]
@@ -173,7 +173,7 @@ fn fit(kind: ModelKind, dataset: &Dataset, options: &TrainingOptions) -> anyhow:
 
 /// Reads a dataset with a progress bar, and tells on stderr what was wrong with it.
 pub(super) fn load(data: &Path, model_name: Option<&str>, bad_lines: BadLines) -> anyhow::Result<Dataset> {
-    let bar = ProgressBar::new(log_bytes(data).with_context(|| data.display().to_string())?)
+    let bar = ProgressBar::new(Location::parse(data).bytes().with_context(|| data.display().to_string())?)
         .with_style(ProgressStyle::with_template("reading {bar:40} {bytes}/{total_bytes} {eta}")?);
     let model = model_name.map_or(Wanted::Only, Wanted::Named);
     let selection = Selection { model, bad_lines, ..Selection::default() };

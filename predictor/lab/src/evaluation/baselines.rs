@@ -4,12 +4,11 @@ use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
 
 use anyhow::{Context, ensure};
-use eoscast_proto::domain::END_WITHIN;
+use eoscast_proto::domain::{END_WITHIN, Forecast};
 use fastrand::Rng;
 use smartcore::linalg::basic::matrix::DenseMatrix;
 use smartcore::linear::ridge_regression::{RidgeRegression, RidgeRegressionParameters};
 
-use super::answer::Answer;
 use super::{FinishedReply, Judged};
 
 /// A rule that knows past replies, or the truth. Each answers a point.
@@ -64,9 +63,9 @@ impl Baseline {
             let remaining = (length - t as f32).max(1.0);
             match self {
                 Self::Oracle if !reply.ended => {
-                    Answer { end_within: [0.0; END_WITHIN.len()], ..Answer::point(remaining) }
+                    Forecast { end_within: [0.0; END_WITHIN.len()], ..Forecast::point(remaining) }
                 }
-                _ => Answer::point(remaining),
+                _ => Forecast::point(remaining),
             }
         })
     }
@@ -159,7 +158,7 @@ mod tests {
         let means: Vec<_> = Baseline::Mean(3.0).judge(&reply).answers.iter().map(|answer| answer.mean).collect();
         assert_eq!(means, [3.0, 2.0, 1.0, 1.0, 1.0]);
         assert_eq!(Baseline::MaxTokens.judge(&reply).answers[4].mean, 96.0);
-        assert_eq!(Baseline::Oracle.judge(&reply).answers[4], Answer::point(1.0));
+        assert_eq!(Baseline::Oracle.judge(&reply).answers[4], Forecast::point(1.0));
     }
 
     #[test]

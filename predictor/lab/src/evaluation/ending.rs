@@ -101,8 +101,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use eoscast_forecast::judging::answer::Answer;
     use eoscast_forecast::judging::testing::reply;
+    use eoscast_proto::domain::Forecast;
 
     const WITHIN_16: usize = 2;
 
@@ -111,7 +111,7 @@ mod tests {
         let (cut, ended) = (reply(20, 20, false), reply(20, 30, true));
         assert_eq!([0, 4, 5, 19].map(|t| cut.ends_within(t, 16)), [Some(false), Some(false), None, None]);
         assert_eq!([0, 3, 4, 19].map(|t| ended.ends_within(t, 16)), [Some(false), Some(false), Some(true), Some(true)]);
-        let judged = [Judged::new(&cut, |_| Answer::point(1.0))];
+        let judged = [Judged::new(&cut, |_| Forecast::point(1.0))];
         assert_eq!(cases(&judged, WITHIN_16).len(), 5);
     }
 

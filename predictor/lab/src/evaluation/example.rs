@@ -1,5 +1,6 @@
 //! [`Example`]: the forecasts of one reply over its life, for a fan chart.
 
+use eoscast_proto::domain::Forecast;
 use serde::{Deserialize, Serialize};
 
 use super::Judged;
@@ -37,9 +38,7 @@ impl Example {
     fn of(judged: &Judged<'_>) -> Self {
         let reply = judged.reply;
         let stride = judged.answers.len().div_ceil(STEPS).max(1);
-        let step = |(t, answer): (u32, &super::answer::Answer)| {
-            (t, LEVELS.map(|level| answer.quantile(level, reply.cap(t)) as f32))
-        };
+        let step = |(t, answer): (u32, &Forecast)| (t, LEVELS.map(|level| answer.quantile(level, reply.cap(t)) as f32));
         Self {
             request_id: reply.request_id.clone(),
             output_length: reply.output_length,

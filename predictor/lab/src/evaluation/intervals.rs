@@ -2,14 +2,14 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::answer::Answer;
 use super::weight::{age_bin, by_bin, by_bin_of_steps, overall, progress_bin};
 use super::{FinishedReply, Judged};
+use eoscast_proto::domain::Forecast;
 
 /// Intervals of one nominal share.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct IntervalScores {
-    /// Share of truths within [`Answer::interval`](super::answer::Answer::interval).
+    /// Share of truths within [`Forecast::interval`](Forecast::interval).
     pub coverage: Option<f64>,
     /// The same by tokens generated so far.
     pub coverage_by_age: [Option<f64>; 5],
@@ -26,7 +26,7 @@ pub struct IntervalScores {
 }
 
 /// 1 where the interval that is to hold the truth with probability `share` does, else 0.
-pub fn covered(share: f64) -> impl Fn(&FinishedReply, u32, &Answer) -> f64 + Copy {
+pub fn covered(share: f64) -> impl Fn(&FinishedReply, u32, &Forecast) -> f64 + Copy {
     move |reply, t, answer| {
         let ((low, high), truth) = (answer.interval(share, reply.cap(t)), f64::from(reply.remaining(t)));
         f64::from(u8::from(low <= truth && truth <= high))
@@ -37,7 +37,7 @@ impl IntervalScores {
     /// Of the intervals that are to hold the truth with probability `share`.
     pub fn of(judged: &[Judged<'_>], share: f64) -> Self {
         let covered = covered(share);
-        let width = |reply: &FinishedReply, t: u32, answer: &Answer| {
+        let width = |reply: &FinishedReply, t: u32, answer: &Forecast| {
             let (low, high) = answer.interval(share, reply.cap(t));
             high - low
         };
@@ -83,7 +83,7 @@ mod tests {
     #[test]
     fn a_wrong_point_covers_nothing() {
         let replies = uniform_replies(20, 100, 200);
-        let judged: Vec<_> = replies.iter().map(|r| Judged::new(r, |_| Answer::point(150.0))).collect();
+        let judged: Vec<_> = replies.iter().map(|r| Judged::new(r, |_| Forecast::point(150.0))).collect();
         let scores = IntervalScores::of(&judged, 0.9);
         assert_eq!((scores.coverage, scores.width), (Some(0.0), Some(0.0)));
     }

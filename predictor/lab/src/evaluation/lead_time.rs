@@ -85,12 +85,12 @@ fn alarm(judged: &[Judged<'_>], threshold: f64) -> Alarm {
 mod tests {
     use super::*;
     use crate::evaluation::FinishedReply;
-    use eoscast_forecast::judging::answer::Answer;
     use eoscast_forecast::judging::testing::reply;
+    use eoscast_proto::domain::Forecast;
 
     /// With these probabilities of an end within 16 tokens.
     fn judged<'a>(reply: &'a FinishedReply, probability: impl Fn(u32) -> f32) -> Judged<'a> {
-        Judged::new(reply, |t| Answer { end_within: [probability(t); 5], ..Answer::point(1.0) })
+        Judged::new(reply, |t| Forecast { end_within: [probability(t); 5], ..Forecast::point(1.0) })
     }
 
     #[test]

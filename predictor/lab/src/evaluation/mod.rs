@@ -7,7 +7,6 @@
 //! Every reply weighs one: values are averaged within a reply, then over replies. Long replies would rule every figure otherwise.
 //! The reservation frontier alone counts tokens of all replies together, since it is about memory.
 //!
-//! - [`answer`]: what is judged: one answer for one reply after t tokens
 //! - [`weight`]: averages that give every reply the same weight, in bins of age and of progress
 //! - [`errors`]: point errors and pinball loss; [`rank`]: Kendall's tau; [`intervals`]: coverage and width
 //! - [`ending`]: "ends within k tokens" as a classifier; [`lead_time`]: the same as an alarm
@@ -33,4 +32,4 @@ pub mod report;
 pub mod reservation;
 pub mod table;
 
-pub use eoscast_forecast::judging::{FinishedReply, Judged, answer, errors, trained, weight};
+pub use eoscast_forecast::judging::{FinishedReply, Judged, errors, trained, weight};

@@ -5,9 +5,8 @@
 
 use std::collections::HashMap;
 
-use eoscast_proto::domain::{END_WITHIN, QUANTILE_LEVELS};
+use eoscast_proto::domain::{END_WITHIN, Forecast, QUANTILE_LEVELS};
 
-use super::answer::Answer;
 use super::{FinishedReply, Judged};
 
 /// What all other prompts together weigh beside one sample of the prompt itself, so that there is an answer when no sample is as
@@ -42,10 +41,10 @@ fn judge<'a>(reply: &'a FinishedReply, sorted: &[&FinishedReply]) -> Judged<'a> 
 }
 
 /// The distribution of `(tokens, ends by itself, weight)`, fewest tokens first; of nothing, one token.
-fn weighted(lengths: &[(u32, bool, f64)]) -> Answer {
+fn weighted(lengths: &[(u32, bool, f64)]) -> Forecast {
     let total: f64 = lengths.iter().map(|(_, _, weight)| weight).sum();
     if total <= 0.0 {
-        return Answer::point(1.0);
+        return Forecast::point(1.0);
     }
     let (mut seen, mut mean, mut level) = (0.0, 0.0, 0);
     let mut quantiles = [0.0; QUANTILE_LEVELS.len()];
@@ -63,7 +62,7 @@ fn weighted(lengths: &[(u32, bool, f64)]) -> Answer {
             *probability += if *ended && *tokens <= k { share as f32 } else { 0.0 };
         }
     }
-    Answer { mean: mean as f32, quantiles, end_within }
+    Forecast { mean: mean as f32, quantiles, end_within }
 }
 
 #[cfg(test)]
@@ -104,6 +103,6 @@ mod tests {
     fn a_reply_longer_than_all_others_still_gets_an_answer() {
         let long = FinishedReply { request_id: "long".into(), ..reply(50, 100, true) };
         let replies = [long.clone(), FinishedReply { output_length: 10, ..long }];
-        assert_eq!(noise_floor(&replies)[0].answers[49], Answer::point(1.0));
+        assert_eq!(noise_floor(&replies)[0].answers[49], Forecast::point(1.0));
     }
 }

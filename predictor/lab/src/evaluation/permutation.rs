@@ -6,7 +6,6 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::answer::Answer;
 use super::ending::{auroc, cases};
 use super::errors::{ReplyErrors, mean_absolute};
 use super::lead_time::HORIZON;
@@ -18,6 +17,7 @@ use eoscast_forecast::fitting::sample::Sample;
 use eoscast_forecast::forecast::forecast;
 use eoscast_forecast::models::LengthModel;
 use eoscast_log::prompt::PROMPT_FEATURE_NAMES;
+use eoscast_proto::domain::Forecast;
 
 /// Most requests that are looked at: their rows are all in memory, at about 1.2 KB each.
 const MOST_REQUESTS: usize = 150;
@@ -168,15 +168,15 @@ fn scores(
             if let (Some(group), Some(donor)) = (group, donor) {
                 group.take(&mut row, &rows[*donor][t]);
             }
-            Answer::from(&forecast(model, &row, &mut memory))
+            forecast(model, &row, &mut memory).remaining
         });
-        let answers: Vec<Answer> = answers.collect();
+        let answers: Vec<Forecast> = answers.collect();
         Judged::new(reply, |t| answers[t as usize])
     };
     let judged: Vec<Judged<'_>> = replies.iter().enumerate().map(judge).collect();
     Scores {
         mae: mean_absolute(&ReplyErrors::of(&judged), &vec![1.0; judged.len()]),
-        tau50: tau_b(at_progress(&judged, 50, Answer::median)),
+        tau50: tau_b(at_progress(&judged, 50, Forecast::median)),
         auroc16: auroc(&cases(&judged, HORIZON), |case| case.weight),
     }
 }

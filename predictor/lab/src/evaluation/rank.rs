@@ -1,14 +1,14 @@
 //! Kendall's tau-b: whether forecasts put live requests in the order in which they will end.
 
 use super::Judged;
-use super::answer::Answer;
+use eoscast_proto::domain::Forecast;
 
 /// Shares of the length at which replies are ranked, in percent.
 pub const PROGRESS: [u32; 4] = [0, 25, 50, 75];
 
 /// The pair (forecast, service remaining length) of each reply when it has `percent` of its tokens; `point` makes the forecast a
 /// number. Replies without tokens give NaN.
-pub fn at_progress(judged: &[Judged<'_>], percent: u32, point: fn(&Answer) -> f64) -> Vec<(f64, f64)> {
+pub fn at_progress(judged: &[Judged<'_>], percent: u32, point: fn(&Forecast) -> f64) -> Vec<(f64, f64)> {
     let pair = |one: &Judged<'_>| {
         let t = (u64::from(one.reply.output_length) * u64::from(percent) / 100) as u32;
         let forecast = one.answers.get(t as usize).map_or(f64::NAN, point);
@@ -80,8 +80,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use eoscast_forecast::judging::answer::Answer;
     use eoscast_forecast::judging::testing::reply;
+    use eoscast_proto::domain::Forecast;
 
     /// By its definition, pair by pair.
     fn brute_force(pairs: &[(f64, f64)]) -> Option<f64> {
@@ -109,7 +109,7 @@ mod tests {
     #[test]
     fn replies_are_ranked_when_each_has_the_same_share_of_its_tokens() {
         let (a, b) = (reply(8, 100, true), reply(3, 100, true));
-        let judged = [Judged::new(&a, |t| Answer::point(t as f32)), Judged::new(&b, |t| Answer::point(t as f32))];
+        let judged = [Judged::new(&a, |t| Forecast::point(t as f32)), Judged::new(&b, |t| Forecast::point(t as f32))];
         assert_eq!(at_progress(&judged, 50, |answer| f64::from(answer.mean)), [(4.0, 4.0), (1.0, 2.0)]);
     }
 

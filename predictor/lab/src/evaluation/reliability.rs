@@ -1,11 +1,10 @@
 //! Reliability: how often what was given a probability comes true. Every forecast weighs one here, since only then does a forecaster
 //! that knows the law of lengths lie on the diagonal; see [`by_bin_of_steps`](super::weight::by_bin_of_steps).
 
-use eoscast_proto::domain::QUANTILE_LEVELS;
+use eoscast_proto::domain::{QUANTILE_LEVELS, whole_tokens};
 use serde::{Deserialize, Serialize};
 
 use super::Judged;
-use super::answer::tokens;
 use super::ending::Case;
 
 /// Groups of forecasts of equal width.
@@ -32,7 +31,7 @@ pub fn of_quantiles(judged: &[Judged<'_>]) -> [Option<Reliability>; QUANTILE_LEV
         for one in judged {
             for (t, answer) in one.steps() {
                 all += 1;
-                let quantile = tokens(f64::from(answer.quantiles[i]));
+                let quantile = whole_tokens(f64::from(answer.quantiles[i]));
                 if quantile < f64::from(one.reply.cap(t)) {
                     asked += 1;
                     below += u64::from(f64::from(one.reply.remaining(t)) <= quantile);

@@ -2,10 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use eoscast_proto::domain::{END_WITHIN, QUANTILE_LEVELS};
+use eoscast_proto::domain::{END_WITHIN, Forecast, QUANTILE_LEVELS};
 use serde::{Deserialize, Serialize};
 
-use super::answer::Answer;
 use super::bootstrap::Bootstrap;
 use super::ending::{self, EndingScores};
 use super::errors::{self, ReplyErrors};
@@ -137,7 +136,7 @@ impl ModelReport {
         let errors = ReplyErrors::of(judged);
         let once_each = vec![1.0; judged.len()];
         let ranked =
-            rank::PROGRESS.map(|percent| (percent.to_string(), rank::at_progress(judged, percent, Answer::median)));
+            rank::PROGRESS.map(|percent| (percent.to_string(), rank::at_progress(judged, percent, Forecast::median)));
         let by_mean = |percent| tau_b(rank::at_progress(judged, percent, |answer| f64::from(answer.mean)));
         let horizons = std::array::from_fn::<_, { END_WITHIN.len() }, _>(|i| ending::cases(judged, i));
         let within_16 = &horizons[lead_time::HORIZON];

@@ -13,7 +13,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Judged;
-use super::answer::{Answer, tokens};
+use eoscast_proto::domain::{Forecast, whole_tokens};
 
 /// Shares of under-allocated replies at which frontiers are compared, in percent.
 pub const SHARES: [u32; 4] = [1, 2, 4, 8];
@@ -69,8 +69,8 @@ fn reserved(judged: &[Judged<'_>], when: When, level: f64, true_tokens: f64) -> 
     Reserved { level, under_allocated: under / judged.len() as f64, over_reserved: over / true_tokens }
 }
 
-fn reservation(answer: &Answer, level: f64, cap: u32) -> f64 {
-    tokens(answer.quantile(level, cap))
+fn reservation(answer: &Forecast, level: f64, cap: u32) -> f64 {
+    whole_tokens(answer.quantile(level, cap))
 }
 
 /// Over-reserved tokens by true tokens at which `share` of replies are under-allocated, linear between levels; `None` where no
@@ -112,7 +112,8 @@ mod tests {
     #[test]
     fn the_truth_is_neither_short_nor_over() {
         let replies = uniform_replies(20, 50, 40);
-        let judged: Vec<_> = replies.iter().map(|r| Judged::new(r, |t| Answer::point(r.remaining(t) as f32))).collect();
+        let judged: Vec<_> =
+            replies.iter().map(|r| Judged::new(r, |t| Forecast::point(r.remaining(t) as f32))).collect();
         for when in [When::Once, When::Updated] {
             let first = frontier(&judged, when)[0];
             assert_eq!((first.under_allocated, first.over_reserved), (0.0, 0.0));
@@ -131,7 +132,7 @@ mod tests {
     #[test]
     fn a_reply_that_reaches_its_limit_is_covered_by_reserving_the_limit() {
         let reply = reply(40, 40, false);
-        let judged = [Judged::new(&reply, |_| Answer::point(10.0))];
+        let judged = [Judged::new(&reply, |_| Forecast::point(10.0))];
         let last = *frontier(&judged, When::Once).last().unwrap();
         assert_eq!((last.level, last.under_allocated, last.over_reserved), (1.0, 0.0, 0.0));
     }

@@ -100,7 +100,7 @@ impl LogTrace {
         for file in files(path, Series::Requests)? {
             each(&file, |line: RequestLine| {
                 if let Some(first) = &line.first_estimate {
-                    push(&line.request_id, line.first_length, first.mean, first.quantiles);
+                    push(&line.request_id, line.first_length, first.remaining.mean, first.remaining.quantiles);
                 }
                 Ok(())
             })?;

@@ -1,20 +1,23 @@
+use eoscast_proto::domain::{FinishReason, Forecast, ModelForecast, RequestId, WorkerId, limits};
 use proptest::prelude::*;
 
 use super::*;
 
-fn forecast() -> Forecast {
-    Forecast {
+fn forecast() -> ModelForecast {
+    ModelForecast {
         source: "prior".into(),
         model_version: "prior/1:7".into(),
-        mean: 120.5,
-        quantiles: std::array::from_fn(|i| i as f32),
-        end_within: [0.0, 0.1, 0.25, 0.5, 1.0],
+        remaining: Forecast {
+            mean: 120.5,
+            quantiles: std::array::from_fn(|i| i as f32),
+            end_within: [0.0, 0.1, 0.25, 0.5, 1.0],
+        },
     }
 }
 
 pub(crate) fn step_line() -> StepLine {
     StepLine {
-        request_id: RequestId::try_from("r-1".to_owned()).unwrap(),
+        request_id: RequestId::for_test("r-1"),
         timestamp: seconds(1_700_000_000_123_456),
         step: 3,
         current_token_id: 42,
@@ -32,7 +35,7 @@ pub(crate) fn step_line() -> StepLine {
         top_logprob: -0.25,
         eos_rank: 17,
         temperature: 0.7,
-        worker_id: WorkerId::try_from("w".to_owned()).unwrap(),
+        worker_id: WorkerId::for_test("w"),
         model: "smollm2-135m".into(),
         sequence_number: 9,
         task: None,

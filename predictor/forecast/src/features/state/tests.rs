@@ -11,22 +11,17 @@ const ARRIVAL: Arrival =
 
 fn event(step: u32, eos_logprob: f32, entropy: f32) -> StepEvent {
     StepEvent {
-        request_id: "r".to_owned().try_into().unwrap(),
         step,
         token_id: 7,
         signals: StepSignals {
             eos_logprob,
             eos_logprob_sampled: eos_logprob,
-            token_logprob: -1.0,
             entropy,
             top_logprob: -0.5,
             eos_rank: 9,
-            sentence_end_logprob: None,
-            newline_logprob: None,
+            ..StepSignals::for_test()
         },
-        finish_reason: None,
-        eos_bias: 0.0,
-        sketch: [].into(),
+        ..StepEvent::for_test("r")
     }
 }
 
