@@ -16,16 +16,16 @@ use eoscast_forecast::features::FeatureState;
 use eoscast_forecast::forecast::forecast;
 use eoscast_forecast::models::{LengthModel, Memory};
 
-/// Step lines that are written at once.
-const TOGETHER: usize = 4_096;
+/// Step lines of one append.
+const LINES_PER_APPEND: usize = 4_096;
 
 /// What was written.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Written {
+pub(crate) struct Written {
     /// Finished requests.
-    pub requests: usize,
+    pub(crate) requests: usize,
     /// Their steps.
-    pub steps: usize,
+    pub(crate) steps: usize,
 }
 
 /// A request on its way through the log.
@@ -40,7 +40,7 @@ struct Live {
 ///
 /// # Errors
 /// A file cannot be read or written, or a line is damaged: named by file and line.
-pub fn estimate(
+pub(crate) fn estimate(
     path: &Path,
     model: &mut dyn LengthModel,
     wanted: Option<&HashSet<RequestId>>,
@@ -101,7 +101,7 @@ pub fn estimate(
         }
         lines.steps.push(StepLine { estimate, ..line });
         written.steps += 1;
-        if lines.steps.len() == TOGETHER {
+        if lines.steps.len() == LINES_PER_APPEND {
             out.append(&[std::mem::take(&mut lines)])?;
         }
         Ok(())

@@ -1,11 +1,11 @@
-//! Command lines.
+//! The commands: each file parses, calls and prints.
 
 mod analyze;
+mod dataset;
 mod estimate;
 mod evaluate;
 mod experiment;
 mod load;
-mod past_future_ae;
 mod simulate;
 mod train;
 
@@ -43,7 +43,7 @@ enum Command {
     )]
     Simulate(Box<simulate::SimulateArgs>),
     Load(load::LoadArgs),
-    Experiment(Box<crate::serving::options::Options>),
+    Experiment(Box<crate::experiment::options::ExperimentOptions>),
 }
 
 impl CommandLine for Cli {

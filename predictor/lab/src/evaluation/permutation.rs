@@ -24,35 +24,35 @@ const MOST_REQUESTS: usize = 150;
 
 /// Figures of a model, or how much worse they are.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
-pub struct Scores {
+pub(crate) struct Scores {
     /// Mean absolute error of the median, tokens.
-    pub mae: Option<f64>,
+    pub(crate) mae: Option<f64>,
     /// Kendall's tau of the median at half of the reply.
-    pub tau50: Option<f64>,
+    pub(crate) tau50: Option<f64>,
     /// Of "ends within 16 tokens".
-    pub auroc16: Option<f64>,
+    pub(crate) auroc16: Option<f64>,
 }
 
 /// A group of features.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct GroupLoss {
+pub(crate) struct GroupLoss {
     /// Which.
-    pub name: String,
+    pub(crate) name: String,
     /// By how much each figure is worse without it: positive where the group is of use.
-    pub lost: Scores,
+    pub(crate) lost: Scores,
 }
 
 /// What a model loses without groups of features.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Permutation {
+pub(crate) struct Permutation {
     /// The model.
-    pub model: String,
+    pub(crate) model: String,
     /// Requests looked at.
-    pub requests: u64,
+    pub(crate) requests: u64,
     /// With all features.
-    pub whole: Scores,
+    pub(crate) whole: Scores,
     /// By group, most useful first.
-    pub groups: Vec<GroupLoss>,
+    pub(crate) groups: Vec<GroupLoss>,
 }
 
 /// Names of groups, and what names of their features begin with. The tokens so far are in none: age is held.
@@ -113,7 +113,7 @@ impl Group {
 }
 
 /// Of requests whose steps are all there; `progress` is called after each group with how many there are.
-pub fn permutation(
+pub(crate) fn permutation(
     model: &dyn LengthModel,
     samples: &[&Sample],
     seed: u64,

@@ -14,9 +14,9 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 /// A log's requests, by row.
-pub struct LogTrace {
+pub(crate) struct LogTrace {
     /// Finished requests; those that were aborted or failed are left out, because their length is nobody's.
-    pub requests: Vec<TraceRequest>,
+    pub(crate) requests: Vec<TraceRequest>,
     rows: HashMap<RequestId, usize>,
 }
 
@@ -40,7 +40,7 @@ impl LogTrace {
     ///
     /// # Errors
     /// There is no log, it has no finished requests, two have the same id, or a line is damaged: named by file and line.
-    pub fn read(path: &Path, max_tokens: Option<u32>) -> anyhow::Result<Self> {
+    pub(crate) fn read(path: &Path, max_tokens: Option<u32>) -> anyhow::Result<Self> {
         let mut trace = Self { requests: Vec::new(), rows: HashMap::new() };
         for file in files(path, Series::Requests)? {
             each(&file, |line: RequestLine| {
@@ -67,7 +67,7 @@ impl LogTrace {
     }
 
     /// The requests' ids with their rows, in no order.
-    pub fn ids(&self) -> impl Iterator<Item = (&RequestId, usize)> {
+    pub(crate) fn ids(&self) -> impl Iterator<Item = (&RequestId, usize)> {
         self.rows.iter().map(|(id, row)| (id, *row))
     }
 
@@ -76,7 +76,7 @@ impl LogTrace {
     ///
     /// # Errors
     /// There is no log, a line is damaged, or there is no estimate in it.
-    pub fn estimates(&self, path: &Path) -> anyhow::Result<RecordedEstimates> {
+    pub(crate) fn estimates(&self, path: &Path) -> anyhow::Result<RecordedEstimates> {
         let estimates = self.recorded(path)?;
         ensure!(
             estimates.count() > 0,
@@ -90,7 +90,7 @@ impl LogTrace {
     ///
     /// # Errors
     /// There is no log, or a line is damaged.
-    pub fn recorded(&self, path: &Path) -> anyhow::Result<RecordedEstimates> {
+    pub(crate) fn recorded(&self, path: &Path) -> anyhow::Result<RecordedEstimates> {
         let mut rows = vec![Vec::new(); self.requests.len()];
         let mut push = |id: &RequestId, step: u32, mean: f32, quantiles: [f32; QUANTILE_LEVELS.len()]| {
             if let Some(row) = self.rows.get(id) {

@@ -1,0 +1,78 @@
+//! [`HeldOut`]: the requests of a log that models are judged on, and those that they may learn from.
+
+use anyhow::ensure;
+use eoscast_forecast::fitting::dataset::{Dataset, Sample};
+use eoscast_forecast::fitting::split::{Split, groups};
+use eoscast_forecast::models::History;
+use eoscast_log::record::Outcome;
+
+use super::{Reply, trained};
+
+/// Fewest requests to judge on.
+const LEAST_TEST: usize = 20;
+
+/// A log, divided.
+pub(crate) struct HeldOut<'a> {
+    /// Requests to judge on.
+    pub(crate) samples: Vec<&'a Sample>,
+    /// Their replies, in the same order.
+    pub(crate) replies: Vec<Reply>,
+    /// Replies for training.
+    pub(crate) past: Vec<Reply>,
+    /// Outcomes of the requests for training.
+    pub(crate) history: History,
+    /// Places of the requests for training in the log.
+    pub(crate) train: Vec<usize>,
+    log: &'a Dataset,
+    unseen: Option<&'a Dataset>,
+}
+
+impl<'a> HeldOut<'a> {
+    /// Divides `log` as `train` does with the same seed. The requests of `unseen` are judged on, too, unless `log` has their prompts.
+    ///
+    /// # Errors
+    /// There are too few requests to judge on, or none to learn from.
+    pub(crate) fn new(log: &'a Dataset, unseen: Option<&'a Dataset>, split_seed: u64) -> anyhow::Result<Self> {
+        let further = unseen.map_or(&[][..], |unseen| &unseen.samples);
+        let all: Vec<&Sample> = log.samples.iter().chain(further).collect();
+        let groups = groups(all.iter().copied());
+        let split = Split::with_further(&log.samples, further, split_seed);
+        let part = |part: &[usize]| -> (Vec<&Sample>, Vec<Reply>) {
+            let served = part.iter().filter(|i| all[**i].is_served_out());
+            served.map(|i| (all[*i], trained::reply(all[*i], groups[*i].clone()))).unzip()
+        };
+        let (samples, replies) = part(&split.test);
+        let (past_samples, past) = part(&split.train);
+        ensure!(
+            replies.len() >= LEAST_TEST,
+            "there are {} requests to judge on, at least {LEAST_TEST} are needed; collect about {} requests",
+            replies.len(),
+            10 * LEAST_TEST
+        );
+        ensure!(
+            !past.is_empty(),
+            "no request of it was for training, and the baselines learn from those; name the whole log"
+        );
+        let mut history = History::default();
+        past_samples.iter().for_each(|sample| history.push(Outcome::new(sample.length, !sample.ended)));
+        Ok(Self { samples, replies, past, history, train: split.train, log, unseen })
+    }
+
+    /// Which model, prompts and sampling the replies are of.
+    pub(crate) fn description(&self) -> String {
+        let mut temperatures: Vec<f32> = self.replies.iter().map(|reply| reply.temperature).collect();
+        temperatures.sort_by(f32::total_cmp);
+        temperatures.dedup();
+        let temperatures: Vec<String> = temperatures.iter().map(f32::to_string).collect();
+        let logs = || std::iter::once(self.log).chain(self.unseen);
+        let hashes: Vec<&str> = logs().filter_map(|log| log.hash.get(..8)).collect();
+        format!(
+            "{} of {} requests of {}, held out by prompt; temperature {}; data {}",
+            self.replies.len(),
+            logs().map(|log| log.samples.len()).sum::<usize>(),
+            self.log.model,
+            temperatures.join(", "),
+            hashes.join(", ")
+        )
+    }
+}
