@@ -215,7 +215,7 @@ impl ModelKind {
         let name = self.as_str();
         match found {
             None => anyhow::bail!(
-                "model {name} has to be trained; give the file of eoscast-predictor train --model {name} with --artifact, or \
+                "model {name} has to be trained; give the file of eoscast-lab train --model {name} with --artifact, or \
                  choose --model prior"
             ),
             Some(found) => anyhow::bail!(

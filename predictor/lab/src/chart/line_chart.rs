@@ -3,13 +3,11 @@
 use super::axis::Axis;
 use super::figure::{draw, on_white};
 use super::palette::RGBColor;
-use super::panel::{Panel, Shape};
+use super::panel::{MOST_IN_LEGEND, Panel, Shape};
 
 const HEIGHT: u32 = 860;
 /// Lines of so few points show them.
 const POINTS: usize = 20;
-/// More names than this stand beside their lines, not above the panel.
-const MOST_IN_LEGEND: usize = 3;
 
 /// What is drawn of one name.
 #[derive(Debug, Clone)]
@@ -62,8 +60,7 @@ impl LineChart {
         shapes.extend(self.lines.iter().map(|line| Shape::Strokes(line.bars.clone(), line.color)));
         let mut legend = vec![];
         if self.lines.len() > MOST_IN_LEGEND {
-            let name = |line: &Line| Some(Shape::Name(line.name.clone(), *line.points.last()?, line.color));
-            shapes.extend(self.lines.iter().filter_map(name));
+            shapes.extend(self.lines.iter().filter_map(|line| Shape::name(&line.name, &line.points, line.color)));
         } else {
             legend.extend(self.lines.iter().map(|line| (line.name.clone(), line.color)));
         }

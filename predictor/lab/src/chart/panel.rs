@@ -11,6 +11,8 @@ use super::palette::{GRID, INK};
 
 pub(super) type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 
+/// More names than this stand beside their lines, not in a legend above the panel.
+pub(crate) const MOST_IN_LEGEND: usize = 3;
 /// Sizes of text. Coordinates are whole numbers, so figures are drawn large and shown at half the size.
 pub(super) const TEXT: f64 = 27.0;
 const SMALL: f64 = 23.0;
@@ -53,6 +55,14 @@ pub(crate) enum Shape {
     Strokes(Vec<[(f64, f64); 2]>, RGBColor),
     /// The name of what ends at this point, written beside the panel.
     Name(String, (f64, f64), RGBColor),
+}
+
+impl Shape {
+    /// The name of the line or the points `points`, at the rightmost of them; `None` without any.
+    pub(crate) fn name(name: &str, points: &[(f64, f64)], color: RGBColor) -> Option<Self> {
+        let rightmost = points.iter().max_by(|a, b| a.0.total_cmp(&b.0))?;
+        Some(Self::Name(name.to_owned(), *rightmost, color))
+    }
 }
 
 /// About how wide a text is in pixels; no font is at hand when a figure is laid out.

@@ -14,7 +14,7 @@ use eoscast_forecast::fitting::dataset::Dataset;
 use eoscast_forecast::fitting::run::{Event, Options, Progress, train};
 use eoscast_forecast::models::{Artifact, ModelKind};
 
-/// Train models on an event log, as collect and serve write it, and write artifacts for serve --artifact.
+/// Train models on an event log, as collect and serve write it, and write artifacts for eoscast-predictor serve --artifact.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Parts of the data are fitted side by side, one on each core. Set CANDLE_NUM_THREADS=1, or each of them wants\n\
@@ -131,6 +131,7 @@ impl TrainArgs {
             seed: self.seed,
             split_seed: self.split_seed,
             epochs: self.epochs,
+            // The name of the binary is part of the artifact: with another one, nothing trained before would reproduce or resume.
             command: format!(
                 "eoscast-predictor train --data DIR --model {} --out FILE --seed {} --split-seed {} --epochs {}{}",
                 kind.as_str(),

@@ -3,7 +3,7 @@
 use crate::chart::axis::Axis;
 use crate::chart::figure::Figure;
 use crate::chart::palette::{INK, RGBColor, colors};
-use crate::chart::panel::{Panel, Shape};
+use crate::chart::panel::{MOST_IN_LEGEND, Panel, Shape};
 use crate::evaluation::example::Example;
 use crate::evaluation::report::{EvaluationReport, ModelReport};
 use crate::evaluation::reservation::Reserved;
@@ -37,14 +37,22 @@ fn drawn(evaluation: &EvaluationReport) -> Vec<(&ModelReport, RGBColor)> {
     models.into_iter().zip(colors).collect()
 }
 
+/// Empty where the lines carry their names.
 fn legend(models: &[(&ModelReport, RGBColor)]) -> Vec<(String, RGBColor)> {
+    if models.len() > MOST_IN_LEGEND {
+        return vec![];
+    }
     models.iter().map(|(model, color)| (model.name.clone(), *color)).collect()
 }
 
 /// One line a model.
 fn lines(models: &[(&ModelReport, RGBColor)], points: impl Fn(&ModelReport) -> Vec<(f64, f64)>) -> Vec<Shape> {
     // The best is drawn last, on top of the others.
-    models.iter().rev().map(|(model, color)| Shape::Line(points(model), *color)).collect()
+    let mut shapes: Vec<Shape> = models.iter().rev().map(|(model, color)| Shape::Line(points(model), *color)).collect();
+    if models.len() > MOST_IN_LEGEND {
+        shapes.extend(models.iter().filter_map(|(model, color)| Shape::name(&model.name, &points(model), *color)));
+    }
+    shapes
 }
 
 pub(super) fn reliability(evaluation: &EvaluationReport) -> Figure {
