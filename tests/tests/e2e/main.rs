@@ -3,13 +3,13 @@
 #![allow(clippy::print_stdout, reason = "some print what they measured")]
 
 mod bad_input;
+mod experiment;
 mod faults;
 mod generate;
 mod length_control;
 mod local;
 mod pressure;
 mod research;
-mod serving;
 mod shutdown;
 
 use std::process::Command;

@@ -100,6 +100,18 @@ async fn a_log_is_collected_across_an_interrupt_and_a_model_of_it_trained_judged
     assert_eq!(mae("oracle"), 0.0);
     assert!((0.0..48.0).contains(&mae("length-only")) && mae("mean") > 0.0, "{judged}");
 
+    let names = |further: &str| -> Vec<String> {
+        let judged = output("eoscast-lab", &format!("evaluate --data {log} --json{further}"));
+        let judged: Value = serde_json::from_str(&judged).unwrap();
+        let models = judged["models"].as_array().unwrap();
+        models.iter().map(|model| model["name"].as_str().unwrap().to_owned()).collect()
+    };
+    let by_default = names("");
+    for name in ["mean", "prior", "length-only", "oracle", "survival"] {
+        assert_eq!(by_default.iter().filter(|judged| *judged == name).count(), 1, "{name}: {by_default:?}");
+    }
+    assert_eq!(names(" --model mean --model length-only"), ["mean", "length-only"]);
+
     output("eoscast-lab", &format!("analyze --data {log} --out {report}"));
     let page = std::fs::read_to_string(folder.path().join("report/report.html")).unwrap();
     assert!(page.matches("<svg").count() >= 6 && page.contains("yes-or-no"), "a figure of each kind, by task");
