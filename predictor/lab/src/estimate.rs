@@ -8,10 +8,10 @@ use std::path::Path;
 use anyhow::{Context, bail, ensure};
 use eoscast_log::EventLog;
 use eoscast_log::location::{Location, Series};
-use eoscast_log::reader::LineReader;
 use eoscast_log::record::{Lines, Outcome, RequestLine, StartLine, StepLine};
 use eoscast_proto::domain::RequestId;
 
+use crate::log_lines;
 use eoscast_forecast::features::FeatureState;
 use eoscast_forecast::forecast::forecast;
 use eoscast_forecast::models::{LengthModel, Memory};
@@ -111,6 +111,7 @@ pub(crate) fn estimate(
     Ok(written)
 }
 
+/// Hands every line of a series to `take`.
 fn each<T: serde::de::DeserializeOwned>(
     location: &Location,
     series: Series,
@@ -118,14 +119,7 @@ fn each<T: serde::de::DeserializeOwned>(
     mut take: impl FnMut(T) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     for segment in location.segments(series)? {
-        let name = || segment.path.display().to_string();
-        let mut reader = LineReader::open(&segment.path).with_context(name)?;
-        while let Some(line) = reader.read_line().with_context(name)? {
-            match line {
-                Ok((number, line)) => take(line).with_context(|| format!("{}:{number}", segment.path.display()))?,
-                Err(damage) => bail!("{damage}"),
-            }
-        }
+        log_lines::each(&segment.path, &mut take)?;
         progress(std::fs::metadata(&segment.path)?.len());
     }
     Ok(())

@@ -8,7 +8,7 @@
 //! - `simulation`: policies in virtual time, over a trace
 //! - [`load`]: a log played to a running predictor, at a rate
 //! - `experiment`: policies on a running pair of worker and predictor
-//! - `chart`: what all figures are drawn with; `progress`: bars on stderr
+//! - `chart`: what all figures are drawn with; `log_lines`: lines of a log, read strictly; `progress`: bars on stderr
 
 mod analysis;
 mod chart;
@@ -17,5 +17,6 @@ mod estimate;
 mod evaluation;
 mod experiment;
 pub mod load;
+mod log_lines;
 mod progress;
 mod simulation;

@@ -3,15 +3,14 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
+use crate::log_lines::each;
 use anyhow::{Context, bail, ensure};
 use eoscast_log::location::{Location, Series};
-use eoscast_log::reader::LineReader;
 use eoscast_log::record::RequestLine;
 use eoscast_proto::domain::{FinishReason, QUANTILE_LEVELS, RequestId};
 use eoscast_sched::Forecast;
 use eoscast_sim::{Estimate, RecordedEstimates, TraceRequest};
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
 
 /// A log's requests, by row.
 pub(crate) struct LogTrace {
@@ -122,18 +121,6 @@ fn files(path: &Path, series: Series) -> anyhow::Result<Vec<PathBuf>> {
     let all: Vec<PathBuf> = segments.into_iter().map(|segment| segment.path).collect();
     ensure!(!all.is_empty() || series != Series::Requests, "{}: has no event log", path.display());
     Ok(all)
-}
-
-fn each<T: DeserializeOwned>(path: &Path, mut take: impl FnMut(T) -> anyhow::Result<()>) -> anyhow::Result<()> {
-    let name = || format!("cannot read {}", path.display());
-    let mut reader = LineReader::open(path).with_context(name)?;
-    while let Some(line) = reader.read_line().with_context(name)? {
-        match line {
-            Ok((number, value)) => take(value).with_context(|| format!("{}:{number}", path.display()))?,
-            Err(damage) => bail!("{damage}"),
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]
