@@ -87,3 +87,26 @@ fn judge(model: &dyn LengthModel, data: &HeldOut<'_>) -> ModelReport {
     let took: Duration = times.iter().sum();
     ModelReport::new(model.kind().as_str(), &judged, Some(took.as_secs_f64() * 1e6 / answers.max(1) as f64))
 }
+
+#[cfg(test)]
+mod tests {
+    use eoscast_forecast::fitting::synthetic::dataset;
+
+    use super::*;
+
+    #[test]
+    fn every_baseline_but_the_fitted_one_is_made_of_the_requests_for_training() {
+        let log = dataset(200, 4);
+        let data = HeldOut::new(&log, None, 1).unwrap();
+        for name in BASELINES {
+            assert_eq!(Candidate::baseline(name, &data).is_ok(), name != LENGTH_ONLY, "{name}");
+        }
+        let error = Candidate::baseline("crystal ball", &data).err().unwrap().to_string();
+        assert!(error.contains("crystal ball is no baseline"), "{error}");
+    }
+
+    #[test]
+    fn without_artifacts_there_is_no_best() {
+        assert!(best(&[], &[]).is_none());
+    }
+}

@@ -76,3 +76,39 @@ impl<'a> HeldOut<'a> {
         )
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use eoscast_forecast::fitting::synthetic::dataset;
+
+    use super::*;
+
+    #[test]
+    fn what_is_for_training_is_not_judged_on() {
+        let log = dataset(200, 4);
+        let data = HeldOut::new(&log, None, 1).unwrap();
+        let judged: HashSet<&str> = data.replies.iter().map(|reply| reply.request_id.as_str()).collect();
+        assert!(data.past.iter().all(|reply| !judged.contains(reply.request_id.as_str())));
+        assert!(data.train.iter().all(|place| !judged.contains(log.samples[*place].request_id.as_str())));
+        assert_eq!(data.history.seen as usize, data.past.len());
+        assert_eq!(data.samples.len(), data.replies.len());
+        let description = data.description();
+        assert!(description.contains(&format!("of 200 requests of {}", log.model)), "{description}");
+    }
+
+    #[test]
+    fn requests_with_prompts_of_the_log_are_not_unseen() {
+        let log = dataset(200, 4);
+        let judged = |unseen| HeldOut::new(&log, unseen, 1).unwrap().replies.len();
+        assert_eq!(judged(Some(&log)), judged(None));
+    }
+
+    #[test]
+    fn too_few_requests_to_judge_on_are_an_error() {
+        let log = dataset(20, 4);
+        let error = HeldOut::new(&log, None, 1).err().unwrap().to_string();
+        assert!(error.contains("at least 20 are needed"), "{error}");
+    }
+}
