@@ -17,7 +17,8 @@ mod workload;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use eoscast_forecast::models::{ModelKind, Source};
+use eoscast_forecast::files::ArtifactSource;
+use eoscast_forecast::models::ModelKind;
 use eoscast_lab::load::rpc::{Pace, play};
 use eoscast_lab::load::{Player, read};
 use eoscast_predictor::tracker::Tracker;
@@ -83,7 +84,7 @@ fn latency(predictor: &Predictor, log: &Path, live: usize) {
 
 fn micros(model: &str) -> f64 {
     let kind = ModelKind::parse(model).unwrap();
-    let (kind, source) = Source::choose(Some(kind), None).unwrap();
+    let (kind, source) = ArtifactSource::choose(Some(kind), None).unwrap();
     let artifact = source.map(|(_, artifact)| artifact);
     let batches: Vec<_> = Engine::new("w", LIVE, 4_000).map(|message| StepBatch::try_from(message).unwrap()).collect();
     let (mut tracker, _) = Tracker::new(kind, artifact, Default::default(), Instant::now());

@@ -16,7 +16,8 @@ use eoscast_log::forecast::Forecast;
 use eoscast_log::record::{Pits, RequestLine};
 use eoscast_proto::domain::FinishReason;
 
-use eoscast_forecast::calibration::{age, drawn};
+use eoscast_forecast::age::age;
+use eoscast_forecast::calibration::drawn;
 use eoscast_forecast::judging::answer::Answer;
 use eoscast_forecast::models::ModelVersion;
 

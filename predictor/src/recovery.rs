@@ -12,7 +12,8 @@ use eoscast_proto::domain::{RequestId, RequestStarted, StepEvent, WorkerId, Work
 
 use eoscast_forecast::features::FeatureState;
 use eoscast_forecast::forecast::forecast;
-use eoscast_forecast::models::{History, LengthModel, Memory, ModelVersion};
+use eoscast_forecast::history::History;
+use eoscast_forecast::models::{LengthModel, Memory, ModelVersion};
 use eoscast_log::forecast::Forecast;
 use eoscast_log::location::{Location, Segment, Series};
 use eoscast_log::reader::{Damages, LineReader, first_timestamp};

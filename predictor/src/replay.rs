@@ -9,10 +9,10 @@ use serde::Serialize;
 
 use crate::retraining;
 use eoscast_forecast::features::{FeatureRow, FeatureState};
+use eoscast_forecast::files::ArtifactSource;
 use eoscast_forecast::forecast::forecast;
-use eoscast_forecast::models::{
-    Artifact, History, LONGEST_WINDOW, LengthModel, Memory, ModelKind, ModelVersion, Prior, Source,
-};
+use eoscast_forecast::history::{History, LONGEST_WINDOW};
+use eoscast_forecast::models::{Artifact, LengthModel, Memory, ModelKind, ModelVersion};
 use eoscast_log::forecast::Forecast;
 use eoscast_log::location::{Location, Series};
 use eoscast_log::reader::{Damages, LineReader};
@@ -74,7 +74,7 @@ impl ModelsInTime {
         let kind = ModelKind::parse(&logged.source).ok_or(NO_MODEL)?;
         let artifact = std::iter::once(None)
             .chain(self.artifacts.iter().map(Some))
-            .find(|artifact| Prior::family(kind, *artifact) == version.family)
+            .find(|artifact| kind.family(*artifact) == version.family)
             .ok_or(NO_MODEL)?;
         let key = version.family;
         let wanted = version.outcomes;
@@ -147,7 +147,7 @@ pub fn replay(path: &Path, mut artifacts: Vec<Artifact>, mut progress: impl FnMu
     let location = Location::parse(path);
     let steps = location.segments(Series::Steps)?;
     ensure!(!steps.is_empty(), "{}: has no event log; give the folder or the file that serve writes", path.display());
-    artifacts.push(Source::Shipped.load()?);
+    artifacts.push(ArtifactSource::Shipped.load()?);
     artifacts.extend(retraining::artifacts(&location)?);
     let mut replay = Replay {
         models: ModelsInTime { artifacts, outcomes: HashMap::new(), models: HashMap::new() },

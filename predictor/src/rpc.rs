@@ -20,9 +20,9 @@ use crate::accuracy::{AgeCoverage, ModelAccuracy};
 use crate::pipeline::{Pipeline, Progress, StreamAnswers, StreamSteps, weight};
 use crate::retraining::decision::Decision;
 use crate::tracker::RequestKey;
-use eoscast_forecast::calibration::AGES;
+use eoscast_forecast::age::AGES;
 use eoscast_forecast::features::{FEATURE_NAMES, FEATURE_VERSION};
-use eoscast_forecast::models::Source;
+use eoscast_forecast::files::ArtifactSource;
 
 /// Most entries of each kind in one message.
 const MOST_ENTRIES: usize = 4_096;
@@ -44,7 +44,7 @@ pub const SERVICE_NAME: &str = "eoscast.predictor.v1.PredictorService";
 pub struct Rpc {
     pipeline: Arc<Pipeline>,
     /// Of the start; what `ReloadModel` loads when it names none.
-    artifact: Option<Source>,
+    artifact: Option<ArtifactSource>,
     retrained: watch::Receiver<Option<Decision>>,
     shutdown: CancellationToken,
 }
@@ -56,7 +56,7 @@ impl Rpc {
     /// Streams end when `shutdown` is cancelled.
     pub fn new(
         pipeline: Arc<Pipeline>,
-        artifact: Option<Source>,
+        artifact: Option<ArtifactSource>,
         retrained: watch::Receiver<Option<Decision>>,
         shutdown: CancellationToken,
     ) -> Self {
@@ -167,7 +167,7 @@ impl PredictorService for Rpc {
     ) -> Result<Response<pb::ReloadModelResponse>, Status> {
         let named = Some(request.into_inner().artifact).filter(|path| !path.is_empty());
         let source =
-            named.map(|path| Source::File(path.into())).or_else(|| self.artifact.clone()).ok_or_else(|| {
+            named.map(|path| ArtifactSource::File(path.into())).or_else(|| self.artifact.clone()).ok_or_else(|| {
                 invalid("artifact", "must be the path of a file, as the predictor was started without one")
             })?;
         let artifact = tokio::task::spawn_blocking(move || source.load())

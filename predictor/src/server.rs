@@ -20,7 +20,8 @@ use crate::retraining::Retrainer;
 use crate::retraining::decision::{Decision, last_swap};
 use crate::rpc::{Rpc, SERVICE_NAME};
 use crate::tracker::Tracker;
-use eoscast_forecast::models::{Artifact, ModelKind, Prior, Source};
+use eoscast_forecast::files::ArtifactSource;
+use eoscast_forecast::models::{Artifact, ModelKind};
 use eoscast_log::location::Location;
 use eoscast_log::{EventLog, LogConfig};
 
@@ -54,9 +55,9 @@ pub struct Config {
 /// When the artifact cannot be used, the log cannot be written or read, or the listener fails.
 pub async fn run(listener: TcpListener, config: Config, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
     let addr = listener.local_addr()?;
-    let (mut kind, chosen) = Source::choose(config.model, config.artifact.as_deref())?;
+    let (mut kind, chosen) = ArtifactSource::choose(config.model, config.artifact.as_deref())?;
     let (source, mut artifact) = chosen.unzip();
-    let started_with = Prior::family(kind, artifact.as_ref());
+    let started_with = kind.family(artifact.as_ref());
     let retraining = match (config.retrain_every, &config.log) {
         (Some(every), Some(log)) => Some((every.get(), log.location.clone())),
         (Some(_), None) => bail!(

@@ -17,14 +17,12 @@ use std::collections::VecDeque;
 use eoscast_log::record::{Outcome, Pits};
 use eoscast_proto::domain::QUANTILE_LEVELS;
 
+use crate::age::age;
 use crate::distribution::LengthDistribution;
-use crate::models::{History, LONGEST_WINDOW};
-
-/// Where ages begin, in tokens generated.
-pub const AGES: [u32; Pits::AGES] = [0, 16, 64, 128, 256];
+use crate::history::{History, LONGEST_WINDOW};
 
 /// PITs of one age that G rests on.
-pub const WINDOW: usize = 2_000;
+const PITS_OF_AGE: usize = 2_000;
 /// G is linear within each of these parts of 0..1.
 const CELLS: usize = 64;
 const HALF: usize = CELLS / 2;
@@ -56,11 +54,6 @@ const CELL_OF_SLOT: [u8; SLOTS + 1] = {
 };
 /// As many uniform scores stand in for what is not known yet.
 const UNIFORM_WEIGHT: f64 = 4.0;
-
-/// The age, as an index of [`AGES`], of a reply with `step` tokens.
-pub fn age(step: u32) -> usize {
-    AGES.partition_point(|start| *start <= step) - 1
-}
 
 /// Where a reply stood in a forecast of it.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -141,7 +134,7 @@ impl Window {
     }
 
     fn push(&mut self, number: u64, pit: Pit) {
-        if self.later.len() == WINDOW {
+        if self.later.len() == PITS_OF_AGE {
             self.forget_oldest();
         }
         self.later.push_back((number, pit));
@@ -159,7 +152,7 @@ impl Window {
         while self.later.front().is_some_and(|(number, _)| number + LONGEST_WINDOW as u64 <= seen) {
             self.forget_oldest();
         }
-        let kept = self.first.len().saturating_sub(WINDOW - self.later.len());
+        let kept = self.first.len().saturating_sub(PITS_OF_AGE - self.later.len());
         for pit in self.first.get(self.kept..kept).unwrap_or_default() {
             self.counts[score_cell(*pit)] -= 1;
         }
@@ -286,6 +279,7 @@ fn mix(mut x: u32) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::age::AGES;
     use crate::distribution::LONGEST;
 
     /// A geometric forecast with this mean.
@@ -325,12 +319,6 @@ mod tests {
             assert_eq!(cell(u), BORDERS[1..CELLS].partition_point(|border| *border <= u), "{u}");
         }
         assert_eq!((cell(-1e-17), cell(1.0 + 1e-15), cell(f64::NAN)), (0, CELLS - 1, 0));
-    }
-
-    #[test]
-    fn ages_begin_where_they_say() {
-        let ages: Vec<usize> = [0, 15, 16, 63, 64, 127, 128, 255, 256, u32::MAX].map(age).into();
-        assert_eq!(ages, [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]);
     }
 
     #[test]

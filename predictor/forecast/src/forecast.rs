@@ -13,14 +13,14 @@ use crate::models::{Asked, LengthModel, Memory};
 /// reply that cannot end by itself (`ignore_eos`) takes all that `max_tokens` leaves.
 pub fn forecast(model: &dyn LengthModel, row: &FeatureRow, memory: &mut Memory) -> Forecast {
     let natural = (!row.arrival.ignore_eos).then(|| model.predict(row, memory));
-    read_out(&Source::of(model), row, natural)
+    read_out(&ModelId::of(model), row, natural)
 }
 
 /// The same for several requests at once, with the same bits.
 pub fn forecast_all(model: &dyn LengthModel, asked: &mut [Asked<'_>]) -> Vec<Forecast> {
     let mut can_end: Vec<&mut Asked<'_>> = asked.iter_mut().filter(|asked| !asked.row.arrival.ignore_eos).collect();
     let mut natural = model.predict_all(&mut can_end).into_iter();
-    let source = Source::of(model);
+    let source = ModelId::of(model);
     let answer = |asked: &Asked<'_>| {
         let natural = if asked.row.arrival.ignore_eos { None } else { natural.next() };
         read_out(&source, asked.row, natural)
@@ -28,19 +28,19 @@ pub fn forecast_all(model: &dyn LengthModel, asked: &mut [Asked<'_>]) -> Vec<For
     asked.iter().map(answer).collect()
 }
 
-struct Source {
+struct ModelId {
     kind: Arc<str>,
     version: Arc<str>,
 }
 
-impl Source {
+impl ModelId {
     fn of(model: &dyn LengthModel) -> Self {
-        Self { kind: model.kind().as_str().into(), version: model.version() }
+        Self { kind: model.name().into(), version: model.version() }
     }
 }
 
 /// The numbers of an estimate; without a natural length, of a reply that cannot end by itself.
-fn read_out(source: &Source, row: &FeatureRow, natural: Option<LengthDistribution>) -> Forecast {
+fn read_out(source: &ModelId, row: &FeatureRow, natural: Option<LengthDistribution>) -> Forecast {
     let (service, end_within) = match natural {
         None => (LengthDistribution::point(row.left()), [0.0; END_WITHIN.len()]),
         Some(natural) => {
@@ -63,7 +63,8 @@ mod tests {
 
     use super::*;
     use crate::features::FeatureState;
-    use crate::models::{History, ModelKind};
+    use crate::history::History;
+    use crate::models::ModelKind;
 
     fn prior_forecast(max_tokens: u32, step: u32, ignore_eos: bool) -> Forecast {
         let model = ModelKind::Prior.build(None, &History::default());

@@ -7,7 +7,7 @@ use prometheus_client::encoding::DescriptorEncoder;
 use prometheus_client::metrics::MetricType;
 
 use crate::accuracy::ModelAccuracy;
-use eoscast_forecast::judging::weight::AGE_NAMES;
+use eoscast_forecast::age::AGE_NAMES;
 
 /// The last accuracy told.
 #[derive(Debug, Clone, Default)]

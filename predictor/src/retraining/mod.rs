@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 use crate::metrics::Metrics;
 use crate::pipeline::Pipeline;
 use decision::Decision;
-use eoscast_forecast::fitting::run::Options;
+use eoscast_forecast::fitting::train::TrainingOptions;
 use eoscast_forecast::models::Artifact;
 use trial::{Incumbent, Trial, trial};
 
@@ -77,7 +77,7 @@ impl Retrainer {
 
     fn retrain(&self, pipeline: &Pipeline, stop: &CancellationToken) {
         let ((kind, artifact, history), serving) = pipeline.ask(|tracker| (tracker.serving(), tracker.model_family()));
-        let options = Options {
+        let options = TrainingOptions {
             seed: history.seen,
             split_seed: history.seen,
             epochs: 1,
@@ -162,7 +162,7 @@ impl Retrainer {
 
     /// Writes the artifact beside the log, whole or not at all.
     fn keep(&self, trial: &Trial) -> anyhow::Result<(String, Artifact)> {
-        let name = format!("{PREFIX}{}-{}.safetensors", trial.artifact.kind.as_str(), trial.artifact.digest);
+        let name = format!("{PREFIX}{}-{}.safetensors", trial.artifact.kind.as_str(), trial.artifact.start.digest);
         let path = self.location.beside(&name);
         let part = path.with_extension("part");
         std::fs::write(&part, &trial.bytes)

@@ -3,13 +3,14 @@ use std::time::Duration;
 
 use super::*;
 use eoscast_forecast::fitting::dataset::{Dataset, Selection};
-use eoscast_forecast::fitting::run::train;
 use eoscast_forecast::fitting::synthetic::{dataset, write_log, write_shifting_log};
-use eoscast_forecast::models::{History, ModelKind};
+use eoscast_forecast::fitting::train::train;
+use eoscast_forecast::history::History;
+use eoscast_forecast::models::ModelKind;
 use eoscast_log::record::Outcome;
 
-fn options() -> Options {
-    Options { seed: 1, split_seed: 1, epochs: 1, command: "serve".to_owned(), also_for: vec![], threads: 1 }
+fn options() -> TrainingOptions {
+    TrainingOptions { seed: 1, split_seed: 1, epochs: 1, command: "serve".to_owned(), also_for: vec![], threads: 1 }
 }
 
 /// A model that serves, after the outcomes of the log.
@@ -37,12 +38,12 @@ fn when_traffic_has_shifted_a_refitted_model_takes_over_and_is_found_again() {
     write_shifting_log(folder.path(), 40, 280, 5);
     let location = Location::Folder(folder.path().to_owned());
     // Trained on traffic as it was before.
-    let aliased = Options { also_for: vec!["alias".to_owned()], ..options() };
+    let aliased = TrainingOptions { also_for: vec!["alias".to_owned()], ..options() };
     let bytes = train(ModelKind::Logistic, &dataset(300, 9), &aliased, &mut |_| {}).unwrap();
-    let old = Artifact::of_bytes(Path::new("old"), &bytes).unwrap();
+    let old = Artifact::parse(&bytes).unwrap();
     let found = trial(&location, &incumbent(folder.path(), Some(old.clone())), &options()).unwrap();
     assert!(found.is_better() && found.candidate_mae < 0.8 * found.serving_mae, "{found:?}");
-    assert_eq!((found.requests > 40, found.serving.contains(&old.digest)), (true, true));
+    assert_eq!((found.requests > 40, found.serving.contains(&old.start.digest)), (true, true));
 
     let (decision, artifact) = retrainer(&location).decide(320, "logistic".to_owned(), Ok(found));
     let artifact = artifact.unwrap();
@@ -50,7 +51,7 @@ fn when_traffic_has_shifted_a_refitted_model_takes_over_and_is_found_again() {
     let all = Decision::all(&location).unwrap();
     assert_eq!(all, [decision]);
     let name = decision::last_swap(&all, "prior/1").unwrap();
-    assert_eq!(Artifact::load(&location.beside(name)).unwrap().digest, artifact.digest);
+    assert_eq!(Artifact::load(&location.beside(name)).unwrap().start.digest, artifact.start.digest);
     assert_eq!(decision::last_swap(&all, "survival/1+aa"), None, "whoever starts with another model means that one");
     assert_eq!(artifacts(&location).unwrap().len(), 1);
     let card = artifact.card.unwrap();

@@ -3,11 +3,13 @@
 use anyhow::ensure;
 use eoscast_log::location::Location;
 
-use eoscast_forecast::fitting::dataset::{Dataset, Sample, Selection, Wanted};
-use eoscast_forecast::fitting::run::{Options, train_on};
+use eoscast_forecast::fitting::dataset::{Dataset, Selection, Wanted};
+use eoscast_forecast::fitting::sample::Sample;
+use eoscast_forecast::fitting::train::{TrainingOptions, train_on};
+use eoscast_forecast::history::History;
 use eoscast_forecast::judging::errors::{ReplyErrors, mean_absolute};
 use eoscast_forecast::judging::trained::{judge, reply};
-use eoscast_forecast::models::{Artifact, History, LengthModel, ModelKind, ModelVersion, Serving};
+use eoscast_forecast::models::{Artifact, LengthModel, ModelKind, ModelVersion, Serving};
 
 /// What is refitted: what takes seconds.
 const KINDS: [ModelKind; 2] = [ModelKind::Logistic, ModelKind::Forest];
@@ -65,7 +67,7 @@ impl Trial {
 ///
 /// # Errors
 /// When the log cannot be read or holds too little; says how much is needed.
-pub fn trial(location: &Location, incumbent: &Incumbent, options: &Options) -> anyhow::Result<Trial> {
+pub fn trial(location: &Location, incumbent: &Incumbent, options: &TrainingOptions) -> anyhow::Result<Trial> {
     let selection = Selection { model: Wanted::Commonest, bytes: MOST_BYTES, ..Selection::default() };
     let mut older = Dataset::load(location.path(), &selection, |_| {})?;
     older.samples.drain(..older.samples.len().saturating_sub(MOST_REQUESTS));
@@ -82,15 +84,15 @@ pub fn trial(location: &Location, incumbent: &Incumbent, options: &Options) -> a
     let serving = serving.model_for(&older.model);
     let serving_errors = errors(serving, &held_back);
     let names = incumbent.artifact.iter().filter(|artifact| artifact.is_for(&older.model));
-    let others = names.flat_map(|artifact| &artifact.trained_for).filter(|name| **name != older.model);
+    let others = names.flat_map(|artifact| &artifact.start.trained_for).filter(|name| **name != older.model);
     let also_for = others.cloned().collect();
-    let options = Options { also_for, ..options.clone() };
+    let options = TrainingOptions { also_for, ..options.clone() };
     let all: Vec<usize> = (0..older.samples.len()).collect();
     let mut best: Option<Trial> = None;
     for kind in KINDS {
         let bytes = train_on(kind, &older, &all, &options, &mut |_| {})?;
         let name = format!("retrained-{}", kind.as_str());
-        let artifact = Artifact::of_bytes(name.as_ref(), &bytes)?;
+        let artifact = Artifact::parse(&bytes)?.at(name);
         let found = errors(kind.build(Some(&artifact), &History::default()).as_ref(), &held_back);
         let (candidate_mae, serving_mae, standard_error) = compare(&found, &serving_errors);
         if best.as_ref().is_none_or(|best| candidate_mae < best.candidate_mae) {

@@ -9,7 +9,8 @@ use crate::accuracy::Watched;
 use crate::recovery::RecoveredRequest;
 use eoscast_forecast::features::{FeatureRow, FeatureState};
 use eoscast_forecast::forecast::forecast;
-use eoscast_forecast::models::{History, LengthModel, Memory, Serving};
+use eoscast_forecast::history::History;
+use eoscast_forecast::models::{LengthModel, Memory, Serving};
 
 /// What is kept of a live request.
 pub(super) struct LiveRequest {

@@ -19,7 +19,8 @@ use eoscast_proto::status::ServiceError;
 
 use crate::accuracy::{Accuracy, ModelAccuracy};
 use crate::recovery::Recovered;
-use eoscast_forecast::models::{Artifact, History, LengthModel, ModelKind, ModelVersion, Serving};
+use eoscast_forecast::history::History;
+use eoscast_forecast::models::{Artifact, LengthModel, ModelKind, ModelVersion, Serving};
 use eoscast_log::record::{Lines, seconds};
 use live::LiveRequest;
 use steps::{Step, take_in};

@@ -11,16 +11,23 @@ use eoscast_proto::domain::{EngineLoad, WorkerRun};
 use super::*;
 use crate::recovery::recover;
 use crate::replay::replay;
-use eoscast_forecast::fitting::dataset::{Dataset, Sample};
-use eoscast_forecast::fitting::run::{Options, train};
+use eoscast_forecast::fitting::dataset::Dataset;
+use eoscast_forecast::fitting::sample::Sample;
 use eoscast_forecast::fitting::synthetic::{MAX_TOKENS, MODEL, dataset};
+use eoscast_forecast::fitting::train::{TrainingOptions, train};
 
 static DATA: LazyLock<Dataset> = LazyLock::new(|| dataset(200, 3));
 
 fn artifact(kind: ModelKind) -> Artifact {
-    let options =
-        Options { seed: 1, split_seed: 2, epochs: 1, command: "train".to_owned(), also_for: vec![], threads: 2 };
-    Artifact::of_bytes(Path::new("test"), &train(kind, &DATA, &options, &mut |_| {}).unwrap()).unwrap()
+    let options = TrainingOptions {
+        seed: 1,
+        split_seed: 2,
+        epochs: 1,
+        command: "train".to_owned(),
+        also_for: vec![],
+        threads: 2,
+    };
+    Artifact::parse(&train(kind, &DATA, &options, &mut |_| {}).unwrap()).unwrap()
 }
 
 fn started(sample: &Sample, model: &str) -> RequestStarted {
@@ -130,7 +137,7 @@ fn outcomes_carry_where_they_stood_in_their_forecasts() {
         open(folder.path()).append(&[applied.lines]).unwrap();
     }
     for (length, pits) in &pits {
-        assert_eq!(pits.artifact, artifact.mark());
+        assert_eq!(pits.artifact, artifact.start.mark());
         let ages = pits.values.iter().flatten().count();
         assert_eq!(ages, 1 + [17, 65, 129, 257].iter().filter(|start| length >= start).count(), "{length}: {pits:?}");
     }
@@ -164,7 +171,7 @@ fn swaps_of_models_go_on_with_every_live_request_and_replay_bit_for_bit() {
         tracker.swap(artifact.clone());
         assert_eq!(tracker.live_requests(), live);
         let estimates = run(&mut tracker, &mut log, messages);
-        assert!(estimates.iter().all(|estimate| estimate.model_version.contains(&artifact.digest)));
+        assert!(estimates.iter().all(|estimate| estimate.model_version.contains(&artifact.start.digest)));
     }
     drop(log);
     let report = replay(folder.path(), vec![survival, mlp], |_| {}).unwrap();

@@ -88,7 +88,7 @@ impl Tracker {
     /// The model that answers.
     pub fn model_info(&self) -> ModelInfo {
         ModelInfo {
-            source: self.models.model().kind().as_str().to_owned(),
+            source: self.models.model().name().to_owned(),
             version: self.models.model().version().as_ref().to_owned(),
             artifact: self.artifact.as_ref().map_or(String::new(), |artifact| artifact.path.display().to_string()),
             outcomes: self.history.seen,

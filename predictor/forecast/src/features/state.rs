@@ -12,13 +12,13 @@ use half::slice::HalfFloatSliceExt;
 use super::{FEATURE_NAMES, FeatureRow, OF_STEPS};
 
 /// Steps of the short and of the long window.
-const SHORT: usize = 16;
-const LONG: usize = 64;
+const SHORT_STEPS: usize = 16;
+const LONG_STEPS: usize = 64;
 /// Signals with windows: EOS probability, EOS log-probability, entropy.
 const SIGNALS: usize = 3;
 const PER_SIGNAL: usize = 10;
 /// An exponential mean takes over this share of each new value.
-const DECAY: f32 = 1.0 / SHORT as f32;
+const DECAY: f32 = 1.0 / SHORT_STEPS as f32;
 /// A line break was at hand when the probability of one was above this.
 const LINE_BREAK: f32 = 0.5;
 
@@ -61,11 +61,11 @@ impl ClassSignal {
     }
 }
 
-/// Which of the last [`LONG`] 3-grams of tokens stood in the window before.
+/// Which of the last [`LONG_STEPS`] 3-grams of tokens stood in the window before.
 #[derive(Debug, Clone)]
 struct Repetition {
     last: [u32; 2],
-    grams: [u32; LONG],
+    grams: [u32; LONG_STEPS],
     seen: u32,
     repeated: u64,
 }
@@ -80,14 +80,14 @@ impl Repetition {
         }
         // Odd multipliers spread each token over all bits (Knuth, TAOCP 3, 6.4); a chance match is one in four billion.
         let gram = (before.wrapping_mul(0x9E37_79B1) ^ last).wrapping_mul(0x85EB_CA77).wrapping_add(token);
-        let held = LONG.min(self.seen as usize - 3);
+        let held = LONG_STEPS.min(self.seen as usize - 3);
         let known = self.grams[..held].contains(&gram);
         self.repeated = self.repeated << 1 | u64::from(known);
-        self.grams[(self.seen as usize - 3) % LONG] = gram;
+        self.grams[(self.seen as usize - 3) % LONG_STEPS] = gram;
     }
 
     fn share(&self) -> f32 {
-        self.repeated.count_ones() as f32 / LONG as f32
+        self.repeated.count_ones() as f32 / LONG_STEPS as f32
     }
 }
 
@@ -152,8 +152,8 @@ pub struct FeatureState {
     observed: u32,
     running: [Running; SIGNALS],
     step_of_max: u32,
-    /// The last [`LONG`] values of each signal; the value of step n stands at n % LONG.
-    recent: [[f32; LONG]; SIGNALS],
+    /// The last [`LONG_STEPS`] values of each signal; the value of step n stands at n % LONG_STEPS.
+    recent: [[f32; LONG_STEPS]; SIGNALS],
     hazard: f32,
     hazard_sum: f64,
     rank: Decayed,
@@ -177,7 +177,7 @@ impl FeatureState {
             observed: 0,
             running: [Running::default(); SIGNALS],
             step_of_max: 0,
-            recent: [[0.0; LONG]; SIGNALS],
+            recent: [[0.0; LONG_STEPS]; SIGNALS],
             hazard: 0.0,
             hazard_sum: 0.0,
             rank: Decayed::default(),
@@ -187,7 +187,7 @@ impl FeatureState {
             sentence_end: ClassSignal::default(),
             newline: ClassSignal::default(),
             step_of_newline: 0,
-            repetition: Repetition { last: [0; 2], grams: [0; LONG], seen: 0, repeated: 0 },
+            repetition: Repetition { last: [0; 2], grams: [0; LONG_STEPS], seen: 0, repeated: 0 },
             sketches: Sketches::unknown(),
         }
     }
@@ -210,7 +210,7 @@ impl FeatureState {
         if first || values[0] >= self.running[0].max() {
             self.step_of_max = step;
         }
-        let at = self.observed as usize % LONG;
+        let at = self.observed as usize % LONG_STEPS;
         self.observed += 1;
         self.step = step;
         for (i, value) in values.into_iter().enumerate() {
@@ -293,17 +293,17 @@ impl FeatureState {
         out[0] = self.back(signal, 0);
         out[1..4].copy_from_slice(&self.running[signal].summary(self.observed));
         let seen = self.observed as usize;
-        let mut newest = [0.0; SHORT];
-        for ago in 0..seen.min(SHORT) {
-            newest[(seen - 1 - ago) % SHORT] = self.back(signal, ago);
+        let mut newest = [0.0; SHORT_STEPS];
+        for ago in 0..seen.min(SHORT_STEPS) {
+            newest[(seen - 1 - ago) % SHORT_STEPS] = self.back(signal, ago);
         }
-        out[4..7].copy_from_slice(&summary(&newest[..seen.min(SHORT)]));
-        out[7..10].copy_from_slice(&summary(&self.recent[signal][..seen.min(LONG)]));
+        out[4..7].copy_from_slice(&summary(&newest[..seen.min(SHORT_STEPS)]));
+        out[7..10].copy_from_slice(&summary(&self.recent[signal][..seen.min(LONG_STEPS)]));
     }
 
     /// Least-squares slope of the log EOS probability over the short window, per step; 0 with fewer than two steps.
     fn slope(&self) -> f32 {
-        let count = SHORT.min(self.observed as usize);
+        let count = SHORT_STEPS.min(self.observed as usize);
         if count < 2 {
             return 0.0;
         }
@@ -317,9 +317,9 @@ impl FeatureState {
         (covariance / variance) as f32
     }
 
-    /// The value `ago` steps before the last one, `ago` below both [`LONG`] and `observed`.
+    /// The value `ago` steps before the last one, `ago` below both [`LONG_STEPS`] and `observed`.
     fn back(&self, signal: usize, ago: usize) -> f32 {
-        self.recent[signal][(self.observed as usize - 1 - ago) % LONG]
+        self.recent[signal][(self.observed as usize - 1 - ago) % LONG_STEPS]
     }
 }
 

@@ -51,7 +51,7 @@ const CERTAIN: f32 = 10.0;
 ///
 /// # Errors
 /// When the fit fails.
-pub fn logistic(rows: &Rows, seed: u64, progress: &mut dyn FnMut(String)) -> anyhow::Result<Logistic> {
+pub(crate) fn logistic(rows: &Rows, seed: u64, progress: &mut dyn FnMut(String)) -> anyhow::Result<Logistic> {
     let mut random = fastrand::Rng::with_seed(seed);
     let inputs = Standardiser::fit((0..FEATURE_NAMES.len() as u32).collect(), &rows.weighted());
     let outputs = logistic::HORIZONS.len();
@@ -114,7 +114,7 @@ struct WrittenNode {
 ///
 /// # Errors
 /// When smartcore refuses the rows.
-pub fn forest(rows: &Rows, seed: u64, progress: &mut dyn FnMut(String)) -> anyhow::Result<Forest> {
+pub(crate) fn forest(rows: &Rows, seed: u64, progress: &mut dyn FnMut(String)) -> anyhow::Result<Forest> {
     let mut random = fastrand::Rng::with_seed(seed);
     let (mut nodes, mut roots) = (vec![], vec![]);
     for horizon in forest::HORIZONS {

@@ -1,99 +1,15 @@
-//! [`Dataset`]: finished requests with their steps, read from an event log whatever stands in it.
+//! [`Dataset`]: finished requests with their steps, collected from the lines of an event log whatever stands in it.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fs::File;
-use std::io;
-use std::path::Path;
-use std::sync::Arc;
 
 use anyhow::{Context, bail, ensure};
-use eoscast_log::location::{Location, Segment, Series};
-use eoscast_log::reader::{BadLines, LineReader};
-use eoscast_log::record::{Arrival, RequestLine, StepLine};
-use eoscast_proto::domain::{FinishReason, RequestId, StepEvent, StepSignals, WorkerId};
+use eoscast_log::reader::BadLines;
+use eoscast_log::record::{RequestLine, StepLine};
+use eoscast_proto::domain::{RequestId, WorkerId};
 use half::f16;
-use sha2::{Digest, Sha256};
 
 use super::intake::{Intake, Trouble};
-use crate::features::{FeatureRow, FeatureState};
-use eoscast_log::reader::first_timestamp;
-
-/// The signals of one step.
-#[derive(Debug, Clone, PartialEq)]
-struct Step {
-    step: u32,
-    token_id: u32,
-    signals: StepSignals,
-    /// Its sketch is told.
-    is_sketched: bool,
-}
-
-/// One finished request.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Sample {
-    /// Which.
-    pub request_id: RequestId,
-    /// 1 for the first outcome of the log, and so on.
-    pub outcome_number: u64,
-    /// Kind of work, if known.
-    pub task: Option<Arc<str>>,
-    /// What was known before the first token.
-    pub arrival: Arrival,
-    /// Why it ended.
-    pub finish_reason: FinishReason,
-    /// Tokens that came naturally: all, or those before length control set in.
-    pub length: u32,
-    /// It ended by itself, so that `length` is its natural length; else it would have had more.
-    pub ended: bool,
-    steps: Vec<Step>,
-    /// Of the steps that have one, in half precision as features keep them; each has `sketch_length` numbers.
-    sketches: Vec<f16>,
-    sketch_length: usize,
-}
-
-impl Sample {
-    /// Its steps in order.
-    pub fn events(&self) -> impl Iterator<Item = StepEvent> {
-        let mut sketches = self.sketches.chunks(self.sketch_length.max(1));
-        self.steps.iter().map(move |step| {
-            let sketch = if step.is_sketched { sketches.next() } else { None };
-            StepEvent {
-                request_id: self.request_id.clone(),
-                step: step.step,
-                token_id: step.token_id,
-                signals: step.signals,
-                finish_reason: None,
-                eos_bias: 0.0,
-                sketch: sketch.unwrap_or_default().iter().map(|value| value.to_f32()).collect(),
-            }
-        })
-    }
-
-    /// The rows that a predictor sees: that of the arrival, then one per step at which the reply was to go on.
-    pub fn rows(&self) -> impl Iterator<Item = FeatureRow> {
-        let mut state = FeatureState::new(self.arrival, 0);
-        let arrival = state.row();
-        let live = self.events().take_while(|event| event.step < self.length);
-        std::iter::once(arrival).chain(live.map(move |event| state.observe(&event)))
-    }
-
-    /// The row after the prompt was read and before the first token; nothing without a sketch.
-    pub fn prefilled(&self) -> Option<FeatureRow> {
-        let first = self.events().next().filter(|event| event.step == 1 && !event.sketch.is_empty())?;
-        Some(FeatureState::new(self.arrival, 0).prefilled(&first.sketch))
-    }
-
-    /// Whether its service length is known: it ended by itself or at `max_tokens`.
-    pub fn is_served_out(&self) -> bool {
-        self.ended || self.finish_reason == FinishReason::Length && self.length == self.arrival.max_tokens
-    }
-
-    /// Name of its prompt: samples of one prompt are called `name#number`.
-    pub fn prompt_name(&self) -> &str {
-        let id = self.request_id.as_str();
-        id.rsplit_once('#').map_or(id, |(name, _)| name)
-    }
-}
+use super::sample::{Sample, Step};
 
 /// Which generating model's requests are meant.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -147,87 +63,10 @@ const IGNORES_EOS: &str = "it could not end by itself (ignore_eos)";
 const STEERED_AT_ONCE: &str = "length control steered it from the first step on";
 
 impl Dataset {
-    /// Reads the log at `path`, a folder or a file as `serve` and `collect` write it; `progress` is told the bytes of each file
-    /// that is done.
-    ///
-    /// # Errors
-    /// When there is no log, a file cannot be read, requests of several models are mixed and none is chosen, or there are bad
-    /// lines and these are to be refused.
-    pub fn load(path: &Path, selection: &Selection<'_>, mut progress: impl FnMut(u64)) -> anyhow::Result<Self> {
-        let location = Location::parse(path);
-        let files = |series| location.newest(series, selection.bytes).with_context(|| path.display().to_string());
-        let ((requests, _), (steps, complete)) = (files(Series::Requests)?, files(Series::Steps)?);
-        ensure!(
-            !requests.is_empty() && !steps.is_empty(),
-            "{}: has no event log; give the folder that collect or serve writes",
-            path.display()
-        );
-        let mut intake = Intake::default();
-        let mut reading = Reading::default();
-        let mut hash = Sha256::new();
-        let since = if complete { f64::NEG_INFINITY } else { first_timestamp(&steps)? };
-        for Segment { path, .. } in &requests {
-            each(
-                path,
-                &mut intake,
-                |line: RequestLine, _| {
-                    if line.started_at < since { None } else { reading.request(&line) }
-                },
-            )?;
-            progress(hash_file(path, &mut hash)?);
-        }
-        let model = choose(&reading.models, selection.model)?;
-        reading.requests.retain(|_, sample| sample.model == model);
-        for Segment { path, .. } in &steps {
-            each(path, &mut intake, |line: StepLine, intake| reading.step(&line, intake))?;
-            progress(hash_file(path, &mut hash)?);
-        }
-        intake.check(selection.bad_lines).with_context(|| path.display().to_string())?;
-        let samples = reading.finish(&mut intake)?;
-        let hash = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-        Ok(Self { model, samples, intake, hash })
-    }
-
     /// Tokens of all samples.
     pub fn tokens(&self) -> u64 {
         self.samples.iter().map(|sample| u64::from(sample.length)).sum()
     }
-}
-
-/// Hands each line of `file` to `apply`, which says what is wrong with it, if anything.
-fn each<T: serde::de::DeserializeOwned>(
-    file: &Path,
-    intake: &mut Intake,
-    mut apply: impl FnMut(T, &mut Intake) -> Option<Trouble>,
-) -> anyhow::Result<()> {
-    let name = || file.display().to_string();
-    let mut reader = LineReader::open(file).with_context(name)?;
-    while let Some(line) = reader.read_line().with_context(name)? {
-        match line {
-            Ok((_, line)) => {
-                if let Some(trouble) = apply(line, intake) {
-                    intake.push(trouble, |reason| reader.damage(reason));
-                }
-            }
-            Err(damage) => intake.damages.push(damage),
-        }
-    }
-    Ok(())
-}
-
-fn hash_file(file: &Path, hash: &mut Sha256) -> anyhow::Result<u64> {
-    struct Hasher<'a>(&'a mut Sha256);
-    impl io::Write for Hasher<'_> {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.update(bytes);
-            Ok(bytes.len())
-        }
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-    let name = || file.display().to_string();
-    io::copy(&mut File::open(file).with_context(name)?, &mut Hasher(hash)).with_context(name)
 }
 
 fn choose(found: &BTreeMap<String, u64>, wanted: Wanted<'_>) -> anyhow::Result<String> {
@@ -242,7 +81,7 @@ fn choose(found: &BTreeMap<String, u64>, wanted: Wanted<'_>) -> anyhow::Result<S
     }
 }
 
-struct Open {
+struct Collected {
     model: String,
     number: usize,
     sample: Sample,
@@ -251,14 +90,27 @@ struct Open {
     steered_from: Option<u32>,
 }
 
+/// Collects the samples of one generating model: first all lines of requests, then the choice of the model, then all lines of
+/// steps.
 #[derive(Default)]
-struct Reading {
-    requests: HashMap<Key, Open>,
+pub struct Collector {
+    requests: HashMap<Key, Collected>,
     models: BTreeMap<String, u64>,
 }
 
-impl Reading {
-    fn request(&mut self, line: &RequestLine) -> Option<Trouble> {
+impl Collector {
+    /// Keeps the requests of the model that is wanted; gives its name.
+    ///
+    /// # Errors
+    /// When there is none, or the log has several and none is chosen.
+    pub fn choose(&mut self, wanted: Wanted<'_>) -> anyhow::Result<String> {
+        let model = choose(&self.models, wanted)?;
+        self.requests.retain(|_, collected| collected.model == model);
+        Ok(model)
+    }
+
+    /// Takes in the line of a finished request; says what is wrong with it, if anything.
+    pub fn request(&mut self, line: &RequestLine) -> Option<Trouble> {
         *self.models.entry(line.model.as_ref().to_owned()).or_default() += 1;
         let number = self.requests.len();
         let outcome = line.outcome();
@@ -281,11 +133,12 @@ impl Reading {
         };
         let model = line.model.as_ref().to_owned();
         let (first_length, steered_from) = (line.first_length, line.steered_from);
-        self.requests.insert(key, Open { model, number, sample, reused: false, first_length, steered_from });
+        self.requests.insert(key, Collected { model, number, sample, reused: false, first_length, steered_from });
         None
     }
 
-    fn step(&mut self, line: &StepLine, intake: &mut Intake) -> Option<Trouble> {
+    /// Takes in the line of a step; says what is wrong with it, if anything.
+    pub fn step(&mut self, line: &StepLine, intake: &mut Intake) -> Option<Trouble> {
         let Some(event) = line.event() else { return Some(Trouble::Impossible("has impossible signals")) };
         let open = self.requests.get_mut(&(line.worker_id.clone(), line.epoch, line.request_id.clone()))?;
         let sample = &mut open.sample;
@@ -314,8 +167,12 @@ impl Reading {
             .then(|| Trouble::Gap(format!("{missing} steps of request {} are missing before this", line.request_id)))
     }
 
-    fn finish(self, intake: &mut Intake) -> anyhow::Result<Vec<Sample>> {
-        let mut all: Vec<Open> = self.requests.into_values().collect();
+    /// The samples that can be used, in the order in which they finished; the others are counted by reason.
+    ///
+    /// # Errors
+    /// When sketches have different lengths.
+    pub fn finish(self, intake: &mut Intake) -> anyhow::Result<Vec<Sample>> {
+        let mut all: Vec<Collected> = self.requests.into_values().collect();
         all.sort_unstable_by_key(|open| open.number);
         let mut samples = vec![];
         for open in all {

@@ -1,19 +1,27 @@
-//! Training of models from event logs.
+//! Makes artifacts of models from finished requests.
 //!
-//! - [`dataset`]: finished requests with their steps, from a log; [`intake`]: what else was in it; [`split`]: which of them are for what
-//! - [`rows`]: single steps as training rows
-//! - [`network`]: fits feed-forward networks, [`sequence_network`]: recurrent ones and transformers; [`classic`]: regressions
-//!   and forests
-//! - [`run`]: one model from data to artifact
+//! From the bottom up:
+//! - [`sample`]: one finished request; [`dataset`]: those of a log; [`intake`]: what else was in it; [`split`]: which of them are
+//!   for what
+//! - `rows`: single steps as training rows; [`progress`]: what a fit has to tell while it runs
+//! - `optimiser`: Adam, the loss and early stopping; `stop`: when a fit ends; `feedforward`: fits networks over one row, `sequence`: those over
+//!   steps; `classic`: regressions and forests
+//! - `parameters`: the parameters of a model of any kind
+//! - [`train`](mod@train): one model from data to artifact
 
-pub mod classic;
+pub(crate) mod classic;
 pub mod dataset;
-pub mod fitting;
+pub(crate) mod feedforward;
 pub mod intake;
-pub mod network;
-pub mod rows;
-pub mod run;
-pub mod sequence_network;
+pub(crate) mod optimiser;
+pub(crate) mod parameters;
+pub mod progress;
+pub(crate) mod rows;
+pub mod sample;
+pub(crate) mod sequence;
 pub mod split;
+pub(crate) mod stop;
 #[cfg(any(test, feature = "testing"))]
+#[expect(clippy::unwrap_used, reason = "for tests alone")]
 pub mod synthetic;
+pub mod train;

@@ -1,6 +1,6 @@
 //! [`Rows`]: single steps of many requests, as feed-forward models are trained on them.
 
-use super::dataset::Sample;
+use super::sample::Sample;
 use crate::features::{FEATURE_NAMES, FeatureRow, feature_index};
 use crate::models::head::Target;
 
@@ -13,7 +13,7 @@ const BLIND: f32 = 0.1;
 
 /// Rows with what is known of them now. The weights of a request's rows add up to one.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Rows {
+pub(crate) struct Rows {
     /// [`FeatureRow::INPUTS`] numbers per row.
     pub inputs: Vec<f32>,
     /// One per row.
@@ -25,7 +25,7 @@ pub struct Rows {
 impl Rows {
     /// Rows of `samples`: of each the arrival, the same once its prompt was read, and one step at random out of each of [`PER_REQUEST`] equal stretches of the
     /// reply, or all steps if it is no longer than that.
-    pub fn sample(samples: &[&Sample], seed: u64) -> Self {
+    pub(crate) fn sample(samples: &[&Sample], seed: u64) -> Self {
         let mut random = fastrand::Rng::with_seed(seed);
         let mut rows = Self::default();
         for sample in samples {
@@ -50,22 +50,17 @@ impl Rows {
     }
 
     /// Number of rows.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.targets.len()
     }
 
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.targets.is_empty()
-    }
-
     /// The inputs of row `i`.
-    pub fn input(&self, i: usize) -> &[f32] {
+    pub(crate) fn input(&self, i: usize) -> &[f32] {
         &self.inputs[i * FeatureRow::INPUTS..][..FeatureRow::INPUTS]
     }
 
     /// The inputs of all rows with their weights.
-    pub fn weighted(&self) -> impl Iterator<Item = (&[f32], f32)> + Clone {
+    pub(crate) fn weighted(&self) -> impl Iterator<Item = (&[f32], f32)> + Clone {
         self.inputs.chunks_exact(FeatureRow::INPUTS).zip(self.weights.iter().copied())
     }
 }

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use sha2::{Digest, Sha256};
 
-use super::dataset::Sample;
+use super::sample::Sample;
 
 /// Share of the prompts.
 const TRAIN: f64 = 0.8;

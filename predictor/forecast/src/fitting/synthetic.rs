@@ -11,7 +11,8 @@ use eoscast_log::segment::Rotation;
 use eoscast_log::{EventLog, Fsync, LogConfig};
 use eoscast_proto::domain::{FinishReason, RequestStarted, StepEvent, StepSignals, WorkerRun};
 
-use super::dataset::{Dataset, Sample, Selection};
+use super::dataset::{Dataset, Selection};
+use super::sample::Sample;
 
 /// Replies are cut here.
 pub const MAX_TOKENS: u32 = 200;

@@ -7,15 +7,15 @@ use eoscast_proto::domain::QUANTILE_LEVELS;
 
 use super::answer::Answer;
 use super::weight::{overall, weighted_median};
-use super::{Judged, Reply};
+use super::{FinishedReply, Judged};
 
 /// |median - truth|, in tokens.
-pub fn absolute(reply: &Reply, t: u32, answer: &Answer) -> f64 {
+pub fn absolute(reply: &FinishedReply, t: u32, answer: &Answer) -> f64 {
     (answer.median() - f64::from(reply.remaining(t))).abs()
 }
 
 /// mean - truth, in tokens: above 0 where forecasts are too long.
-pub fn signed(reply: &Reply, t: u32, answer: &Answer) -> f64 {
+pub fn signed(reply: &FinishedReply, t: u32, answer: &Answer) -> f64 {
     f64::from(answer.mean) - f64::from(reply.remaining(t))
 }
 

@@ -1,83 +1,17 @@
 //! How far forecasts of finished replies were off: what refits are judged by, and what the lab's evaluation is built on. Pure.
 //!
 //! - [`answer`]: what is judged: one answer for one reply after t tokens
+//! - [`reply`]: a finished reply, alone and with the answers given about it
 //! - [`weight`]: averages that give every reply the same weight, in bins of age and of progress
 //! - [`errors`]: point errors and pinball loss
 //! - [`trained`]: asks models about finished requests
 
 pub mod answer;
 pub mod errors;
+pub mod reply;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod trained;
 pub mod weight;
 
-use std::sync::Arc;
-
-use answer::Answer;
-
-/// One finished reply. Aborted, failed, steered ones and those that could not end by themselves are left out before.
-#[derive(Debug, Clone)]
-pub struct Reply {
-    /// Whose.
-    pub request_id: String,
-    /// The prompt: several samples of one prompt belong together.
-    pub group: String,
-    /// Kind of work, if known.
-    pub task: Option<Arc<str>>,
-    /// Sampling temperature, 0 is greedy.
-    pub temperature: f32,
-    /// Tokens of the prompt.
-    pub prompt_length: u32,
-    /// Of the prompt's text; empty if that was not told.
-    pub prompt_features: Vec<f32>,
-    /// Most tokens the reply might have had.
-    pub max_tokens: u32,
-    /// Tokens generated.
-    pub output_length: u32,
-    /// It ended by itself; otherwise it was cut at `max_tokens`.
-    pub ended: bool,
-}
-
-impl Reply {
-    /// Service remaining length after `t` tokens.
-    pub fn remaining(&self, t: u32) -> u32 {
-        self.output_length.saturating_sub(t)
-    }
-
-    /// The most it can be after `t` tokens.
-    pub fn cap(&self, t: u32) -> u32 {
-        self.max_tokens.saturating_sub(t)
-    }
-
-    /// Whether it ends by itself within `k` tokens after `t`; `None` where the cut hides that.
-    pub fn ends_within(&self, t: u32, k: u32) -> Option<bool> {
-        let within = self.remaining(t) <= k;
-        if self.ended { Some(within) } else { (self.remaining(t) >= k).then_some(false) }
-    }
-}
-
-/// One reply with the answers given about it.
-#[derive(Debug, Clone)]
-pub struct Judged<'a> {
-    /// The reply.
-    pub reply: &'a Reply,
-    /// Answer `t` was given after `t` tokens, from 0 to `output_length - 1`; each within `0 ..= max_tokens - t`. That after no
-    /// token was given once the prompt was read, if the model can tell it from the next.
-    pub answers: Vec<Answer>,
-    /// Given before the prompt was read.
-    pub arrival: Option<Answer>,
-}
-
-impl<'a> Judged<'a> {
-    /// Asks `answer` after every number of tokens in order and clips what it says to what can be.
-    pub fn new(reply: &'a Reply, mut answer: impl FnMut(u32) -> Answer) -> Self {
-        let answers: Vec<_> = (0..reply.output_length).map(|t| answer(t).clip(reply.cap(t))).collect();
-        Self { reply, arrival: answers.first().copied(), answers }
-    }
-
-    /// The answers with the number of tokens they were given after.
-    pub fn steps(&self) -> impl ExactSizeIterator<Item = (u32, &Answer)> {
-        self.answers.iter().enumerate().map(|(t, answer)| (t as u32, answer))
-    }
-}
+pub use reply::{FinishedReply, Judged};

@@ -3,11 +3,11 @@
 use eoscast_proto::domain::{END_WITHIN, QUANTILE_LEVELS};
 
 use super::answer::Answer;
-use super::{Judged, Reply};
+use super::{FinishedReply, Judged};
 
 /// A reply of this length.
-pub fn reply(output_length: u32, max_tokens: u32, ended: bool) -> Reply {
-    Reply {
+pub fn reply(output_length: u32, max_tokens: u32, ended: bool) -> FinishedReply {
+    FinishedReply {
         request_id: format!("r-{output_length}"),
         group: format!("p-{output_length}"),
         task: None,
@@ -21,10 +21,10 @@ pub fn reply(output_length: u32, max_tokens: u32, ended: bool) -> Reply {
 }
 
 /// Of lengths uniform on 1 ..= `most`, cut at `max_tokens`.
-pub fn uniform_replies(count: u32, most: u32, max_tokens: u32) -> Vec<Reply> {
+pub fn uniform_replies(count: u32, most: u32, max_tokens: u32) -> Vec<FinishedReply> {
     // A step that shares no factor with `most` visits every length once before it comes back.
     let length = |i: u32| (i * 7919) % most + 1;
-    let one = |i| Reply {
+    let one = |i| FinishedReply {
         request_id: format!("r-{i}"),
         group: format!("p-{i}"),
         ..reply(length(i).min(max_tokens), max_tokens, length(i) <= max_tokens)
@@ -33,8 +33,8 @@ pub fn uniform_replies(count: u32, most: u32, max_tokens: u32) -> Vec<Reply> {
 }
 
 /// A forecaster that knows the law of [`uniform_replies`] and nothing else.
-pub fn knows_the_law(replies: &[Reply], most: u32) -> Vec<Judged<'_>> {
-    let answer = |reply: &Reply, t: u32| {
+pub fn knows_the_law(replies: &[FinishedReply], most: u32) -> Vec<Judged<'_>> {
+    let answer = |reply: &FinishedReply, t: u32| {
         let left = (most - t) as f32;
         let cap = reply.cap(t);
         let mean = (1..=most - t).map(|length| length.min(cap)).sum::<u32>() as f32 / left;

@@ -5,15 +5,15 @@ use std::time::{Duration, Instant};
 use eoscast_proto::domain::StepEvent;
 
 use super::answer::Answer;
-use super::{Judged, Reply};
+use super::{FinishedReply, Judged};
 use crate::features::FeatureState;
-use crate::fitting::dataset::Sample;
+use crate::fitting::sample::Sample;
 use crate::forecast::forecast;
 use crate::models::LengthModel;
 
 /// The reply of `sample`; replies to the prompts of one `group` belong together.
-pub fn reply(sample: &Sample, group: String) -> Reply {
-    Reply {
+pub fn reply(sample: &Sample, group: String) -> FinishedReply {
+    FinishedReply {
         request_id: sample.request_id.to_string(),
         group,
         task: sample.task.clone(),
@@ -28,7 +28,7 @@ pub fn reply(sample: &Sample, group: String) -> Reply {
 
 /// What `model` says of `sample`, whose reply is `reply`, and the time that its forecasts took, one request at a time: features and
 /// calibration included; not the reading of events, done before, nor the judging, done after.
-pub fn judge<'a>(model: &dyn LengthModel, sample: &Sample, reply: &'a Reply) -> (Judged<'a>, Duration) {
+pub fn judge<'a>(model: &dyn LengthModel, sample: &Sample, reply: &'a FinishedReply) -> (Judged<'a>, Duration) {
     let events: Vec<StepEvent> = sample.events().take_while(|event| event.step < sample.length).collect();
     let mut forecasts = Vec::with_capacity(events.len() + 1);
     let begun = Instant::now();

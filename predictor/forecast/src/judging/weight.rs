@@ -1,24 +1,19 @@
 //! Averages in which every reply weighs one, whatever its length.
 
 use super::answer::Answer;
-use super::{Judged, Reply};
-
-/// First tokens generated of each bin of age.
-pub const AGES: [u32; 5] = [0, 16, 64, 128, 256];
-
-/// The bins of age as tables name them.
-pub const AGE_NAMES: [&str; 5] = ["0-15", "16-63", "64-127", "128-255", "256+"];
+use super::{FinishedReply, Judged};
+use crate::age::age;
 
 /// The bins of progress, t / length, as tables name them.
 pub const PROGRESS_NAMES: [&str; 5] = ["0-20 %", "20-40 %", "40-60 %", "60-80 %", "80-100 %"];
 
-/// Bin of age after `t` tokens. Age is known when a forecast is made, so calibration can be held in each.
-pub fn age_bin(_: &Reply, t: u32) -> usize {
-    AGES.partition_point(|first| *first <= t) - 1
+/// The [age](crate::age) after `t` tokens. It is known when a forecast is made, so calibration can be held in each.
+pub fn age_bin(_: &FinishedReply, t: u32) -> usize {
+    age(t)
 }
 
 /// Bin of progress after `t` tokens. Progress is an outcome, so no forecaster can be calibrated in each.
-pub fn progress_bin(reply: &Reply, t: u32) -> usize {
+pub fn progress_bin(reply: &FinishedReply, t: u32) -> usize {
     let fifth = 5 * u64::from(t) / u64::from(reply.output_length.max(1));
     fifth.min(4) as usize
 }
@@ -49,8 +44,8 @@ impl Average {
 /// The mean of `value` in each bin, over the replies that reach it.
 pub fn by_bin(
     judged: &[Judged<'_>],
-    bin: impl Fn(&Reply, u32) -> usize,
-    value: impl Fn(&Reply, u32, &Answer) -> f64,
+    bin: impl Fn(&FinishedReply, u32) -> usize,
+    value: impl Fn(&FinishedReply, u32, &Answer) -> f64,
 ) -> [Option<f64>; 5] {
     let mut averages = [Average::default(); 5];
     for means in each_by_bin(judged, bin, value) {
@@ -62,8 +57,8 @@ pub fn by_bin(
 /// The mean of `value` in each bin of each reply; `None` where it has no step.
 pub fn each_by_bin(
     judged: &[Judged<'_>],
-    bin: impl Fn(&Reply, u32) -> usize,
-    value: impl Fn(&Reply, u32, &Answer) -> f64,
+    bin: impl Fn(&FinishedReply, u32) -> usize,
+    value: impl Fn(&FinishedReply, u32, &Answer) -> f64,
 ) -> Vec<[Option<f64>; 5]> {
     let means = |one: &Judged<'_>| {
         let mut sums = [(0.0, 0u32); 5];
@@ -90,8 +85,8 @@ pub fn weighted_mean(values: impl Iterator<Item = (Option<f64>, f64)>) -> Option
 /// that fall with the length are known only after the end, and count the replies that end soon more than it could expect.
 pub fn by_bin_of_steps(
     judged: &[Judged<'_>],
-    bin: impl Fn(&Reply, u32) -> usize,
-    value: impl Fn(&Reply, u32, &Answer) -> f64,
+    bin: impl Fn(&FinishedReply, u32) -> usize,
+    value: impl Fn(&FinishedReply, u32, &Answer) -> f64,
 ) -> [Option<f64>; 5] {
     let mut sums = [(0.0, 0u64); 5];
     for one in judged {
@@ -105,7 +100,7 @@ pub fn by_bin_of_steps(
 }
 
 /// The mean of `value` over all steps, averaged within each reply.
-pub fn overall(judged: &[Judged<'_>], value: impl Fn(&Reply, u32, &Answer) -> f64) -> Option<f64> {
+pub fn overall(judged: &[Judged<'_>], value: impl Fn(&FinishedReply, u32, &Answer) -> f64) -> Option<f64> {
     let mut average = Average::default();
     for one in judged {
         average.push(one.steps().map(|(t, answer)| value(one.reply, t, answer)));

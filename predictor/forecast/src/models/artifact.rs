@@ -1,8 +1,7 @@
-//! Artifacts: files that a model starts from.
+//! [`Artifact`]: what a model starts from, as bytes and back. Reading and writing files is for others.
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::PathBuf;
 
 use anyhow::{Context, bail, ensure};
 use eoscast_log::record::{Outcome, Pits};
@@ -10,15 +9,18 @@ use safetensors::tensor::SafeTensors;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::kind::ModelKind;
+use super::warm_start::WarmStart;
 use super::weights::Weights;
-use super::{Forecaster, LONGEST_WINDOW, ModelKind};
 use crate::calibration::Pit;
 use crate::features::FEATURE_VERSION;
+use crate::history::LONGEST_WINDOW;
 
 const FORMAT: &str = "eoscast-artifact/2";
 /// Past outcomes alone, as one JSON object.
 const FORMAT_1: &str = "eoscast-artifact/1";
-const MOST_BYTES: u64 = 16 << 20;
+/// Most bytes of an artifact.
+pub const MOST_BYTES: u64 = 16 << 20;
 /// Key of the [`Card`] in the file's metadata.
 const CARD: &str = "eoscast";
 
@@ -59,29 +61,19 @@ pub struct Card {
 /// "outcomes": [[length, censored], ...]}`, oldest outcome first.
 #[derive(Clone)]
 pub struct Artifact {
-    /// Where it was read.
+    /// Where it was read; empty if that is not known.
     pub path: PathBuf,
-    /// First 8 hex digits of the file's SHA-256.
-    pub digest: String,
     /// The model it was trained as.
     pub kind: ModelKind,
-    /// Name of the generating model whose replies it describes, and others for the same one.
-    pub trained_for: Vec<String>,
-    /// Outcomes the prior keeps.
-    pub window: usize,
-    /// Oldest first.
-    pub outcomes: Vec<Outcome>,
-    /// Where training requests stood in forecasts by models that had not seen them, by age.
-    pub pits: [Vec<Pit>; Pits::AGES],
-    /// What was trained.
-    pub forecaster: Option<Arc<dyn Forecaster>>,
+    /// What that model starts from.
+    pub start: WarmStart,
     /// What it says of itself, unless it holds outcomes only.
     pub card: Option<Card>,
 }
 
 impl std::fmt::Debug for Artifact {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Artifact").field("path", &self.path).field("digest", &self.digest).finish_non_exhaustive()
+        f.debug_struct("Artifact").field("path", &self.path).field("digest", &self.start.digest).finish_non_exhaustive()
     }
 }
 
@@ -97,37 +89,15 @@ struct OutcomesFile {
 }
 
 impl Artifact {
-    /// Reads the artifact at `path`.
-    ///
-    /// # Errors
-    /// When the file cannot be read, is larger than 16 MiB, or is not an artifact this version understands.
-    pub fn load(path: &Path) -> anyhow::Result<Self> {
-        let artifact = Self::read(path).with_context(|| format!("artifact {} cannot be used", path.display()))?;
-        tracing::info!(
-            artifact = %path.display(),
-            kind = artifact.kind.as_str(),
-            trained_for = artifact.trained_for.join(", "),
-            outcomes = artifact.outcomes.len(),
-            "artifact loaded"
-        );
-        Ok(artifact)
-    }
-
-    fn read(path: &Path) -> anyhow::Result<Self> {
-        let bytes = std::fs::metadata(path)?.len();
-        ensure!(bytes <= MOST_BYTES, "it has {bytes} bytes, more than the {MOST_BYTES} an artifact may have");
-        Self::of_bytes(path, &std::fs::read(path)?)
-    }
-
     /// What a file with these bytes holds.
     ///
     /// # Errors
     /// When they are not an artifact this version understands.
-    pub fn of_bytes(path: &Path, bytes: &[u8]) -> anyhow::Result<Self> {
+    pub fn parse(bytes: &[u8]) -> anyhow::Result<Self> {
         let digest: String = Sha256::digest(bytes).iter().take(4).map(|byte| format!("{byte:02x}")).collect();
         // A safetensors file begins with the length of its header, which is a multiple of 8 and therefore no brace.
         if bytes.first() == Some(&b'{') {
-            return Self::of_outcomes(path, digest, bytes);
+            return Self::of_outcomes(digest, bytes);
         }
         let (_, header) = SafeTensors::read_metadata(bytes).context("it is no safetensors file")?;
         let card = header.metadata().as_ref().and_then(|metadata| metadata.get(CARD));
@@ -155,19 +125,21 @@ impl Artifact {
             }
         }
         Ok(Self {
-            path: path.to_owned(),
-            digest,
+            path: PathBuf::new(),
             kind,
-            trained_for: std::iter::once(&card.trained_for).chain(&card.also_for).cloned().collect(),
-            window: outcomes.len().clamp(1, LONGEST_WINDOW),
-            outcomes,
-            pits,
-            forecaster: kind.read(&weights)?,
+            start: WarmStart {
+                digest,
+                trained_for: std::iter::once(&card.trained_for).chain(&card.also_for).cloned().collect(),
+                window: outcomes.len().clamp(1, LONGEST_WINDOW),
+                outcomes,
+                pits,
+                forecaster: kind.read(&weights)?,
+            },
             card: Some(card),
         })
     }
 
-    fn of_outcomes(path: &Path, digest: String, text: &[u8]) -> anyhow::Result<Self> {
+    fn of_outcomes(digest: String, text: &[u8]) -> anyhow::Result<Self> {
         let file: OutcomesFile = serde_json::from_slice(text)?;
         ensure!(file.format == FORMAT_1, "format: must be {FORMAT_1}, got {:?}", file.format);
         ensure!(file.kind == "prior", "kind: must be prior, got {:?}", file.kind);
@@ -178,34 +150,45 @@ impl Artifact {
             file.window
         );
         Ok(Self {
-            path: path.to_owned(),
-            digest,
+            path: PathBuf::new(),
             kind: ModelKind::Prior,
-            trained_for: vec![file.trained_for],
-            window: file.window,
-            outcomes: file.outcomes.into_iter().map(|(length, censored)| Outcome::new(length, censored)).collect(),
-            pits: [const { vec![] }; Pits::AGES],
-            forecaster: None,
+            start: WarmStart {
+                digest,
+                trained_for: vec![file.trained_for],
+                window: file.window,
+                outcomes: file.outcomes.into_iter().map(|(length, censored)| Outcome::new(length, censored)).collect(),
+                pits: [const { vec![] }; Pits::AGES],
+                forecaster: None,
+            },
             card: None,
         })
     }
 
+    /// Says where it was read.
+    #[must_use]
+    pub fn at(self, path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into(), ..self }
+    }
+
     /// Whether it was trained for the generating model `name`.
     pub fn is_for(&self, name: &str) -> bool {
-        self.trained_for.iter().any(|known| known == name)
+        self.start.trained_for.iter().any(|known| known == name)
     }
 
     /// Whether `command` with this version made it of the log with the SHA-256 `data_hash`, and so would make the same again.
     pub fn is_made_by(&self, command: &str, data_hash: &str) -> bool {
         self.card.as_ref().is_some_and(|card| {
-            (card.command.as_str(), card.data_hash.as_str()) == (command, data_hash) && card.libraries == libraries()
+            is_same_command(&card.command, command) && card.data_hash == data_hash && card.libraries == libraries()
         })
     }
+}
 
-    /// The first 32 bits of the file's SHA-256.
-    pub fn mark(&self) -> u32 {
-        u32::from_str_radix(&self.digest, 16).unwrap_or_default()
-    }
+/// Whether a card's command is `command`. Older cards have the name that the tool had before.
+fn is_same_command(on_card: &str, command: &str) -> bool {
+    on_card == command
+        || on_card
+            .strip_prefix("eoscast-predictor train ")
+            .is_some_and(|options| command.strip_prefix("eoscast-lab train ") == Some(options))
 }
 
 /// The bytes of a file with this card, these parameters, outcomes (oldest first) and PITs by age.
@@ -266,24 +249,27 @@ fn pairs(weights: &Weights, name: &str) -> anyhow::Result<Vec<(f32, bool)>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::models::History;
+    use crate::history::History;
 
     const GOOD: &str = r#"{"format":"eoscast-artifact/1","kind":"prior","feature_version":1,"trained_for":"m",
         "window":100,"outcomes":[[50,false],[80,true],[50,false]]}"#;
 
-    fn load(text: &str) -> anyhow::Result<Artifact> {
-        let file = tempfile::NamedTempFile::new()?;
-        std::fs::write(file.path(), text)?;
-        Artifact::load(file.path())
-    }
-
     #[test]
     fn an_artifact_warms_the_prior_and_shows_in_its_version() {
-        let artifact = load(GOOD).unwrap();
+        let artifact = Artifact::parse(GOOD.as_bytes()).unwrap();
         let warm = ModelKind::Prior.build(Some(&artifact), &History::default());
         let cold = ModelKind::Prior.build(None, &History::default());
         assert!(warm.prior().length_prior().mean < cold.prior().length_prior().mean);
-        assert_eq!(*warm.version(), format!("prior/1+{}:0", artifact.digest));
+        assert_eq!(*warm.version(), format!("prior/1+{}:0", artifact.start.digest));
+    }
+
+    #[test]
+    fn the_name_that_the_tool_had_before_is_that_of_the_same_command() {
+        let before = "eoscast-predictor train --data DIR --seed 0";
+        let now = "eoscast-lab train --data DIR --seed 0";
+        assert!(is_same_command(before, now) && is_same_command(now, now) && is_same_command(before, before));
+        assert!(!is_same_command(before, "eoscast-lab train --data DIR --seed 1"));
+        assert!(!is_same_command(now, before), "no card of today is made by the old tool");
     }
 
     #[test]
@@ -297,9 +283,8 @@ mod tests {
             ("[50,false]", "[-50,false]", "invalid value"),
             ("}", "", "EOF"),
         ] {
-            let error = format!("{:#}", load(&GOOD.replacen(from, to, 1)).unwrap_err());
-            assert!(error.contains(reason) && error.starts_with("artifact /"), "{error}");
+            let error = format!("{:#}", Artifact::parse(GOOD.replacen(from, to, 1).as_bytes()).unwrap_err());
+            assert!(error.contains(reason), "{error}");
         }
-        assert!(format!("{:#}", Artifact::load(Path::new("/nowhere/x")).unwrap_err()).contains("/nowhere/x"));
     }
 }

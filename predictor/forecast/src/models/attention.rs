@@ -3,27 +3,27 @@
 
 use candle_core::{CpuStorage, CustomOp3, Device, Layout, Result, Shape, Tensor, bail};
 
-use super::sequence::WIDTH;
+use super::sequence_core::WIDTH;
 
 /// Heads of attention.
-pub const HEADS: usize = 4;
+pub(super) const HEADS: usize = 4;
 const HEAD_WIDTH: usize = WIDTH / HEADS;
 /// Steps that are looked at, the present one included.
-pub const WINDOW: usize = 32;
+pub(super) const WINDOW_STEPS: usize = 32;
 /// Of these, how many came before.
-pub const PAST: usize = WINDOW - 1;
+pub(super) const PAST_STEPS: usize = WINDOW_STEPS - 1;
 
 type Head = [f32; HEAD_WIDTH];
 
 /// Attends from new steps to these and to those that were kept.
 ///
-/// `new` `[batch, steps, 3 * WIDTH]` holds queries, keys and values, `kept` `[batch, PAST, 2 * WIDTH]` keys and values of the
-/// steps before, of which only the last `known` ever were; `bias` `[HEADS, WINDOW]` is added to scores by how many steps ago
+/// `new` `[batch, steps, 3 * WIDTH]` holds queries, keys and values, `kept` `[batch, PAST_STEPS, 2 * WIDTH]` keys and values of the
+/// steps before, of which only the last `known` ever were; `bias` `[HEADS, WINDOW_STEPS]` is added to scores by how many steps ago
 /// (Raffel et al., JMLR 21, 2020, without buckets). Gives `[batch, steps, WIDTH]`. `kept` has no gradient.
 ///
 /// # Errors
 /// When a tensor has another shape, or is not contiguous.
-pub fn attend(new: &Tensor, kept: &Tensor, bias: &Tensor, known: usize) -> Result<Tensor> {
+pub(super) fn attend(new: &Tensor, kept: &Tensor, bias: &Tensor, known: usize) -> Result<Tensor> {
     new.apply_op3(kept, bias, Window { known })
 }
 
@@ -35,7 +35,7 @@ struct Window {
 struct View<'a> {
     new: &'a [Head],
     kept: &'a [Head],
-    bias: &'a [[f32; WINDOW]],
+    bias: &'a [[f32; WINDOW_STEPS]],
     steps: usize,
 }
 
@@ -58,14 +58,14 @@ impl View<'_> {
         if ago <= step {
             &self.new[at(request * self.steps + step - ago, part, head)]
         } else {
-            &self.kept[(2 * (request * PAST + PAST + step - ago) + part as usize - 1) * HEADS + head]
+            &self.kept[(2 * (request * PAST_STEPS + PAST_STEPS + step - ago) + part as usize - 1) * HEADS + head]
         }
     }
 
     /// How much a step attends to each of the steps in its window, by how many steps ago; they sum to 1.
-    fn weights(&self, request: usize, step: usize, head: usize, seen: usize) -> [f32; WINDOW] {
+    fn weights(&self, request: usize, step: usize, head: usize, seen: usize) -> [f32; WINDOW_STEPS] {
         let query = &self.new[at(request * self.steps + step, Part::Query, head)];
-        let mut weights = [0.0; WINDOW];
+        let mut weights = [0.0; WINDOW_STEPS];
         for (ago, weight) in weights[..seen].iter_mut().enumerate() {
             let key = self.past(request, step, ago, Part::Key, head);
             *weight = dot(query, key) * scale() + self.bias[head][ago];
@@ -116,7 +116,7 @@ fn add(to: &mut Head, factor: f32, from: &Head) {
 impl Window {
     /// Steps in the window of a step: so many.
     fn seen(&self, step: usize) -> usize {
-        WINDOW.min(step + 1 + self.known)
+        WINDOW_STEPS.min(step + 1 + self.known)
     }
 }
 
@@ -142,7 +142,9 @@ impl CustomOp3 for Window {
         bias_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
         let (batch, steps, width) = new_layout.shape().dims3()?;
-        if width != 3 * WIDTH || kept_layout.dims() != [batch, PAST, 2 * WIDTH] || bias_layout.dims() != [HEADS, WINDOW]
+        if width != 3 * WIDTH
+            || kept_layout.dims() != [batch, PAST_STEPS, 2 * WIDTH]
+            || bias_layout.dims() != [HEADS, WINDOW_STEPS]
         {
             bail!(
                 "{}: shapes {:?}, {:?}, {:?}",
@@ -188,12 +190,12 @@ impl CustomOp3 for Window {
             steps: new.dim(1)?,
         };
         let mut of_new = vec![Head::default(); view.new.len()];
-        let mut of_bias = vec![[0.0; WINDOW]; HEADS];
+        let mut of_bias = vec![[0.0; WINDOW_STEPS]; HEADS];
         for ((request, step, head), gradient) in view.heads().zip(gradient.as_chunks::<HEAD_WIDTH>().0) {
             let row = request * view.steps + step;
             let seen = self.seen(step);
             let weights = view.weights(request, step, head, seen);
-            let mut of_weights = [0.0; WINDOW];
+            let mut of_weights = [0.0; WINDOW_STEPS];
             let mut mean = 0.0;
             for ago in 0..seen {
                 of_weights[ago] = dot(gradient, view.past(request, step, ago, Part::Value, head));
@@ -223,20 +225,20 @@ mod tests {
     use candle_nn::ops;
 
     use super::*;
-    use crate::fitting::network::uniform;
+    use crate::fitting::optimiser::uniform;
 
     /// The same of single operations, which have gradients of their own: all scores, with those outside of the window masked.
     fn plain(new: &Tensor, kept: &Tensor, bias: &Tensor, known: usize) -> Result<Tensor> {
         let (batch, steps, _) = new.dims3()?;
         let [mut ago, mut mask] = [const { vec![] }; 2];
-        for query in PAST..PAST + steps {
-            for key in 0..PAST + steps {
-                let seen = key <= query && query - key < WINDOW && key + known >= PAST;
+        for query in PAST_STEPS..PAST_STEPS + steps {
+            for key in 0..PAST_STEPS + steps {
+                let seen = key <= query && query - key < WINDOW_STEPS && key + known >= PAST_STEPS;
                 ago.push(if seen { (query - key) as f32 } else { 0.0 });
                 mask.push(if seen { 0.0 } else { f32::NEG_INFINITY });
             }
         }
-        let shape = (steps, PAST + steps);
+        let shape = (steps, PAST_STEPS + steps);
         let ago = Tensor::from_vec(ago, shape, &Device::Cpu)?.to_dtype(candle_core::DType::U32)?;
         let bias = bias.index_select(&ago.flatten_all()?, 1)?.reshape((1, HEADS, shape.0, shape.1))?;
         let mask = Tensor::from_vec(mask, shape, &Device::Cpu)?;
@@ -259,8 +261,9 @@ mod tests {
     fn attention_and_its_gradients_are_those_of_single_operations() {
         let mut random = fastrand::Rng::with_seed(1);
         let mut var = |shape: &[usize]| uniform(shape, 1.5, &mut random).unwrap();
-        for (steps, known) in [(1, 0), (1, PAST), (7, 3), (40, 0), (40, PAST)] {
-            let (new, kept, bias) = (var(&[2, steps, 3 * WIDTH]), var(&[2, PAST, 2 * WIDTH]), var(&[HEADS, WINDOW]));
+        for (steps, known) in [(1, 0), (1, PAST_STEPS), (7, 3), (40, 0), (40, PAST_STEPS)] {
+            let (new, kept, bias) =
+                (var(&[2, steps, 3 * WIDTH]), var(&[2, PAST_STEPS, 2 * WIDTH]), var(&[HEADS, WINDOW_STEPS]));
             let pull = var(&[2, steps, WIDTH]);
             let run = |attention: fn(&Tensor, &Tensor, &Tensor, usize) -> Result<Tensor>| {
                 let out = attention(&new, &kept.detach(), &bias, known).unwrap();

@@ -12,7 +12,7 @@ const FARTHEST: f32 = 5.0;
 
 /// Picks columns of a row and brings them to mean 0 and standard deviation 1; what is not known (NaN) to 0.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Standardiser {
+pub(crate) struct Standardiser {
     /// Which inputs, ascending.
     pub columns: Vec<u32>,
     /// Their means over the training rows.
@@ -23,7 +23,7 @@ pub struct Standardiser {
 
 impl Standardiser {
     /// Over weighted rows of [`FeatureRow::INPUTS`] numbers each.
-    pub fn fit<'a>(columns: Vec<u32>, rows: &(impl Iterator<Item = (&'a [f32], f32)> + Clone)) -> Self {
+    pub(crate) fn fit<'a>(columns: Vec<u32>, rows: &(impl Iterator<Item = (&'a [f32], f32)> + Clone)) -> Self {
         let moments = columns.iter().map(|column| {
             let known = || {
                 rows.clone()
@@ -44,7 +44,7 @@ impl Standardiser {
     }
 
     /// Puts itself among the tensors of an artifact, under names that begin with `name`.
-    pub fn write(&self, name: &str, weights: &mut Weights) {
+    pub(crate) fn write(&self, name: &str, weights: &mut Weights) {
         let columns: Vec<f32> = self.columns.iter().map(|column| *column as f32).collect();
         for (part, values) in [("columns", &columns), ("mean", &self.mean), ("scale", &self.scale)] {
             weights.put(format!("{name}.{part}"), &[values.len()], values);
@@ -55,7 +55,7 @@ impl Standardiser {
     ///
     /// # Errors
     /// When a tensor is missing, or names a column that rows do not have.
-    pub fn read(name: &str, weights: &Weights) -> anyhow::Result<Self> {
+    pub(crate) fn read(name: &str, weights: &Weights) -> anyhow::Result<Self> {
         let (_, columns) = weights.get(&format!("{name}.columns"))?;
         ensure!(
             columns.iter().all(|column| (0.0..FeatureRow::INPUTS as f32).contains(column))
@@ -72,7 +72,7 @@ impl Standardiser {
     }
 
     /// The inputs that a network sees of `inputs`.
-    pub fn apply(&self, inputs: &[f32], out: &mut Vec<f32>) {
+    pub(crate) fn apply(&self, inputs: &[f32], out: &mut Vec<f32>) {
         out.clear();
         self.extend(inputs, out);
     }
@@ -96,7 +96,7 @@ impl Standardiser {
 
 /// An affine map.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Dense {
+pub(crate) struct Dense {
     inputs: usize,
     outputs: usize,
     /// Padded with zeros, as is the bias.
@@ -106,7 +106,7 @@ pub struct Dense {
 
 impl Dense {
     /// With `weights` by input, then by output, and one `bias` per output.
-    pub fn new(weights: &[f32], bias: &[f32]) -> Self {
+    pub(crate) fn new(weights: &[f32], bias: &[f32]) -> Self {
         let rows = weights.chunks_exact(bias.len().max(1));
         let inputs = rows.len();
         let mut panels = vec![vec![[0.0; PANEL]; inputs]; bias.len().div_ceil(PANEL)];
@@ -121,7 +121,7 @@ impl Dense {
     }
 
     /// By input, then by output.
-    pub fn weights(&self) -> Vec<f32> {
+    pub(crate) fn weights(&self) -> Vec<f32> {
         let mut weights = Vec::with_capacity(self.inputs * self.outputs);
         for k in 0..self.inputs {
             let row = self.panels.iter().flat_map(|panel| panel[k]);
@@ -131,12 +131,12 @@ impl Dense {
     }
 
     /// One per output.
-    pub fn bias(&self) -> &[f32] {
+    pub(crate) fn bias(&self) -> &[f32] {
         &self.bias.as_flattened()[..self.outputs]
     }
 
     /// The outputs for `rows` of `stride` numbers, of which the first are the inputs; gives the stride of `out`.
-    pub fn apply(&self, rows: &[f32], stride: usize, out: &mut Vec<f32>) -> usize {
+    pub(crate) fn apply(&self, rows: &[f32], stride: usize, out: &mut Vec<f32>) -> usize {
         let width = self.panels.len() * PANEL;
         out.clear();
         out.resize(rows.len() / stride * width, 0.0);
@@ -147,7 +147,7 @@ impl Dense {
 
 /// A network with rectified hidden layers that scores the bins of the [`head`](super::head).
 #[derive(Debug, Clone, PartialEq)]
-pub struct Perceptron {
+pub(crate) struct Perceptron {
     /// What it sees.
     pub inputs: Standardiser,
     /// From first to last.
@@ -156,7 +156,10 @@ pub struct Perceptron {
 
 impl Perceptron {
     /// The score of each bin, for each row.
-    pub fn scores<'a>(&self, rows: impl ExactSizeIterator<Item = &'a [f32; FeatureRow::INPUTS]>) -> Vec<[f32; BINS]> {
+    pub(crate) fn scores<'a>(
+        &self,
+        rows: impl ExactSizeIterator<Item = &'a [f32; FeatureRow::INPUTS]>,
+    ) -> Vec<[f32; BINS]> {
         let mut stride = self.inputs.columns.len();
         let (mut x, mut y) = (Vec::with_capacity(rows.len() * stride), vec![]);
         rows.for_each(|row| self.inputs.extend(row, &mut x));
@@ -172,7 +175,7 @@ impl Perceptron {
     }
 
     /// Puts itself among the tensors of an artifact, under names that begin with `name`.
-    pub fn write(&self, name: &str, weights: &mut Weights) {
+    pub(crate) fn write(&self, name: &str, weights: &mut Weights) {
         self.inputs.write(&format!("{name}.inputs"), weights);
         for (i, layer) in self.layers.iter().enumerate() {
             weights.put_half(format!("{name}.{i}.weights"), &[layer.inputs, layer.outputs], &layer.weights());
@@ -184,7 +187,7 @@ impl Perceptron {
     ///
     /// # Errors
     /// When a tensor is missing or has a shape that does not fit.
-    pub fn read(name: &str, weights: &Weights) -> anyhow::Result<Self> {
+    pub(crate) fn read(name: &str, weights: &Weights) -> anyhow::Result<Self> {
         let inputs = Standardiser::read(&format!("{name}.inputs"), weights)?;
         let (mut layers, mut width) = (vec![], inputs.columns.len());
         while layers.is_empty() || weights.contains(&format!("{name}.{}.bias", layers.len())) {

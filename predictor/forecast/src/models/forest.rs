@@ -1,19 +1,21 @@
 //! `forest`: one random forest for each of some horizons, on the present row.
 
+use std::sync::Arc;
+
 use anyhow::ensure;
 
+use super::forecaster::{Forecaster, Memory};
 use super::head::BINS;
-use super::logistic::through_horizons;
+use super::horizons::through_horizons;
 use super::weights::Weights;
-use super::{Forecaster, Memory};
 use crate::features::{FEATURE_NAMES, FeatureRow};
 
 /// Horizons in tokens: each has a forest for "more than this are to come".
-pub const HORIZONS: [u32; 7] = [1, 8, 16, 64, 128, 256, 512];
+pub(crate) const HORIZONS: [u32; 7] = [1, 8, 16, 64, 128, 256, 512];
 
 /// A node of a tree: a question, or at the end an answer.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Node {
+pub(crate) struct Node {
     /// Which feature is asked for.
     pub feature: u32,
     /// Up to this the answer is yes.
@@ -26,11 +28,16 @@ pub struct Node {
 
 /// Forests of P(length > horizon), on all features but the sketches.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Forest {
+pub(crate) struct Forest {
     /// The nodes of all trees; children stand behind their parents.
     pub nodes: Vec<Node>,
     /// The first node of each tree, by horizon.
     pub roots: Vec<Vec<u32>>,
+}
+
+/// A model from the tensors of an artifact.
+pub(super) fn read(weights: &Weights) -> anyhow::Result<Arc<dyn Forecaster>> {
+    Ok(Arc::new(Forest::read(weights)?))
 }
 
 impl Forest {
@@ -38,7 +45,7 @@ impl Forest {
     ///
     /// # Errors
     /// When they are not those of such a model.
-    pub fn read(weights: &Weights) -> anyhow::Result<Self> {
+    pub(crate) fn read(weights: &Weights) -> anyhow::Result<Self> {
         let (shape, values) = weights.get("nodes")?;
         ensure!(matches!(shape, [_, 4]), "tensor nodes: must have four columns, has the shape {shape:?}");
         let nodes: Vec<Node> = values
@@ -74,7 +81,7 @@ impl Forest {
     }
 
     /// The tensors of an artifact.
-    pub fn write(&self, weights: &mut Weights) {
+    pub(crate) fn write(&self, weights: &mut Weights) {
         let nodes: Vec<_> =
             self.nodes.iter().map(|n| [n.feature as f32, n.threshold, n.yes as f32, n.output]).collect();
         weights.put("nodes", &[nodes.len(), 4], nodes.as_flattened());

@@ -1,26 +1,31 @@
 //! `gru`: a recurrent network with gated units.
 
+use std::sync::Arc;
+
 use candle_core::{Result, Tensor};
 use candle_nn::VarBuilder;
 use candle_nn::rnn::{GRU, GRUConfig, GRUState, RNN};
 
-use super::sequence::{Core, Parameter, WIDTH};
+use super::forecaster::Forecaster;
+use super::recurrent::recurrent_parameters;
+use super::sequence::SequenceModel;
+use super::sequence_core::{Architecture, Core, Parameter, WIDTH};
+use super::weights::Weights;
 
 /// One layer of gated units (Cho et al., EMNLP 2014).
-pub struct Gru(GRU);
+struct Gru(GRU);
 
 /// Its parameters.
-pub fn parameters() -> Vec<Parameter> {
+fn parameters() -> Vec<Parameter> {
     recurrent_parameters(3)
 }
 
-/// Those of one recurrent layer with so many gates.
-pub(super) fn recurrent_parameters(gates: usize) -> Vec<Parameter> {
-    ["weight_ih_l0", "weight_hh_l0"]
-        .map(|name| (name.to_owned(), vec![gates * WIDTH, WIDTH]))
-        .into_iter()
-        .chain(["bias_ih_l0", "bias_hh_l0"].map(|name| (name.to_owned(), vec![gates * WIDTH])))
-        .collect()
+/// How its core is made.
+pub(crate) const ARCHITECTURE: Architecture = Architecture { parameters, build: |vb| Ok(Box::new(Gru::new(vb)?)) };
+
+/// A model from the tensors of an artifact.
+pub(super) fn read(weights: &Weights) -> anyhow::Result<Arc<dyn Forecaster>> {
+    Ok(Arc::new(SequenceModel::read(&ARCHITECTURE, weights)?))
 }
 
 impl Gru {
@@ -28,7 +33,7 @@ impl Gru {
     ///
     /// # Errors
     /// When one is missing or has another shape.
-    pub fn new(vb: VarBuilder<'_>) -> Result<Self> {
+    fn new(vb: VarBuilder<'_>) -> Result<Self> {
         Ok(Self(GRU::new(WIDTH, WIDTH, GRUConfig::default(), vb)?))
     }
 }

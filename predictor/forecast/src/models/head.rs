@@ -10,10 +10,10 @@ const OCTAVES: u32 = 9;
 const EDGES: usize = (EXACT + OCTAVES * PER_OCTAVE + 1) as usize;
 
 /// Number of bins: 1, 2, 3, 4, 5 .. 8, 9-10, 11-12 .. 1793-2048, and all that is longer.
-pub const BINS: usize = EDGES;
+pub(crate) const BINS: usize = EDGES;
 
 /// Bin k holds the lengths above `BIN_EDGES[k]` and up to `BIN_EDGES[k + 1]`; the last bin is open.
-pub const BIN_EDGES: [u32; EDGES] = edges();
+pub(crate) const BIN_EDGES: [u32; EDGES] = edges();
 
 const fn edges() -> [u32; EDGES] {
     let mut edges = [0; EDGES];
@@ -33,7 +33,7 @@ const fn edges() -> [u32; EDGES] {
 
 /// What is known of the remaining length at one step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Target {
+pub(crate) struct Target {
     /// Tokens that came after the step.
     pub remaining: u32,
     /// They were all; else it is only known that there would have been more.
@@ -54,7 +54,7 @@ fn tail(tokens: f64) -> f64 {
 impl Target {
     /// The share of each bin that agrees with the target, so that its likelihood is the sum of probability times share: 1 in
     /// the bin where the reply ended; where it was cut, 1 in all longer bins and a part of the bin it was cut in.
-    pub fn shares(self) -> [f32; BINS] {
+    pub(crate) fn shares(self) -> [f32; BINS] {
         let mut shares = [0.0; BINS];
         if self.ended {
             shares[bin(self.remaining.max(1))] = 1.0;
@@ -70,7 +70,8 @@ impl Target {
     }
 
     /// -ln of the likelihood under the probabilities of the bins.
-    pub fn loss(self, probabilities: &[f32; BINS]) -> f64 {
+    #[cfg(test)]
+    pub(crate) fn loss(self, probabilities: &[f32; BINS]) -> f64 {
         let likelihood: f32 = self.shares().iter().zip(probabilities).map(|(share, p)| share * p).sum();
         -f64::from(likelihood.max(f32::MIN_POSITIVE)).ln()
     }
@@ -80,7 +81,7 @@ impl Target {
 const LANES: usize = 8;
 
 /// Turns scores into probabilities in place.
-pub fn softmax(scores: &mut [f32; BINS]) {
+pub(crate) fn softmax(scores: &mut [f32; BINS]) {
     let largest = lanes(scores, f32::NEG_INFINITY, |a, b| if b > a { b } else { a });
     scores.iter_mut().for_each(|score| *score = exp(*score - largest));
     let scale = 1.0 / lanes(scores, 0.0, |a, b| a + b);
@@ -117,7 +118,7 @@ fn exp(x: f32) -> f32 {
 }
 
 /// P(length > tokens), asked in ascending order, with these probabilities of bins, uniform within each.
-pub fn survival(probabilities: &[f32; BINS]) -> impl FnMut(u32) -> f64 {
+pub(crate) fn survival(probabilities: &[f32; BINS]) -> impl FnMut(u32) -> f64 {
     let mut left = [0.0; EDGES + 1];
     for k in (0..BINS).rev() {
         left[k] = left[k + 1] + f64::from(probabilities[k]);
@@ -148,7 +149,7 @@ const PER_TOKEN: [f64; BINS - 1] = {
 };
 
 /// The distribution with these probabilities of bins, uniform within each.
-pub fn distribution(probabilities: &[f32; BINS]) -> LengthDistribution {
+pub(crate) fn distribution(probabilities: &[f32; BINS]) -> LengthDistribution {
     LengthDistribution::from_survival(survival(probabilities))
 }
 

@@ -1,18 +1,31 @@
 //! `lstm`: a recurrent network with long short-term memory.
 
+use std::sync::Arc;
+
 use candle_core::{Result, Tensor};
 use candle_nn::VarBuilder;
 use candle_nn::rnn::{LSTM, LSTMConfig, LSTMState, RNN};
 
-use super::gru::recurrent_parameters;
-use super::sequence::{Core, Parameter, WIDTH};
+use super::forecaster::Forecaster;
+use super::recurrent::recurrent_parameters;
+use super::sequence::SequenceModel;
+use super::sequence_core::{Architecture, Core, Parameter, WIDTH};
+use super::weights::Weights;
 
 /// One layer of long short-term memory (Hochreiter and Schmidhuber, Neural Computation 9, 1997).
-pub struct Lstm(LSTM);
+struct Lstm(LSTM);
 
 /// Its parameters.
-pub fn parameters() -> Vec<Parameter> {
+fn parameters() -> Vec<Parameter> {
     recurrent_parameters(4)
+}
+
+/// How its core is made.
+pub(crate) const ARCHITECTURE: Architecture = Architecture { parameters, build: |vb| Ok(Box::new(Lstm::new(vb)?)) };
+
+/// A model from the tensors of an artifact.
+pub(super) fn read(weights: &Weights) -> anyhow::Result<Arc<dyn Forecaster>> {
+    Ok(Arc::new(SequenceModel::read(&ARCHITECTURE, weights)?))
 }
 
 impl Lstm {
@@ -20,7 +33,7 @@ impl Lstm {
     ///
     /// # Errors
     /// When one is missing or has another shape.
-    pub fn new(vb: VarBuilder<'_>) -> Result<Self> {
+    fn new(vb: VarBuilder<'_>) -> Result<Self> {
         Ok(Self(LSTM::new(WIDTH, WIDTH, LSTMConfig::default(), vb)?))
     }
 }

@@ -1,17 +1,24 @@
 //! `survival`, `mlp` and `length-only`: one network that looks at one row. What it may see makes the difference.
 
+use std::sync::Arc;
+
 use super::dense::Perceptron;
+use super::forecaster::{Asked, Forecaster, Memory};
 use super::head::{BINS, softmax};
 use super::weights::Weights;
-use super::{Asked, Forecaster, Memory};
 use crate::features::FeatureRow;
 
 /// Name of the network among the tensors.
-pub const NETWORK: &str = "network";
+pub(crate) const NETWORK: &str = "network";
 
 /// A network over the present row alone.
-pub struct Mlp {
+pub(crate) struct Mlp {
     network: Perceptron,
+}
+
+/// A model from the tensors of an artifact.
+pub(super) fn read(weights: &Weights) -> anyhow::Result<Arc<dyn Forecaster>> {
+    Ok(Arc::new(Mlp::read(weights)?))
 }
 
 impl Mlp {
@@ -19,7 +26,7 @@ impl Mlp {
     ///
     /// # Errors
     /// When they are not those of such a network.
-    pub fn read(weights: &Weights) -> anyhow::Result<Self> {
+    pub(crate) fn read(weights: &Weights) -> anyhow::Result<Self> {
         Ok(Self { network: Perceptron::read(NETWORK, weights)? })
     }
 }

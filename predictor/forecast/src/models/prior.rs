@@ -1,18 +1,18 @@
-//! `prior`: how long past replies were, conditioned on the length so far.
+//! [`Prior`]: the law of reply lengths, estimated from past outcomes. Every model has one, for workers to fall back on.
 
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
+use eoscast_log::record::Outcome;
 use eoscast_proto::domain::{LengthPrior, QUANTILE_LEVELS};
 
-use super::{Artifact, History, LengthModel, Memory, ModelKind};
+use super::warm_start::WarmStart;
 use crate::distribution::LengthDistribution;
-use crate::features::FeatureRow;
-use eoscast_log::record::Outcome;
+use crate::history::History;
 
 /// Outcomes looked back on, unless an artifact says otherwise.
-const WINDOW: usize = 2_000;
+const OUTCOMES: usize = 2_000;
 
 /// Changes whenever equal outcomes would give other answers.
 const ALGORITHM: u32 = 1;
@@ -35,7 +35,7 @@ struct Count {
 /// The survival function of reply lengths over a sliding window of outcomes, censored ones as censored.
 ///
 /// The estimator is Susarla and Van Ryzin's (JASA 71, 1976): the Kaplan-Meier product-limit estimator with a Dirichlet process
-/// prior, here [`guess`]. With c its weight, n outcomes, N(x) of them longer than x and d(z) of them censored at z,
+/// prior, here `guess`. With c its weight, n outcomes, N(x) of them longer than x and d(z) of them censored at z,
 ///
 /// S(x) = (c guess(x) + N(x)) / (c + n) * product over censored z <= x of (c guess(z) + N(z) + d(z)) / (c guess(z) + N(z)),
 ///
@@ -51,26 +51,38 @@ pub struct Prior {
 }
 
 impl Prior {
-    /// The prior after the outcomes of `history`; the outcomes of `artifact` count as older than all of these.
-    pub fn new(kind: ModelKind, artifact: Option<&Artifact>, history: &History) -> Self {
+    /// The prior of the model called `name` after the outcomes of `history`; those of `start` count as older than all of these.
+    pub fn new(name: &str, start: Option<&WarmStart>, history: &History) -> Self {
         let mut prior = Self {
-            family: Self::family(kind, artifact),
-            window: artifact.map_or(WINDOW, |artifact| artifact.window),
+            family: Self::family(name, start),
+            window: start.map_or(OUTCOMES, |start| start.window),
             outcomes: VecDeque::new(),
             counts: BTreeMap::new(),
             seen: history.seen,
             state: OnceCell::new(),
         };
-        for outcome in artifact.into_iter().flat_map(|artifact| &artifact.outcomes).chain(&history.recent) {
+        for outcome in start.into_iter().flat_map(|start| &start.outcomes).chain(&history.recent) {
             prior.push(*outcome);
         }
         prior
     }
 
-    /// First part of the version of a prior (or of a model on top of one) with this artifact.
-    pub fn family(kind: ModelKind, artifact: Option<&Artifact>) -> String {
-        let mark = artifact.map_or(String::new(), |artifact| format!("+{}", artifact.digest));
-        format!("{}/{ALGORITHM}{mark}", kind.as_str())
+    /// First part of the version of a model called `name` with such a start.
+    pub fn family(name: &str, start: Option<&WarmStart>) -> String {
+        let mark = start.map_or(String::new(), |start| format!("+{}", start.digest));
+        format!("{name}/{ALGORITHM}{mark}")
+    }
+
+    /// Names its present state: the version of a model that rests on it.
+    pub fn state_name(&self) -> Arc<str> {
+        self.state().0.clone()
+    }
+
+    /// Learns how long a reply was.
+    pub fn observe(&mut self, outcome: Outcome) {
+        self.seen = self.seen.saturating_add(1);
+        self.push(outcome);
+        self.state = OnceCell::new();
     }
 
     /// Outcomes observed.
@@ -141,30 +153,6 @@ impl Prior {
     }
 }
 
-impl LengthModel for Prior {
-    fn kind(&self) -> ModelKind {
-        ModelKind::Prior
-    }
-
-    fn version(&self) -> Arc<str> {
-        self.state().0.clone()
-    }
-
-    fn predict(&self, row: &FeatureRow, _memory: &mut Memory) -> LengthDistribution {
-        self.total_length().condition(row.step)
-    }
-
-    fn observe(&mut self, outcome: Outcome) {
-        self.seen = self.seen.saturating_add(1);
-        self.push(outcome);
-        self.state = OnceCell::new();
-    }
-
-    fn prior(&self) -> &Prior {
-        self
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -177,7 +165,7 @@ mod tests {
     }
 
     fn after(outcomes: &[Outcome]) -> Prior {
-        let mut prior = Prior::new(ModelKind::Prior, None, &History::default());
+        let mut prior = Prior::new("prior", None, &History::default());
         outcomes.iter().for_each(|outcome| prior.observe(*outcome));
         prior
     }
@@ -211,7 +199,7 @@ mod tests {
 
     #[test]
     fn many_outcomes_come_close_to_kaplan_meier() {
-        let all: Vec<_> = (0..WINDOW as u32).map(|i| Outcome::new(1 + i * 7 % 13, i % 5 == 0)).collect();
+        let all: Vec<_> = (0..OUTCOMES as u32).map(|i| Outcome::new(1 + i * 7 % 13, i % 5 == 0)).collect();
         let total = after(&all).total_length().clone();
         for tokens in 1..13 {
             let expected = kaplan_meier(&all, tokens);
@@ -234,13 +222,13 @@ mod tests {
 
     #[test]
     fn the_version_counts_the_outcomes() {
-        assert_eq!(&*after(&[Outcome::new(3, true); 4]).version(), "prior/1:4");
+        assert_eq!(&*after(&[Outcome::new(3, true); 4]).state_name(), "prior/1:4");
     }
 
     #[test]
     fn only_the_last_outcomes_of_the_window_count() {
         let mut all = vec![Outcome::new(5000, false); 100];
-        all.extend(vec![Outcome::new(10, false); WINDOW]);
+        all.extend(vec![Outcome::new(10, false); OUTCOMES]);
         let prior = after(&all);
         let fresh = after(&all[100..]);
         assert_eq!(prior.total_length().mean().to_bits(), fresh.total_length().mean().to_bits());
@@ -258,8 +246,8 @@ mod tests {
         fn rebuilding_from_history_gives_the_same_bits(outcomes in outcomes()) {
             let mut history = History::default();
             outcomes.iter().for_each(|outcome| history.push(*outcome));
-            let (live, rebuilt) = (after(&outcomes), Prior::new(ModelKind::Prior, None, &history));
-            prop_assert_eq!(live.version(), rebuilt.version());
+            let (live, rebuilt) = (after(&outcomes), Prior::new("prior", None, &history));
+            prop_assert_eq!(live.state_name(), rebuilt.state_name());
             prop_assert_eq!(live.length_prior(), rebuilt.length_prior());
         }
     }

@@ -6,16 +6,16 @@
 use pulp::{Arch, Simd, WithSimd};
 
 /// Outputs that are computed together; their weights lie side by side.
-pub const PANEL: usize = 32;
+pub(crate) const PANEL: usize = 32;
 /// Rows that share a load of weights: with [`VECTORS`] of sums each, as many as 16 registers allow.
 const ROWS: usize = 6;
 const VECTORS: usize = 2;
 
 /// The weights of [`PANEL`] outputs, by input.
-pub type Panel = Vec<[f32; PANEL]>;
+pub(crate) type Panel = Vec<[f32; PANEL]>;
 
 /// Rows times weights.
-pub struct Product<'a> {
+pub(crate) struct Product<'a> {
     /// The rows, `stride` numbers each, of which the first are the inputs.
     pub rows: &'a [f32],
     /// At least the number of inputs, and not 0.
@@ -30,7 +30,7 @@ pub struct Product<'a> {
 
 impl Product<'_> {
     /// Fills `out`.
-    pub fn compute(self) {
+    pub(crate) fn compute(self) {
         Arch::new().dispatch(self);
     }
 }

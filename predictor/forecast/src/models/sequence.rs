@@ -1,37 +1,21 @@
-//! What the models that read a request step by step have in common: `gru`, `lstm`, `transformer`.
+//! [`SequenceModel`]: what the models that read a request step by step are, whatever their [`Core`].
 
 use std::collections::HashMap;
 
 use anyhow::{Context, ensure};
 use candle_core::{DType, Device, Result, Tensor};
 use candle_nn::{Linear, Module, VarBuilder, linear};
-
-use super::dense::Standardiser;
-use super::head::{BINS, softmax};
-use super::weights::Weights;
-use super::{Forecaster, Memory, ModelKind, gru, lstm, transformer};
-use crate::features::{FEATURE_NAMES, FeatureRow};
 use eoscast_proto::domain::limits;
 
-/// Numbers that travel from step to step within a network.
-pub const WIDTH: usize = 48;
-
-/// Name and shape of a parameter.
-pub type Parameter = (String, Vec<usize>);
-
-/// The part between input and output that carries state from step to step.
-pub trait Core: Send + Sync {
-    /// Shapes of the tensors of its state, without the dimension of the batch. A state begins as zeros.
-    fn state_shapes(&self) -> Vec<Vec<usize>>;
-    /// Takes in steps `[batch, steps, WIDTH]`; gives as much, and the state after them.
-    ///
-    /// # Errors
-    /// When shapes do not fit.
-    fn forward(&self, steps: &Tensor, state: &[Tensor]) -> Result<(Tensor, Vec<Tensor>)>;
-}
+use super::dense::Standardiser;
+use super::forecaster::{Forecaster, Memory};
+use super::head::{BINS, softmax};
+use super::sequence_core::{Architecture, Core, Parameter, WIDTH};
+use super::weights::Weights;
+use crate::features::{FEATURE_NAMES, FeatureRow};
 
 /// A network over steps: inputs are squeezed to [`WIDTH`] numbers, go through the core, and its output scores the bins.
-pub struct Network {
+pub(crate) struct Network {
     squeeze: Linear,
     core: Box<dyn Core>,
     head: Linear,
@@ -39,19 +23,14 @@ pub struct Network {
 
 impl Network {
     /// Its parameters, given the number of inputs.
-    pub fn parameters(kind: ModelKind, inputs: usize) -> Vec<Parameter> {
+    pub(crate) fn parameters(architecture: &Architecture, inputs: usize) -> Vec<Parameter> {
         let mut all = vec![
             ("squeeze.weight".to_owned(), vec![WIDTH, inputs]),
             ("squeeze.bias".to_owned(), vec![WIDTH]),
             ("head.weight".to_owned(), vec![BINS, WIDTH]),
             ("head.bias".to_owned(), vec![BINS]),
         ];
-        let core = match kind {
-            ModelKind::Lstm => lstm::parameters(),
-            ModelKind::Transformer => transformer::parameters(),
-            _ => gru::parameters(),
-        };
-        all.extend(core.into_iter().map(|(name, shape)| (format!("core.{name}"), shape)));
+        all.extend((architecture.parameters)().into_iter().map(|(name, shape)| (format!("core.{name}"), shape)));
         all
     }
 
@@ -59,13 +38,9 @@ impl Network {
     ///
     /// # Errors
     /// When one is missing or has another shape.
-    pub fn new(kind: ModelKind, inputs: usize, parameters: HashMap<String, Tensor>) -> Result<Self> {
+    pub(crate) fn new(architecture: &Architecture, inputs: usize, parameters: HashMap<String, Tensor>) -> Result<Self> {
         let vb = VarBuilder::from_tensors(parameters, DType::F32, &Device::Cpu);
-        let core: Box<dyn Core> = match kind {
-            ModelKind::Lstm => Box::new(lstm::Lstm::new(vb.pp("core"))?),
-            ModelKind::Transformer => Box::new(transformer::Transformer::new(&vb.pp("core"))?),
-            _ => Box::new(gru::Gru::new(vb.pp("core"))?),
-        };
+        let core = (architecture.build)(vb.pp("core"))?;
         let (squeeze, head) = (linear(inputs, WIDTH, vb.pp("squeeze"))?, linear(WIDTH, BINS, vb.pp("head"))?);
         Ok(Self { squeeze, core, head })
     }
@@ -74,7 +49,7 @@ impl Network {
     ///
     /// # Errors
     /// When there is no memory.
-    pub fn start(&self, batch: usize) -> Result<Vec<Tensor>> {
+    pub(crate) fn start(&self, batch: usize) -> Result<Vec<Tensor>> {
         let shapes = self.core.state_shapes().into_iter();
         shapes.map(|shape| Tensor::zeros([vec![batch], shape].concat(), DType::F32, &Device::Cpu)).collect()
     }
@@ -83,20 +58,20 @@ impl Network {
     ///
     /// # Errors
     /// When shapes do not fit.
-    pub fn forward(&self, steps: &Tensor, state: &[Tensor]) -> Result<(Tensor, Vec<Tensor>)> {
+    pub(crate) fn forward(&self, steps: &Tensor, state: &[Tensor]) -> Result<(Tensor, Vec<Tensor>)> {
         let (out, state) = self.core.forward(&self.squeeze.forward(steps)?.relu()?, state)?;
         Ok((self.head.forward(&out)?, state))
     }
 }
 
 /// A network over steps as a forecaster. Its memory is the network's state.
-pub struct Sequence {
+pub(crate) struct SequenceModel {
     inputs: Standardiser,
     network: Network,
 }
 
 /// All features, the sketch of the step and that of the prompt; the network makes its own means.
-pub fn columns() -> Vec<u32> {
+pub(crate) fn columns() -> Vec<u32> {
     let sketch = FEATURE_NAMES.len()..FEATURE_NAMES.len() + limits::SKETCH;
     let prompt = sketch.start + 2 * limits::SKETCH..FeatureRow::INPUTS;
     (0..FEATURE_NAMES.len()).chain(sketch).chain(prompt).map(|column| column as u32).collect()
@@ -106,7 +81,7 @@ pub fn columns() -> Vec<u32> {
 ///
 /// # Errors
 /// When a parameter cannot be read.
-pub fn write(inputs: &Standardiser, parameters: &[(String, Tensor)], weights: &mut Weights) -> Result<()> {
+pub(crate) fn write(inputs: &Standardiser, parameters: &[(String, Tensor)], weights: &mut Weights) -> Result<()> {
     inputs.write("inputs", weights);
     for (name, tensor) in parameters {
         weights.put_half(name, tensor.dims(), &tensor.flatten_all()?.to_vec1()?);
@@ -114,21 +89,21 @@ pub fn write(inputs: &Standardiser, parameters: &[(String, Tensor)], weights: &m
     Ok(())
 }
 
-impl Sequence {
+impl SequenceModel {
     /// From the tensors of an artifact.
     ///
     /// # Errors
-    /// When they are not those of a network of this kind.
-    pub fn read(kind: ModelKind, weights: &Weights) -> anyhow::Result<Self> {
+    /// When they are not those of a network of this architecture.
+    pub(crate) fn read(architecture: &Architecture, weights: &Weights) -> anyhow::Result<Self> {
         let inputs = Standardiser::read("inputs", weights)?;
         let width = inputs.columns.len();
         ensure!(width > 0, "tensor inputs.columns: is empty");
         let mut parameters = HashMap::new();
-        for (name, shape) in Network::parameters(kind, width) {
+        for (name, shape) in Network::parameters(architecture, width) {
             let values = weights.get_shaped(&name, &shape)?;
             parameters.insert(name, Tensor::from_vec(values, shape, &Device::Cpu)?);
         }
-        let sequence = Self { network: Network::new(kind, width, parameters)?, inputs };
+        let sequence = Self { network: Network::new(architecture, width, parameters)?, inputs };
         let mut memory = sequence.memory();
         sequence.scores(&[0.0; FeatureRow::INPUTS], &mut memory.numbers).context("its tensors do not fit together")?;
         Ok(sequence)
@@ -156,7 +131,7 @@ impl Sequence {
     }
 }
 
-impl Forecaster for Sequence {
+impl Forecaster for SequenceModel {
     fn memory(&self) -> Memory {
         let size = self.network.core.state_shapes().iter().map(|shape| shape.iter().product::<usize>()).sum();
         Memory::of(&vec![0.0; size])
@@ -173,27 +148,30 @@ impl Forecaster for Sequence {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fitting::network::uniform;
+    use crate::fitting::optimiser::uniform;
+    use crate::models::{gru, lstm, transformer};
 
     #[test]
     fn a_request_read_step_by_step_gets_the_scores_of_one_read_at_once() {
         const INPUTS: usize = 5;
         const STEPS: usize = 70;
         let mut random = fastrand::Rng::with_seed(2);
-        for kind in [ModelKind::Gru, ModelKind::Lstm, ModelKind::Transformer] {
-            let parameters = Network::parameters(kind, INPUTS).into_iter();
+        for (name, architecture) in
+            [("gru", &gru::ARCHITECTURE), ("lstm", &lstm::ARCHITECTURE), ("transformer", &transformer::ARCHITECTURE)]
+        {
+            let parameters = Network::parameters(architecture, INPUTS).into_iter();
             let parameters = parameters.map(|(name, shape)| {
                 let tensor = uniform(&shape, 0.5, &mut random).unwrap().as_detached_tensor();
                 (name, tensor)
             });
-            let network = Network::new(kind, INPUTS, parameters.collect()).unwrap();
+            let network = Network::new(architecture, INPUTS, parameters.collect()).unwrap();
             let steps = uniform(&[2, STEPS, INPUTS], 1.0, &mut random).unwrap();
             let (at_once, _) = network.forward(&steps, &network.start(2).unwrap()).unwrap();
             let mut state = network.start(2).unwrap();
             for step in 0..STEPS {
                 let (scores, after) = network.forward(&steps.narrow(1, step, 1).unwrap(), &state).unwrap();
                 let apart = (scores - at_once.narrow(1, step, 1).unwrap()).unwrap().abs().unwrap().max_all().unwrap();
-                assert!(apart.to_scalar::<f32>().unwrap() < 1e-4, "{}, step {step}", kind.as_str());
+                assert!(apart.to_scalar::<f32>().unwrap() < 1e-4, "{name}, step {step}");
                 state = after;
             }
         }

@@ -2,19 +2,23 @@
 
 use eoscast_log::record::Outcome;
 
-use super::{Artifact, History, LengthModel, ModelKind, Prior};
+use super::artifact::Artifact;
+use super::kind::ModelKind;
+use super::length_model::LengthModel;
+use super::prior_model;
+use crate::history::History;
 
 /// What a predictor answers with.
 pub struct Serving {
     model: Box<dyn LengthModel>,
     /// Knows of outcomes only, whatever generated them.
-    fallback: Prior,
+    fallback: Box<dyn LengthModel>,
 }
 
 impl Serving {
     /// The model of `kind`, after the outcomes of `history`.
     pub fn new(kind: ModelKind, artifact: Option<&Artifact>, history: &History) -> Self {
-        Self { model: kind.build(artifact, history), fallback: Prior::new(ModelKind::Prior, None, history) }
+        Self { model: kind.build(artifact, history), fallback: prior_model::build(None, history) }
     }
 
     /// The model that answers, where it can.
@@ -30,7 +34,7 @@ impl Serving {
 
     /// What answers for requests of the generating model `name`: the model, unless it was trained for another one.
     pub fn model_for(&self, name: &str) -> &dyn LengthModel {
-        if self.serves(name) { self.model.as_ref() } else { &self.fallback }
+        if self.serves(name) { self.model.as_ref() } else { self.fallback.as_ref() }
     }
 
     /// Learns how long a reply was.

@@ -4,33 +4,38 @@ use std::sync::Arc;
 
 use eoscast_log::record::Outcome;
 
-use super::{LengthModel, Memory, ModelKind, Prior};
+use super::forecaster::Memory;
+use super::length_model::LengthModel;
+use super::prior::Prior;
+use super::warm_start::WarmStart;
 use crate::distribution::LengthDistribution;
 use crate::features::FeatureRow;
+use crate::history::History;
+
+/// Name of the model.
+pub(super) const NAME: &str = "threshold";
 
 const ABOUT_TO_END: f32 = 0.5;
 const ABOUT_TO_END_ON_AVERAGE: f32 = 0.3;
 
 /// The rule as a distribution: where it holds, every further token ends the reply with the probability that made it hold (a
 /// geometric distribution with a mean of at most 3.3 tokens); elsewhere the prior.
-pub struct Threshold {
+struct Threshold {
     prior: Prior,
 }
 
-impl Threshold {
-    /// The rule on top of `prior`.
-    pub fn new(prior: Prior) -> Self {
-        Self { prior }
-    }
+/// The rule on top of the prior, after the outcomes of `history`.
+pub(super) fn build(start: Option<&WarmStart>, history: &History) -> Box<dyn LengthModel> {
+    Box::new(Threshold { prior: Prior::new(NAME, start, history) })
 }
 
 impl LengthModel for Threshold {
-    fn kind(&self) -> ModelKind {
-        ModelKind::Threshold
+    fn name(&self) -> &'static str {
+        NAME
     }
 
     fn version(&self) -> Arc<str> {
-        self.prior.version()
+        self.prior.state_name()
     }
 
     fn predict(&self, row: &FeatureRow, memory: &mut Memory) -> LengthDistribution {
@@ -58,7 +63,7 @@ mod tests {
 
     use super::*;
     use crate::features::FeatureState;
-    use crate::models::History;
+    use crate::models::ModelKind;
 
     fn expected_tokens(eos_probs: &[f32]) -> f64 {
         let model = ModelKind::Threshold.build(None, &History::default());

@@ -5,18 +5,22 @@ use std::sync::Arc;
 use eoscast_log::record::{Outcome, Pits};
 use eoscast_proto::domain::END_WITHIN;
 
+use super::forecaster::{Asked, Forecaster, Memory};
 use super::head::{BINS, distribution, survival};
-use super::{Artifact, Asked, Forecaster, History, LengthModel, Memory, ModelKind, Prior};
+use super::length_model::LengthModel;
+use super::prior::Prior;
+use super::warm_start::WarmStart;
 use crate::calibration::Calibration;
 use crate::distribution::LengthDistribution;
 use crate::features::FeatureRow;
+use crate::history::History;
 
 /// Up to here estimates speak of natural lengths, whatever `max_tokens` rules out.
 const LONGEST_HORIZON: u32 = END_WITHIN[END_WITHIN.len() - 1];
 
 /// A [`Forecaster`] that follows the outcomes by its [`Calibration`].
-pub struct Trained {
-    kind: ModelKind,
+pub(super) struct Trained {
+    name: &'static str,
     forecaster: Arc<dyn Forecaster>,
     calibration: Calibration,
     prior: Prior,
@@ -25,20 +29,18 @@ pub struct Trained {
 }
 
 impl Trained {
-    /// `forecaster` as `artifact` holds it, after the outcomes of `history`.
-    pub fn new(kind: ModelKind, forecaster: Arc<dyn Forecaster>, artifact: &Artifact, history: &History) -> Self {
-        Self {
-            kind,
-            forecaster,
-            calibration: Calibration::new(artifact.pits.clone(), artifact.mark(), history),
-            prior: Prior::new(kind, Some(artifact), history),
-            trained_for: artifact.trained_for.clone(),
-            artifact: artifact.mark(),
-        }
+    /// The model called `name` after the outcomes of `history`; nothing if `start` has no forecaster.
+    pub(super) fn new(name: &'static str, start: &WarmStart, history: &History) -> Option<Self> {
+        Some(Self {
+            name,
+            forecaster: start.forecaster.clone()?,
+            calibration: Calibration::new(start.pits.clone(), start.mark(), history),
+            prior: Prior::new(name, Some(start), history),
+            trained_for: start.trained_for.clone(),
+            artifact: start.mark(),
+        })
     }
-}
 
-impl Trained {
     fn calibrated(&self, row: &FeatureRow, memory: &mut Memory, probabilities: &[f32; BINS]) -> LengthDistribution {
         memory.kept.consider(row.step, row.chance(), || distribution(probabilities));
         self.calibration.apply(row.step, row.left().max(LONGEST_HORIZON + 1), survival(probabilities))
@@ -46,12 +48,12 @@ impl Trained {
 }
 
 impl LengthModel for Trained {
-    fn kind(&self) -> ModelKind {
-        self.kind
+    fn name(&self) -> &'static str {
+        self.name
     }
 
     fn version(&self) -> Arc<str> {
-        self.prior.version()
+        self.prior.state_name()
     }
 
     fn trained_for(&self) -> &[String] {

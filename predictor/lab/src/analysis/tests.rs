@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::trace::{End, read};
 use super::{PAGE, report};
 use crate::evaluation::report::{EvaluationReport, ModelReport};
-use crate::evaluation::{Judged, Reply};
+use crate::evaluation::{FinishedReply, Judged};
 use eoscast_forecast::judging::answer::Answer;
 
 /// A step line with the twelve classic fields only.
@@ -52,7 +52,7 @@ fn write(folder: &Path, lines: &[String]) {
 }
 
 fn evaluation() -> EvaluationReport {
-    let reply = |i: u32| Reply {
+    let reply = |i: u32| FinishedReply {
         request_id: format!("r-{i}"),
         group: format!("p-{}", i / 2),
         task: None,
@@ -63,7 +63,7 @@ fn evaluation() -> EvaluationReport {
         output_length: 20 + i % 40,
         ended: true,
     };
-    let replies: Vec<Reply> = (0..40).map(reply).collect();
+    let replies: Vec<FinishedReply> = (0..40).map(reply).collect();
     let judged: Vec<_> = replies
         .iter()
         .map(|reply| {

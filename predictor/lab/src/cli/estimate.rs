@@ -14,8 +14,9 @@ use eoscast_proto::domain::RequestId;
 use super::dataset::load;
 use crate::estimate::{Written, estimate};
 use crate::progress;
+use eoscast_forecast::files::ArtifactSource;
 use eoscast_forecast::fitting::split::Split;
-use eoscast_forecast::models::{History, Source};
+use eoscast_forecast::history::History;
 use eoscast_log::reader::log_bytes;
 
 /// Write a log anew with what a model says at each step, so that policies can be simulated with real forecasts.
@@ -45,7 +46,7 @@ pub(super) struct EstimateArgs {
 impl EstimateArgs {
     pub(super) fn run(self) -> anyhow::Result<()> {
         let wanted = if self.held_out { Some(self.held_out()?) } else { None };
-        let (kind, chosen) = Source::choose(None, self.artifact.as_deref())?;
+        let (kind, chosen) = ArtifactSource::choose(None, self.artifact.as_deref())?;
         let artifact = chosen.map(|(_, artifact)| artifact);
         let mut model = kind.build(artifact.as_ref(), &History::default());
         let mut out = EventLog::open(&LogConfig {

@@ -5,8 +5,10 @@ use std::path::PathBuf;
 
 use anyhow::{Context, ensure};
 use clap::Args;
+use eoscast_forecast::files::ArtifactSource;
 use eoscast_forecast::fitting::dataset::Dataset;
-use eoscast_forecast::models::{Artifact, History, Source};
+use eoscast_forecast::history::History;
+use eoscast_forecast::models::Artifact;
 use eoscast_log::reader::BadLines;
 
 use super::dataset::load;
@@ -14,7 +16,7 @@ use crate::evaluation::candidate::{BASELINES, Candidate, LENGTH_ONLY, best};
 use crate::evaluation::held_out::HeldOut;
 use crate::evaluation::permutation::{Permutation, permutation};
 use crate::evaluation::report::EvaluationReport;
-use crate::evaluation::{Reply, length_only, table, trained};
+use crate::evaluation::{FinishedReply, length_only, table, trained};
 use crate::progress;
 
 /// Judge models on the requests of a log that were kept for testing, beside the baselines.
@@ -131,14 +133,14 @@ impl EvaluateArgs {
     /// The artifacts to judge on replies of `model`: those `given`, else the one that ships, if it was trained for `model`.
     fn artifacts_for(&self, given: Vec<Artifact>, model: &str) -> anyhow::Result<Vec<Artifact>> {
         let is_shipped = self.artifact.is_empty() && self.model.is_empty();
-        let mut artifacts = if is_shipped { vec![Source::Shipped.load()?] } else { given };
+        let mut artifacts = if is_shipped { vec![ArtifactSource::Shipped.load()?] } else { given };
         let others = artifacts.iter().filter(|artifact| !artifact.is_for(model));
         for artifact in others {
             let left_out = if is_shipped { "; it is left out" } else { "" };
             eprintln!(
                 "{} was trained for {}, these requests are of {model}{left_out}",
                 artifact.path.display(),
-                artifact.trained_for.join(", "),
+                artifact.start.trained_for.join(", "),
             );
         }
         artifacts.retain(|artifact| !is_shipped || artifact.is_for(model));
@@ -184,11 +186,11 @@ impl EvaluateArgs {
         Ok(Some(unseen))
     }
 
-    fn several(&self) -> anyhow::Result<Vec<Reply>> {
+    fn several(&self) -> anyhow::Result<Vec<FinishedReply>> {
         let Some(path) = &self.noise_floor else { return Ok(vec![]) };
         let dataset = load(path, self.model_name.as_deref(), self.bad_lines)?;
         let samples = dataset.samples.iter().filter(|sample| sample.is_served_out());
-        let replies: Vec<Reply> =
+        let replies: Vec<FinishedReply> =
             samples.map(|sample| trained::reply(sample, sample.prompt_name().to_owned())).collect();
         let prompts: HashSet<&str> = replies.iter().map(|reply| reply.group.as_str()).collect();
         ensure!(

@@ -11,7 +11,8 @@ use eoscast_log::reader::BadLines;
 use super::dataset::load;
 use crate::progress;
 use eoscast_forecast::fitting::dataset::Dataset;
-use eoscast_forecast::fitting::run::{Event, Options, Progress, train};
+use eoscast_forecast::fitting::progress::{FitEvent, FitProgress};
+use eoscast_forecast::fitting::train::{TrainingOptions, train};
 use eoscast_forecast::models::{Artifact, ModelKind};
 
 /// Train models on an event log, as collect and serve write it, and write artifacts for eoscast-predictor serve --artifact.
@@ -114,26 +115,25 @@ impl TrainArgs {
                 && let Ok(artifact) = Artifact::load(&path)
                 && artifact.is_made_by(&options.command, &dataset.hash)
             {
-                println!("{} (found, {})", path.display(), artifact.digest);
+                println!("{} (found, {})", path.display(), artifact.start.digest);
                 continue;
             }
             let bytes = fit(kind, &dataset, &options)?;
             std::fs::write(&path, &bytes)
                 .with_context(|| format!("{} cannot be written; choose another --out", path.display()))?;
             let artifact = Artifact::load(&path)?;
-            println!("{} ({} bytes, {})", path.display(), bytes.len(), artifact.digest);
+            println!("{} ({} bytes, {})", path.display(), bytes.len(), artifact.start.digest);
         }
         Ok(())
     }
 
-    fn options(&self, kind: ModelKind) -> Options {
-        Options {
+    fn options(&self, kind: ModelKind) -> TrainingOptions {
+        TrainingOptions {
             seed: self.seed,
             split_seed: self.split_seed,
             epochs: self.epochs,
-            // The name of the binary is part of the artifact: with another one, nothing trained before would reproduce or resume.
             command: format!(
-                "eoscast-predictor train --data DIR --model {} --out FILE --seed {} --split-seed {} --epochs {}{}",
+                "eoscast-lab train --data DIR --model {} --out FILE --seed {} --split-seed {} --epochs {}{}",
                 kind.as_str(),
                 self.seed,
                 self.split_seed,
@@ -147,13 +147,13 @@ impl TrainArgs {
 }
 
 /// Trains one model with a progress bar and a line an epoch; gives the bytes of its artifact.
-fn fit(kind: ModelKind, dataset: &Dataset, options: &Options) -> anyhow::Result<Vec<u8>> {
+fn fit(kind: ModelKind, dataset: &Dataset, options: &TrainingOptions) -> anyhow::Result<Vec<u8>> {
     let bar = progress::bar(options.epochs.into(), "{msg} [{bar:40}] epoch {pos}/{len} {elapsed}");
     bar.set_message(kind.as_str());
-    let bytes = train(kind, dataset, options, &mut |Progress { what, event }| {
+    let bytes = train(kind, dataset, options, &mut |FitProgress { what, event }| {
         let line = match &event {
-            Event::Note(note) => format!("{what}: {note}"),
-            Event::Epoch(epoch) => {
+            FitEvent::Note(note) => format!("{what}: {note}"),
+            FitEvent::Epoch(epoch) => {
                 let validation = epoch.validation_loss.map_or_else(String::new, |loss| {
                     let best = if epoch.best { ", best so far" } else { "" };
                     format!(", validation {loss:.4}{best}")
@@ -162,7 +162,7 @@ fn fit(kind: ModelKind, dataset: &Dataset, options: &Options) -> anyhow::Result<
             }
         };
         bar.suspend(|| eprintln!("{line}"));
-        if let Event::Epoch(epoch) = event {
+        if let FitEvent::Epoch(epoch) = event {
             bar.set_message(what);
             bar.set_position(u64::from(epoch.number));
         }

@@ -10,7 +10,7 @@ use smartcore::linalg::basic::matrix::DenseMatrix;
 use smartcore::linear::ridge_regression::{RidgeRegression, RidgeRegressionParameters};
 
 use super::answer::Answer;
-use super::{Judged, Reply};
+use super::{FinishedReply, Judged};
 
 /// A rule that knows past replies, or the truth. Each answers a point.
 #[derive(Debug)]
@@ -32,7 +32,7 @@ impl Baseline {
     ///
     /// # Errors
     /// When there are none.
-    pub(crate) fn mean(past: &[Reply]) -> anyhow::Result<Self> {
+    pub(crate) fn mean(past: &[FinishedReply]) -> anyhow::Result<Self> {
         ensure!(!past.is_empty(), "the mean length of past replies needs at least one, got none; give more data");
         let sum: f64 = past.iter().map(|reply| f64::from(reply.output_length)).sum();
         Ok(Self::Mean((sum / past.len() as f64) as f32))
@@ -50,7 +50,7 @@ impl Baseline {
     }
 
     /// Its answers about `reply`.
-    pub(crate) fn judge<'a>(&self, reply: &'a Reply) -> Judged<'a> {
+    pub(crate) fn judge<'a>(&self, reply: &'a FinishedReply) -> Judged<'a> {
         let truth = reply.output_length as f32;
         let length = match self {
             Self::Mean(mean) => *mean,
@@ -101,7 +101,7 @@ impl Ridge {
     ///
     /// # Errors
     /// When there are too few of them.
-    pub(crate) fn fit(past: &[Reply]) -> anyhow::Result<Self> {
+    pub(crate) fn fit(past: &[FinishedReply]) -> anyhow::Result<Self> {
         let rows: Vec<Vec<f64>> = past.iter().map(inputs).collect();
         let width = rows.iter().map(Vec::len).max().unwrap_or(0);
         let value = |row: &[f64], column: usize| row.get(column).copied().unwrap_or(0.0);
@@ -134,7 +134,7 @@ impl Ridge {
         Ok(Self { columns, coefficients, intercept: *fitted.intercept() })
     }
 
-    fn length(&self, reply: &Reply) -> f32 {
+    fn length(&self, reply: &FinishedReply) -> f32 {
         let inputs = inputs(reply);
         let terms = self.columns.iter().zip(&self.coefficients);
         let sum: f64 = terms.map(|(column, weight)| weight * inputs.get(*column).copied().unwrap_or(0.0)).sum();
@@ -142,7 +142,7 @@ impl Ridge {
     }
 }
 
-fn inputs(reply: &Reply) -> Vec<f64> {
+fn inputs(reply: &FinishedReply) -> Vec<f64> {
     let numbers =
         [(1.0 + f64::from(reply.prompt_length)).ln(), f64::from(reply.temperature), f64::from(reply.max_tokens)];
     numbers.into_iter().chain(reply.prompt_features.iter().map(|value| f64::from(*value))).collect()
@@ -178,8 +178,10 @@ mod tests {
 
     #[test]
     fn ridge_finds_what_the_prompt_tells_and_ignores_what_never_varies() {
-        let reply =
-            |i: u32| Reply { prompt_features: vec![1.0, (i % 50) as f32], ..reply(20 + 4 * (i % 50), 1000, true) };
+        let reply = |i: u32| FinishedReply {
+            prompt_features: vec![1.0, (i % 50) as f32],
+            ..reply(20 + 4 * (i % 50), 1000, true)
+        };
         let past: Vec<_> = (0..400).map(reply).collect();
         let ridge = Ridge::fit(&past).unwrap();
         assert!((ridge.length(&reply(10)) - 60.0).abs() < 5.0, "{}", ridge.length(&reply(10)));

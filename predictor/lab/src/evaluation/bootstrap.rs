@@ -51,10 +51,10 @@ impl Bootstrap {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::evaluation::Reply;
+    use crate::evaluation::FinishedReply;
     use eoscast_forecast::judging::testing::reply;
 
-    fn interval_of_the_mean(replies: &[Reply]) -> [f64; 2] {
+    fn interval_of_the_mean(replies: &[FinishedReply]) -> [f64; 2] {
         let judged: Vec<_> = replies.iter().map(|reply| Judged { reply, answers: vec![], arrival: None }).collect();
         let mean = |weights: &[f64]| {
             let sum: f64 = weights.iter().zip(replies).map(|(w, r)| w * f64::from(r.output_length)).sum();
@@ -66,7 +66,7 @@ mod tests {
     #[test]
     fn the_interval_of_a_mean_is_that_of_its_standard_error() {
         let replies: Vec<_> =
-            (0..400).map(|i| Reply { group: i.to_string(), ..reply(1 + i % 100, 200, true) }).collect();
+            (0..400).map(|i| FinishedReply { group: i.to_string(), ..reply(1 + i % 100, 200, true) }).collect();
         let [low, high] = interval_of_the_mean(&replies);
         // Uniform on 1 ..= 100: standard deviation 28.9, of the mean of 400: 1.44.
         assert!((low - (50.5 - 1.96 * 1.44)).abs() < 0.5 && (high - (50.5 + 1.96 * 1.44)).abs() < 0.5, "{low} {high}");
@@ -74,7 +74,8 @@ mod tests {
 
     #[test]
     fn copies_of_a_prompt_add_no_certainty() {
-        let alone: Vec<_> = (0..50).map(|i| Reply { group: format!("{i:02}"), ..reply(1 + i, 200, true) }).collect();
+        let alone: Vec<_> =
+            (0..50).map(|i| FinishedReply { group: format!("{i:02}"), ..reply(1 + i, 200, true) }).collect();
         let copied: Vec<_> = alone.iter().flat_map(|reply| vec![reply.clone(); 8]).collect();
         assert_eq!(interval_of_the_mean(&alone), interval_of_the_mean(&copied));
     }

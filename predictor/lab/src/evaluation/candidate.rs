@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use eoscast_forecast::models::{Artifact, History, LengthModel, ModelKind};
+use eoscast_forecast::history::History;
+use eoscast_forecast::models::{Artifact, LengthModel, ModelKind};
 
 use super::baselines::{Baseline, Ridge};
 use super::held_out::HeldOut;
@@ -85,7 +86,7 @@ fn judge(model: &dyn LengthModel, data: &HeldOut<'_>) -> ModelReport {
         pairs.map(|(sample, reply)| trained::judge(model, sample, reply)).unzip();
     let answers: usize = judged.iter().map(|one| one.answers.len()).sum();
     let took: Duration = times.iter().sum();
-    ModelReport::new(model.kind().as_str(), &judged, Some(took.as_secs_f64() * 1e6 / answers.max(1) as f64))
+    ModelReport::new(model.name(), &judged, Some(took.as_secs_f64() * 1e6 / answers.max(1) as f64))
 }
 
 #[cfg(test)]

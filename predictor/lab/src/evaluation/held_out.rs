@@ -1,12 +1,13 @@
 //! [`HeldOut`]: the requests of a log that models are judged on, and those that they may learn from.
 
 use anyhow::ensure;
-use eoscast_forecast::fitting::dataset::{Dataset, Sample};
+use eoscast_forecast::fitting::dataset::Dataset;
+use eoscast_forecast::fitting::sample::Sample;
 use eoscast_forecast::fitting::split::{Split, groups};
-use eoscast_forecast::models::History;
+use eoscast_forecast::history::History;
 use eoscast_log::record::Outcome;
 
-use super::{Reply, trained};
+use super::{FinishedReply, trained};
 
 /// Fewest requests to judge on.
 const LEAST_TEST: usize = 20;
@@ -16,9 +17,9 @@ pub(crate) struct HeldOut<'a> {
     /// Requests to judge on.
     pub(crate) samples: Vec<&'a Sample>,
     /// Their replies, in the same order.
-    pub(crate) replies: Vec<Reply>,
+    pub(crate) replies: Vec<FinishedReply>,
     /// Replies for training.
-    pub(crate) past: Vec<Reply>,
+    pub(crate) past: Vec<FinishedReply>,
     /// Outcomes of the requests for training.
     pub(crate) history: History,
     /// Places of the requests for training in the log.
@@ -37,7 +38,7 @@ impl<'a> HeldOut<'a> {
         let all: Vec<&Sample> = log.samples.iter().chain(further).collect();
         let groups = groups(all.iter().copied());
         let split = Split::with_further(&log.samples, further, split_seed);
-        let part = |part: &[usize]| -> (Vec<&Sample>, Vec<Reply>) {
+        let part = |part: &[usize]| -> (Vec<&Sample>, Vec<FinishedReply>) {
             let served = part.iter().filter(|i| all[**i].is_served_out());
             served.map(|i| (all[*i], trained::reply(all[*i], groups[*i].clone()))).unzip()
         };

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::answer::Answer;
 use super::weight::{age_bin, by_bin, by_bin_of_steps, overall, progress_bin};
-use super::{Judged, Reply};
+use super::{FinishedReply, Judged};
 
 /// Intervals of one nominal share.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -26,7 +26,7 @@ pub(crate) struct IntervalScores {
 }
 
 /// 1 where the interval that is to hold the truth with probability `share` does, else 0.
-pub(crate) fn covered(share: f64) -> impl Fn(&Reply, u32, &Answer) -> f64 + Copy {
+pub(crate) fn covered(share: f64) -> impl Fn(&FinishedReply, u32, &Answer) -> f64 + Copy {
     move |reply, t, answer| {
         let ((low, high), truth) = (answer.interval(share, reply.cap(t)), f64::from(reply.remaining(t)));
         f64::from(u8::from(low <= truth && truth <= high))
@@ -37,7 +37,7 @@ impl IntervalScores {
     /// Of the intervals that are to hold the truth with probability `share`.
     pub(crate) fn of(judged: &[Judged<'_>], share: f64) -> Self {
         let covered = covered(share);
-        let width = |reply: &Reply, t: u32, answer: &Answer| {
+        let width = |reply: &FinishedReply, t: u32, answer: &Answer| {
             let (low, high) = answer.interval(share, reply.cap(t));
             high - low
         };

@@ -84,12 +84,12 @@ fn alarm(judged: &[Judged<'_>], threshold: f64) -> Alarm {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::evaluation::Reply;
+    use crate::evaluation::FinishedReply;
     use eoscast_forecast::judging::answer::Answer;
     use eoscast_forecast::judging::testing::reply;
 
     /// With these probabilities of an end within 16 tokens.
-    fn judged<'a>(reply: &'a Reply, probability: impl Fn(u32) -> f32) -> Judged<'a> {
+    fn judged<'a>(reply: &'a FinishedReply, probability: impl Fn(u32) -> f32) -> Judged<'a> {
         Judged::new(reply, |t| Answer { end_within: [probability(t); 5], ..Answer::point(1.0) })
     }
 

@@ -1,13 +1,11 @@
 //! The network that sees lengths only, fitted on the requests for training: what EOS signals have to beat.
 
 use std::num::NonZeroUsize;
-use std::path::Path;
 
 use eoscast_forecast::fitting::dataset::Dataset;
-use eoscast_forecast::fitting::run::{Event, Options, Progress, train_on};
+use eoscast_forecast::fitting::progress::{FitEvent, FitProgress};
+use eoscast_forecast::fitting::train::{TrainingOptions, train_on};
 use eoscast_forecast::models::{Artifact, ModelKind};
-
-use super::candidate::LENGTH_ONLY;
 
 /// Most requests that it is fitted on, so that fitting takes a minute on two cores. Six inputs need no more.
 const MOST_REQUESTS: usize = 8_000;
@@ -25,7 +23,7 @@ pub(crate) fn fit(
     split_seed: u64,
     mut progress: impl FnMut() + Send,
 ) -> anyhow::Result<Artifact> {
-    let options = Options {
+    let options = TrainingOptions {
         seed: 0,
         split_seed,
         epochs: EPOCHS,
@@ -35,10 +33,10 @@ pub(crate) fn fit(
     };
     let stride = train.len().div_ceil(MOST_REQUESTS).max(1);
     let train: Vec<usize> = train.iter().copied().step_by(stride).collect();
-    let bytes = train_on(ModelKind::LengthOnly, log, &train, &options, &mut |Progress { event, .. }| {
-        if let Event::Epoch(_) = event {
+    let bytes = train_on(ModelKind::LengthOnly, log, &train, &options, &mut |FitProgress { event, .. }| {
+        if let FitEvent::Epoch(_) = event {
             progress();
         }
     })?;
-    Artifact::of_bytes(Path::new(LENGTH_ONLY), &bytes)
+    Artifact::parse(&bytes)
 }

@@ -38,4 +38,4 @@ pub(crate) mod report;
 pub(crate) mod reservation;
 pub(crate) mod table;
 
-pub(crate) use eoscast_forecast::judging::{Judged, Reply, answer, errors, trained, weight};
+pub(crate) use eoscast_forecast::judging::{FinishedReply, Judged, answer, errors, trained, weight};

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use eoscast_proto::domain::{END_WITHIN, QUANTILE_LEVELS};
 
 use super::answer::Answer;
-use super::{Judged, Reply};
+use super::{FinishedReply, Judged};
 
 /// What all other prompts together weigh beside one sample of the prompt itself, so that there is an answer when no sample is as
 /// long as the reply already is. The posterior mean of a Dirichlet process with this concentration (Ferguson, Annals of
@@ -16,24 +16,24 @@ use super::{Judged, Reply};
 const CONCENTRATION: f64 = 1.0;
 
 /// Judges the replies whose prompt has other samples; the others have no floor.
-pub(crate) fn noise_floor(replies: &[Reply]) -> Vec<Judged<'_>> {
+pub(crate) fn noise_floor(replies: &[FinishedReply]) -> Vec<Judged<'_>> {
     let mut groups: HashMap<&str, u32> = HashMap::new();
     for reply in replies {
         *groups.entry(&reply.group).or_default() += 1;
     }
-    let mut sorted: Vec<&Reply> = replies.iter().collect();
+    let mut sorted: Vec<&FinishedReply> = replies.iter().collect();
     sorted.sort_by_key(|reply| reply.output_length);
-    let several = |reply: &&Reply| groups.get(reply.group.as_str()).is_some_and(|samples| *samples > 1);
+    let several = |reply: &&FinishedReply| groups.get(reply.group.as_str()).is_some_and(|samples| *samples > 1);
     replies.iter().filter(several).map(|reply| judge(reply, &sorted)).collect()
 }
 
 /// Answers from all but `reply` itself, conditioned on the length so far; `sorted` are all replies, shortest first.
-fn judge<'a>(reply: &'a Reply, sorted: &[&Reply]) -> Judged<'a> {
-    let others: Vec<&Reply> = sorted.iter().copied().filter(|other| !std::ptr::eq(*other, reply)).collect();
+fn judge<'a>(reply: &'a FinishedReply, sorted: &[&FinishedReply]) -> Judged<'a> {
+    let others: Vec<&FinishedReply> = sorted.iter().copied().filter(|other| !std::ptr::eq(*other, reply)).collect();
     Judged::new(reply, |t| {
         let longer = &others[others.partition_point(|other| other.output_length <= t)..];
         let strangers = longer.iter().filter(|other| other.group != reply.group).count();
-        let weight = |other: &Reply| {
+        let weight = |other: &FinishedReply| {
             if other.group == reply.group { 1.0 } else { CONCENTRATION / strangers as f64 }
         };
         let remaining: Vec<_> = longer.iter().map(|other| (other.remaining(t), other.ended, weight(other))).collect();
@@ -88,7 +88,7 @@ mod tests {
 
     #[test]
     fn where_a_prompt_sets_the_length_little_is_left() {
-        let one = |i: u32| Reply {
+        let one = |i: u32| FinishedReply {
             request_id: i.to_string(),
             group: (i % 20).to_string(),
             ..reply(20 * (1 + i % 20), 1000, true)
@@ -102,8 +102,8 @@ mod tests {
 
     #[test]
     fn a_reply_longer_than_all_others_still_gets_an_answer() {
-        let long = Reply { request_id: "long".into(), ..reply(50, 100, true) };
-        let replies = [long.clone(), Reply { output_length: 10, ..long }];
+        let long = FinishedReply { request_id: "long".into(), ..reply(50, 100, true) };
+        let replies = [long.clone(), FinishedReply { output_length: 10, ..long }];
         assert_eq!(noise_floor(&replies)[0].answers[49], Answer::point(1.0));
     }
 }

@@ -12,9 +12,9 @@ use super::errors::{ReplyErrors, mean_absolute};
 use super::lead_time::HORIZON;
 use super::rank::{at_progress, tau_b};
 use super::trained::reply;
-use super::{Judged, Reply};
+use super::{FinishedReply, Judged};
 use eoscast_forecast::features::{FEATURE_NAMES, FeatureRow};
-use eoscast_forecast::fitting::dataset::Sample;
+use eoscast_forecast::fitting::sample::Sample;
 use eoscast_forecast::forecast::forecast;
 use eoscast_forecast::models::LengthModel;
 use eoscast_log::prompt::PROMPT_FEATURE_NAMES;
@@ -125,7 +125,7 @@ pub(crate) fn permutation(
     random.shuffle(&mut chosen);
     chosen.truncate(MOST_REQUESTS);
     let rows: Vec<Vec<FeatureRow>> = chosen.iter().map(|sample| sample.rows().collect()).collect();
-    let replies: Vec<Reply> = chosen.iter().map(|sample| reply(sample, String::new())).collect();
+    let replies: Vec<FinishedReply> = chosen.iter().map(|sample| reply(sample, String::new())).collect();
     let whole = scores(model, &rows, &replies, None, &mut random);
     let all = groups();
     let count = all.len();
@@ -144,13 +144,13 @@ pub(crate) fn permutation(
         })
         .collect();
     groups.sort_by(|a, b| b.lost.mae.unwrap_or(0.0).total_cmp(&a.lost.mae.unwrap_or(0.0)));
-    Permutation { model: model.kind().as_str().to_owned(), requests: chosen.len() as u64, whole, groups }
+    Permutation { model: model.name().to_owned(), requests: chosen.len() as u64, whole, groups }
 }
 
 fn scores(
     model: &dyn LengthModel,
     rows: &[Vec<FeatureRow>],
-    replies: &[Reply],
+    replies: &[FinishedReply],
     group: Option<&Group>,
     random: &mut fastrand::Rng,
 ) -> Scores {
@@ -185,9 +185,10 @@ fn scores(
 mod tests {
     use super::*;
     use eoscast_forecast::features::SKETCH_NAMES;
-    use eoscast_forecast::fitting::run::{Options, train};
     use eoscast_forecast::fitting::synthetic::dataset;
-    use eoscast_forecast::models::{Artifact, History, ModelKind};
+    use eoscast_forecast::fitting::train::{TrainingOptions, train};
+    use eoscast_forecast::history::History;
+    use eoscast_forecast::models::{Artifact, ModelKind};
 
     #[test]
     fn every_feature_but_the_tokens_so_far_is_in_one_group() {
@@ -205,10 +206,16 @@ mod tests {
     fn what_a_model_rests_on_is_lost_and_what_it_does_not_see_is_not() {
         let data = dataset(300, 4);
         let samples: Vec<&Sample> = data.samples[200..].iter().collect();
-        let options =
-            Options { seed: 1, split_seed: 2, epochs: 8, command: "train".to_owned(), also_for: vec![], threads: 2 };
+        let options = TrainingOptions {
+            seed: 1,
+            split_seed: 2,
+            epochs: 8,
+            command: "train".to_owned(),
+            also_for: vec![],
+            threads: 2,
+        };
         let bytes = train(ModelKind::Mlp, &data, &options, &mut |_| {}).unwrap();
-        let artifact = Artifact::of_bytes("test".as_ref(), &bytes).unwrap();
+        let artifact = Artifact::parse(&bytes).unwrap();
         let model = ModelKind::Mlp.build(Some(&artifact), &History::default());
         let found = permutation(model.as_ref(), &samples, 1, |_| {});
         let lost = |name: &str| found.groups.iter().find(|group| group.name == name).unwrap().lost;

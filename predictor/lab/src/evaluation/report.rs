@@ -17,10 +17,10 @@ use super::rank::{self, tau_b};
 use super::reliability::{self, Reliability};
 use super::reservation::{self, Reserved, When};
 use super::weight::{age_bin, by_bin, each_by_bin, overall, progress_bin, weighted_mean};
-use super::{Judged, Reply};
+use super::{FinishedReply, Judged};
 
 /// Models judged on the same replies. Figures that cannot be had are null. Lengths are in tokens, `*_ci` are intervals of 95 %,
-/// `*_by_bin` go by progress in fifths and `*_by_age` by [`AGES`](super::weight::AGES).
+/// `*_by_bin` go by progress in fifths and `*_by_age` by [`AGES`](eoscast_forecast::age::AGES).
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct EvaluationReport {
     /// In the order in which they were given.
@@ -210,7 +210,12 @@ fn at<T, const N: usize>(percents: [u32; N], figure: impl Fn(f64) -> Option<T>) 
 impl EvaluationReport {
     /// Of `models` that were judged on `replies`; `description` says which model, prompts and sampling these are of. `several` are
     /// replies with several samples to a prompt, for the noise floor.
-    pub(crate) fn new(replies: &[Reply], models: Vec<ModelReport>, description: &str, several: &[Reply]) -> Self {
+    pub(crate) fn new(
+        replies: &[FinishedReply],
+        models: Vec<ModelReport>,
+        description: &str,
+        several: &[FinishedReply],
+    ) -> Self {
         let floor = super::noise_floor::noise_floor(several);
         let prompts: std::collections::HashSet<_> = floor.iter().map(|one| &one.reply.group).collect();
         let noise_floor = (!floor.is_empty()).then(|| NoiseFloor {

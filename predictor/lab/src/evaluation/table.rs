@@ -6,7 +6,8 @@ use serde::Serialize;
 
 use super::permutation::{Permutation, Scores};
 use super::report::{EvaluationReport, ModelReport};
-use super::weight::{AGE_NAMES, PROGRESS_NAMES};
+use super::weight::PROGRESS_NAMES;
+use eoscast_forecast::age::AGE_NAMES;
 
 /// One table: a row for each model, or whatever the heading says.
 #[derive(Debug, Serialize)]

@@ -1,6 +1,7 @@
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::*;
+use crate::features::{FeatureRow, FeatureState};
 use crate::fitting::synthetic::{MODEL, samples, write_log};
 
 fn file(folder: &Path, series: &str) -> PathBuf {

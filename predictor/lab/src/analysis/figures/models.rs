@@ -7,7 +7,7 @@ use crate::chart::panel::{MOST_IN_LEGEND, Panel, Shape};
 use crate::evaluation::example::Example;
 use crate::evaluation::report::{EvaluationReport, ModelReport};
 use crate::evaluation::reservation::Reserved;
-use eoscast_forecast::judging::weight::AGE_NAMES;
+use eoscast_forecast::age::AGE_NAMES;
 
 /// Most lines that can be told apart.
 const MOST: usize = 8;

@@ -2,16 +2,17 @@
 //!
 //! Everything random comes from a seed, and every sum has one order, so that equal data and seeds give equal bits.
 
-use candle_core::{Device, Result, Tensor, Var};
-use candle_nn::{AdamW, Optimizer, ParamsAdamW, ops};
+use candle_core::{Device, Result, Tensor};
 
+use super::optimiser::{Averaging, Best, EarlyStopping, loss, shares, uniform};
+use super::progress::EpochLoss;
 use super::rows::Rows;
 use crate::models::dense::{Dense, Perceptron, Standardiser};
-use crate::models::head::{BINS, Target};
+use crate::models::head::BINS;
 
 /// How a network is fitted.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Settings {
+pub(crate) struct Settings {
     /// Widths of the hidden layers.
     pub hidden: Vec<usize>,
     /// Share of the inputs and hidden units that each row goes without, in turn.
@@ -25,133 +26,7 @@ pub struct Settings {
 }
 
 /// Rows of one step of the optimiser.
-const BATCH: usize = 256;
-const LEARNING_RATE: f64 = 1e-3;
-/// Training ends when this many epochs brought nothing better.
-pub const PATIENCE: u32 = 6;
-/// The weights that are kept are a running mean of those that the optimiser went through (Polyak and Juditsky, SIAM J. Control
-/// Optim. 30, 1992), over about this many steps.
-const AVERAGED_STEPS: f64 = 200.0;
-
-/// What one pass over the data brought. Losses are -ln of the likelihood, weighted once per request.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Epoch {
-    /// From 1.
-    pub number: u32,
-    /// Most there will be.
-    pub epochs: u32,
-    /// On the training rows, with dropout.
-    pub train_loss: f64,
-    /// On the validation rows, if there are any.
-    pub validation_loss: Option<f64>,
-    /// Better than all before.
-    pub best: bool,
-}
-
-/// What was best of a training.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Best<T> {
-    /// What was fitted.
-    pub candidate: T,
-    /// After so many epochs.
-    pub epoch: u32,
-    /// On the validation rows, if there are any.
-    pub loss: Option<f64>,
-}
-
-/// Keeps the best of what it is shown, and tells when there is no hope of better.
-pub struct EarlyStopping<T> {
-    best: Option<Best<T>>,
-    epoch: u32,
-}
-
-impl<T> Default for EarlyStopping<T> {
-    fn default() -> Self {
-        Self { best: None, epoch: 0 }
-    }
-}
-
-impl<T> EarlyStopping<T> {
-    /// Whether what came of the next epoch is the best so far; then `candidate` is kept. Without a loss the last is the best.
-    pub fn show(&mut self, loss: Option<f64>, candidate: impl FnOnce() -> Result<T>) -> Result<bool> {
-        self.epoch += 1;
-        let known = self.best.as_ref().and_then(|best| best.loss);
-        // NaN is no better than anything.
-        let better = loss.zip(known).is_none_or(|(loss, known)| loss < known);
-        if better {
-            self.best = Some(Best { candidate: candidate()?, epoch: self.epoch, loss });
-        }
-        Ok(better)
-    }
-
-    /// Whether to stop.
-    pub fn is_over(&self) -> bool {
-        self.best.as_ref().is_some_and(|best| self.epoch - best.epoch >= PATIENCE)
-    }
-
-    /// What was best.
-    ///
-    /// # Errors
-    /// When nothing was shown.
-    pub fn into_best(self) -> Result<Best<T>> {
-        self.best.ok_or_else(|| candle_core::Error::msg("no epoch was run"))
-    }
-}
-
-/// Mean of -ln likelihood over rows of scores `[rows, BINS]`, given shares of the same shape and weights `[rows]`, times the
-/// sum of the weights.
-pub fn loss(scores: &Tensor, shares: &Tensor, weights: &Tensor) -> Result<Tensor> {
-    let likelihood = (ops::softmax(scores, 1)? * shares)?.sum(1)?;
-    // No row may pull with unbounded force.
-    (weights * (likelihood + 1e-6)?.log()?)?.sum_all()?.neg()
-}
-
-/// The shares of the targets, row by row.
-pub fn shares(targets: impl Iterator<Item = Target>) -> Vec<f32> {
-    targets.flat_map(Target::shares).collect()
-}
-
-/// Adam over named variables that also keeps their running mean.
-pub struct Averaging {
-    optimiser: AdamW,
-    vars: Vec<Var>,
-    mean: Vec<Tensor>,
-    steps: f64,
-}
-
-impl Averaging {
-    /// Over `vars`, with this weight decay.
-    pub fn new(vars: Vec<Var>, weight_decay: f64) -> Result<Self> {
-        let params = ParamsAdamW { lr: LEARNING_RATE, weight_decay, ..ParamsAdamW::default() };
-        // Detached, or each mean would keep all before it, for a gradient that nobody asks for.
-        let mean = vars.iter().map(|var| var.as_tensor().detach().copy()).collect::<Result<_>>()?;
-        Ok(Self { optimiser: AdamW::new(vars.clone(), params)?, vars, mean, steps: 0.0 })
-    }
-
-    /// One step down the gradient of `loss`.
-    pub fn step(&mut self, loss: &Tensor) -> Result<()> {
-        self.optimiser.backward_step(loss)?;
-        self.steps += 1.0;
-        let share = 1.0 / self.steps.min(AVERAGED_STEPS);
-        for (mean, var) in self.mean.iter_mut().zip(&self.vars) {
-            let now = var.as_tensor().detach();
-            *mean = ((&*mean * (1.0 - share))? + (now * share)?)?;
-        }
-        Ok(())
-    }
-
-    /// The running mean of each variable.
-    pub fn mean(&self) -> &[Tensor] {
-        &self.mean
-    }
-}
-
-/// A variable with entries uniform in ±`bound`.
-pub fn uniform(shape: &[usize], bound: f32, random: &mut fastrand::Rng) -> Result<Var> {
-    let values: Vec<f32> = (0..shape.iter().product()).map(|_| (2.0 * random.f32() - 1.0) * bound).collect();
-    Var::from_vec(values, shape, &Device::Cpu)
-}
-
+const BATCH_ROWS: usize = 256;
 struct Prepared {
     inputs: Vec<f32>,
     width: usize,
@@ -208,12 +83,12 @@ fn forward(layers: &[Tensor], x: &Tensor, mut dropout: Option<([f32; 2], &mut fa
 ///
 /// # Errors
 /// When the tensor library fails, which it has no reason to.
-pub fn fit(
+pub(crate) fn fit(
     columns: Vec<u32>,
     train: &Rows,
     validation: Option<&Rows>,
     settings: &Settings,
-    progress: &mut dyn FnMut(Epoch),
+    progress: &mut dyn FnMut(EpochLoss),
 ) -> Result<Best<Perceptron>> {
     let mut random = fastrand::Rng::with_seed(settings.seed);
     let standardiser = Standardiser::fit(columns, &train.weighted());
@@ -235,7 +110,7 @@ pub fn fit(
     for number in 1..=settings.epochs {
         random.shuffle(&mut order);
         let mut sum = 0.0;
-        for batch in order.chunks(BATCH) {
+        for batch in order.chunks(BATCH_ROWS) {
             let [x, shares, weights] = data.batch(train, batch)?;
             let scores = forward(&layers, &x, Some((settings.dropout, &mut random)))?;
             let loss = loss(&scores, &shares, &weights)?;
@@ -246,7 +121,7 @@ pub fn fit(
         let validation_loss = held_out.as_ref().map(evaluate).transpose()?;
         let best = stopping.show(validation_loss, || layers_of(averaging.mean()))?;
         let train_loss = sum / total;
-        progress(Epoch { number, epochs: settings.epochs, train_loss, validation_loss, best });
+        progress(EpochLoss { number, epochs: settings.epochs, train_loss, validation_loss, best });
         if stopping.is_over() {
             break;
         }
@@ -258,7 +133,7 @@ pub fn fit(
 fn evaluate(layers: &[Tensor], data: &Prepared, rows: &Rows) -> Result<f64> {
     let all: Vec<usize> = (0..rows.len()).collect();
     let mut sum = 0.0;
-    for batch in all.chunks(4 * BATCH) {
+    for batch in all.chunks(4 * BATCH_ROWS) {
         let [x, shares, weights] = data.batch(rows, batch)?;
         sum += f64::from(loss(&forward(layers, &x, None)?, &shares, &weights)?.to_scalar::<f32>()?);
     }
@@ -300,35 +175,5 @@ mod tests {
             })
             .sum();
         assert!((plain / 60.0 - loss).abs() < 1e-3, "{} and {loss}", plain / 60.0);
-    }
-
-    #[test]
-    fn the_running_mean_keeps_nothing_of_the_steps_before() {
-        let var = Var::ones(2, candle_core::DType::F32, &Device::Cpu).unwrap();
-        let mut averaging = Averaging::new(vec![var.clone()], 0.0).unwrap();
-        averaging.step(&var.as_tensor().sum_all().unwrap()).unwrap();
-        let gradients = averaging.mean()[0].sum_all().unwrap().backward().unwrap();
-        assert!(gradients.get(&var).is_none(), "the mean leads back to the variable, and so through all steps");
-    }
-
-    #[test]
-    fn training_ends_early_when_nothing_gets_better() {
-        let mut stopping = EarlyStopping::default();
-        assert!(stopping.show(Some(1.0), || Ok(1)).unwrap());
-        for _ in 0..PATIENCE {
-            assert!(!stopping.is_over());
-            assert!(!stopping.show(Some(f64::NAN), || Ok(2)).unwrap());
-        }
-        assert!(stopping.is_over());
-        assert_eq!(stopping.into_best().unwrap(), Best { candidate: 1, epoch: 1, loss: Some(1.0) });
-    }
-
-    #[test]
-    fn without_validation_the_last_epoch_is_kept() {
-        let mut stopping = EarlyStopping::default();
-        for number in 1..=9 {
-            assert!(stopping.show(None, || Ok(number)).unwrap() && !stopping.is_over());
-        }
-        assert_eq!(stopping.into_best().unwrap(), Best { candidate: 9, epoch: 9, loss: None });
     }
 }

@@ -8,20 +8,25 @@ use std::sync::{Mutex, PoisonError};
 
 use anyhow::ensure;
 use eoscast_log::record::{Outcome, Pits};
-
-use super::dataset::{Dataset, Sample};
-use super::fitting::{Fitted, Fitting, Stop};
-use super::network::Epoch;
-use super::split::{Split, fold};
-use crate::calibration::{Pit, age, pit};
-use crate::models::artifact::{card, to_bytes};
-use crate::models::head::distribution;
-use crate::models::{Forecaster, LONGEST_WINDOW, ModelKind};
 use rayon::iter::{IntoParallelIterator, ParallelIterator};
+
+use super::dataset::Dataset;
+use super::parameters::{Fitted, Fitting};
+use super::progress::{FitEvent, FitProgress};
+use super::sample::Sample;
+use super::split::{Split, fold};
+use super::stop::Stop;
+use crate::age::age;
+use crate::calibration::{Pit, pit};
+use crate::history::LONGEST_WINDOW;
+use crate::models::artifact::{card, to_bytes};
+use crate::models::forecaster::Forecaster;
+use crate::models::head::distribution;
+use crate::models::kind::ModelKind;
 
 /// What may be chosen for a training.
 #[derive(Debug, Clone)]
-pub struct Options {
+pub struct TrainingOptions {
     /// Of everything random in training.
     pub seed: u64,
     /// Of who is in which part of the split.
@@ -34,24 +39,6 @@ pub struct Options {
     pub also_for: Vec<String>,
     /// How many threads fit at once; what is fitted does not depend on it.
     pub threads: usize,
-}
-
-/// What a training has to tell while it runs.
-#[derive(Debug)]
-pub struct Progress {
-    /// Model, and which of its fits.
-    pub what: String,
-    /// What happened.
-    pub event: Event,
-}
-
-/// What happens in a fit.
-#[derive(Debug)]
-pub enum Event {
-    /// A pass over the data is done.
-    Epoch(Epoch),
-    /// Anything else.
-    Note(String),
 }
 
 /// Fewest requests to train with.
@@ -67,8 +54,8 @@ const FOLDS: u32 = 8;
 pub fn train(
     kind: ModelKind,
     dataset: &Dataset,
-    options: &Options,
-    progress: &mut (dyn FnMut(Progress) + Send),
+    options: &TrainingOptions,
+    progress: &mut (dyn FnMut(FitProgress) + Send),
 ) -> anyhow::Result<Vec<u8>> {
     let split = Split::new(&dataset.samples, options.split_seed);
     train_on(kind, dataset, &split.train, options, progress)
@@ -82,8 +69,8 @@ pub fn train_on(
     kind: ModelKind,
     dataset: &Dataset,
     train: &[usize],
-    options: &Options,
-    progress: &mut (dyn FnMut(Progress) + Send),
+    options: &TrainingOptions,
+    progress: &mut (dyn FnMut(FitProgress) + Send),
 ) -> anyhow::Result<Vec<u8>> {
     let train: Vec<&Sample> = train.iter().map(|i| &dataset.samples[*i]).collect();
     enough(dataset.samples.len(), &train)?;
@@ -103,10 +90,10 @@ pub fn train_on(
             loss += fitted.loss.unwrap_or(f64::NAN) / f64::from(FOLDS);
         }
     }
-    let mut tell = |event| progress(Progress { what: kind.as_str().to_owned(), event });
+    let mut tell = |event| progress(FitProgress { what: kind.as_str().to_owned(), event });
     if kind.is_trained() {
         let counts = pits.each_ref().map(Vec::len);
-        tell(Event::Note(format!("calibrated with {counts:?} forecasts by age; now on all")));
+        tell(FitEvent::Note(format!("calibrated with {counts:?} forecasts by age; now on all")));
     }
     // As long as was best for its parts.
     let fitted =
@@ -132,15 +119,15 @@ fn fit_fold(
     kind: ModelKind,
     train: &[&Sample],
     part: u32,
-    options: &Options,
-    progress: &(dyn Fn(Progress) + Sync),
+    options: &TrainingOptions,
+    progress: &(dyn Fn(FitProgress) + Sync),
 ) -> anyhow::Result<(Fitted, Pitted)> {
     let (others, aside) = fold(train, options.seed, FOLDS, part);
     let of = |part: &[usize]| -> Vec<&Sample> { part.iter().map(|i| train[*i]).collect() };
     let (others, aside) = (of(&others), of(&aside));
     let mut tell = |event| {
         let what = format!("{}, fold {} of {FOLDS}", kind.as_str(), part + 1);
-        progress(Progress { what, event });
+        progress(FitProgress { what, event });
     };
     let stop = Stop::Early { validation: &aside, most: options.epochs };
     let fitted = Fitting { kind, seed: options.seed, tell: &mut tell }.fit(&others, &stop)?;
