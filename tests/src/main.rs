@@ -56,17 +56,17 @@ async fn demo(args: &Args) -> anyhow::Result<()> {
         let mut request = chat(&format!("demo-{i:02}"), prompt, i as u64, args.max_tokens);
         request.task = (*task).to_owned();
         let (client, view) = (pair.worker_client().await?, View::new(&screen, i, task));
-        replies.spawn(async move { follow(client, request, view).await.map(|outcome| (i, outcome)) });
+        replies.spawn(async move { follow(client, request, view).await.map(|reply| (i, reply)) });
     }
-    let mut outcomes = Vec::new();
-    while let Some(outcome) = replies.join_next().await {
-        outcomes.push(outcome??);
+    let mut finished = Vec::new();
+    while let Some(reply) = replies.join_next().await {
+        finished.push(reply??);
     }
-    outcomes.sort_by_key(|(i, _)| *i);
-    for (i, outcome) in &outcomes {
-        println!("[{i:02}] {}\n{}\n", PROMPTS[*i].1, outcome.text.trim());
+    finished.sort_by_key(|(i, _)| *i);
+    for (i, reply) in &finished {
+        println!("[{i:02}] {}\n{}\n", PROMPTS[*i].1, reply.text.trim());
     }
-    print_table(&outcomes);
+    print_table(&finished);
 
     pair.worker.terminate()?;
     pair.worker.wait(DRAIN)?;
@@ -79,7 +79,7 @@ async fn demo(args: &Args) -> anyhow::Result<()> {
 }
 
 /// A reply, with the estimate that stood after each number of tokens.
-struct Outcome {
+struct DemoReply {
     text: String,
     length: u32,
     finish_reason: &'static str,
@@ -87,7 +87,7 @@ struct Outcome {
     estimates: Vec<(u32, LengthEstimate)>,
 }
 
-impl Outcome {
+impl DemoReply {
     /// The forecast of the total length that stood at `share` of the reply, tokens.
     fn forecast_at(&self, share: f32) -> Option<f32> {
         let at = (self.length as f32 * share) as u32;
@@ -100,26 +100,26 @@ async fn follow(
     mut client: WorkerServiceClient<Channel>,
     request: pb::GenerateRequest,
     mut view: View,
-) -> anyhow::Result<Outcome> {
+) -> anyhow::Result<DemoReply> {
     let mut stream = client.generate(request).await?.into_inner();
-    let mut outcome =
-        Outcome { text: String::new(), length: 0, finish_reason: "", arrival: None, estimates: Vec::new() };
+    let mut reply =
+        DemoReply { text: String::new(), length: 0, finish_reason: "", arrival: None, estimates: Vec::new() };
     while let Some(response) = stream.message().await? {
         match response.event.context("a response without an event")? {
             Event::Chunk(chunk) => {
-                outcome.text.push_str(&chunk.text);
-                outcome.length += u32::try_from(chunk.token_ids.len())?;
-                view.show(outcome.length, &outcome.text, chunk.estimate.as_ref());
-                outcome.estimates.extend(chunk.estimate.map(|estimate| (outcome.length, estimate)));
+                reply.text.push_str(&chunk.text);
+                reply.length += u32::try_from(chunk.token_ids.len())?;
+                view.show(reply.length, &reply.text, chunk.estimate.as_ref());
+                reply.estimates.extend(chunk.estimate.map(|estimate| (reply.length, estimate)));
             }
             Event::Complete(complete) => {
-                outcome.finish_reason = complete.finish_reason().as_str_name().trim_start_matches("FINISH_REASON_");
-                outcome.arrival = complete.first_estimate;
+                reply.finish_reason = complete.finish_reason().as_str_name().trim_start_matches("FINISH_REASON_");
+                reply.arrival = complete.first_estimate;
             }
         }
     }
-    view.end(outcome.length);
-    Ok(outcome)
+    view.end(reply.length);
+    Ok(reply)
 }
 
 /// One request's line on the screen.
@@ -168,27 +168,27 @@ fn forecast_text(estimate: &LengthEstimate) -> String {
     }
 }
 
-fn print_table(outcomes: &[(usize, Outcome)]) {
+fn print_table(finished: &[(usize, DemoReply)]) {
     let header = ["", "task", "end", "length", "arrival", "at 25%", "at 50%", "at 75%", "error at 50%"];
     println!(
         "{:<4} {:<12} {:<7} {:>6} {:>8} {:>7} {:>7} {:>7} {:>13}",
         header[0], header[1], header[2], header[3], header[4], header[5], header[6], header[7], header[8]
     );
     let mut errors = Vec::new();
-    for (i, outcome) in outcomes {
+    for (i, reply) in finished {
         let tokens = |forecast: Option<f32>| forecast.map_or_else(|| "-".to_owned(), |tokens| format!("{tokens:.0}"));
-        let half = outcome.forecast_at(0.5);
-        let error = half.map(|forecast| forecast - outcome.length as f32);
+        let half = reply.forecast_at(0.5);
+        let error = half.map(|forecast| forecast - reply.length as f32);
         errors.extend(error.map(f32::abs));
         println!(
             "[{i:02}] {:<12} {:<7} {:>6} {:>8} {:>7} {:>7} {:>7} {:>13}",
             PROMPTS[*i].0,
-            outcome.finish_reason.to_lowercase(),
-            outcome.length,
-            tokens(outcome.arrival.as_ref().map(|estimate| estimate.mean)),
-            tokens(outcome.forecast_at(0.25)),
+            reply.finish_reason.to_lowercase(),
+            reply.length,
+            tokens(reply.arrival.as_ref().map(|estimate| estimate.mean)),
+            tokens(reply.forecast_at(0.25)),
             tokens(half),
-            tokens(outcome.forecast_at(0.75)),
+            tokens(reply.forecast_at(0.75)),
             error.map_or_else(|| "-".to_owned(), |error| format!("{error:+.0}")),
         );
     }

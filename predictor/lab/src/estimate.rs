@@ -8,24 +8,24 @@ use std::path::Path;
 use anyhow::{Context, bail, ensure};
 use eoscast_log::EventLog;
 use eoscast_log::location::{Location, Series};
-use eoscast_log::reader::LineReader;
 use eoscast_log::record::{Lines, Outcome, RequestLine, StartLine, StepLine};
 use eoscast_proto::domain::RequestId;
 
+use crate::log_lines;
 use eoscast_forecast::features::FeatureState;
 use eoscast_forecast::forecast::forecast;
 use eoscast_forecast::models::{LengthModel, Memory};
 
-/// Step lines that are written at once.
-const STEPS_A_WRITE: usize = 4_096;
+/// Step lines of one append.
+const LINES_PER_APPEND: usize = 4_096;
 
 /// What was written.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Written {
+pub(crate) struct Written {
     /// Finished requests.
-    pub requests: usize,
+    pub(crate) requests: usize,
     /// Their steps.
-    pub steps: usize,
+    pub(crate) steps: usize,
 }
 
 /// A request on its way through the log.
@@ -40,7 +40,7 @@ struct Live {
 ///
 /// # Errors
 /// A file cannot be read or written, or a line is damaged: named by file and line.
-pub fn estimate(
+pub(crate) fn estimate(
     path: &Path,
     model: &mut dyn LengthModel,
     wanted: Option<&HashSet<RequestId>>,
@@ -101,7 +101,7 @@ pub fn estimate(
         }
         lines.steps.push(StepLine { estimate, ..line });
         written.steps += 1;
-        if lines.steps.len() == STEPS_A_WRITE {
+        if lines.steps.len() == LINES_PER_APPEND {
             out.append(&[std::mem::take(&mut lines)])?;
         }
         Ok(())
@@ -111,6 +111,7 @@ pub fn estimate(
     Ok(written)
 }
 
+/// Hands every line of a series to `take`.
 fn each<T: serde::de::DeserializeOwned>(
     location: &Location,
     series: Series,
@@ -118,14 +119,7 @@ fn each<T: serde::de::DeserializeOwned>(
     mut take: impl FnMut(T) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     for segment in location.segments(series)? {
-        let name = || segment.path.display().to_string();
-        let mut reader = LineReader::open(&segment.path).with_context(name)?;
-        while let Some(line) = reader.read_line().with_context(name)? {
-            match line {
-                Ok((number, line)) => take(line).with_context(|| format!("{}:{number}", segment.path.display()))?,
-                Err(damage) => bail!("{damage}"),
-            }
-        }
+        log_lines::each(&segment.path, &mut take)?;
         progress(std::fs::metadata(&segment.path)?.len());
     }
     Ok(())

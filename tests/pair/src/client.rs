@@ -10,7 +10,7 @@ use tonic::{Code, Status};
 
 /// A whole reply.
 #[derive(Debug, Clone, Default)]
-pub struct Reply {
+pub struct GeneratedReply {
     /// Its text.
     pub text: String,
     /// Its tokens, EOS included.
@@ -48,9 +48,9 @@ pub fn chat(request_id: &str, prompt: &str, seed: u64, max_tokens: u32) -> pb::G
 pub async fn generate(
     mut client: WorkerServiceClient<Channel>,
     request: impl tonic::IntoRequest<pb::GenerateRequest>,
-) -> Result<Reply, Status> {
+) -> Result<GeneratedReply, Status> {
     let mut stream = client.generate(request).await?.into_inner();
-    let mut reply = Reply::default();
+    let mut reply = GeneratedReply::default();
     while let Some(response) = stream.message().await? {
         match response.event {
             Some(Event::Chunk(chunk)) => {

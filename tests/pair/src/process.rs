@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
@@ -19,6 +19,8 @@ pub struct Process {
     name: String,
     child: Child,
     log: Arc<Mutex<String>>,
+    /// Ends with the stderr of the child.
+    reader: Option<JoinHandle<()>>,
 }
 
 impl Process {
@@ -55,14 +57,14 @@ impl Process {
             .with_context(|| format!("cannot start {name}"))?;
         let log = Arc::new(Mutex::new(String::new()));
         let (stderr, sink) = (child.stderr.take().context("stderr is piped")?, Arc::clone(&log));
-        thread::spawn(move || {
+        let reader = thread::spawn(move || {
             for line in BufReader::new(stderr).lines().map_while(Result::ok) {
                 let mut log = sink.lock().unwrap_or_else(PoisonError::into_inner);
                 log.push_str(&line);
                 log.push('\n');
             }
         });
-        Ok(Self { name: name.to_owned(), child, log })
+        Ok(Self { name: name.to_owned(), child, log, reader: Some(reader) })
     }
 
     /// Waits until the process logs `key=ADDRESS` and gives the address.
@@ -75,12 +77,24 @@ impl Process {
             if let Some(address) = find_address(&self.log(), key) {
                 return Ok(address);
             }
-            if let Some(status) = self.child.try_wait()? {
+            if let Some(status) = self.ended()? {
                 bail!("{} ended with {status}:\n{}", self.name, self.log());
             }
             ensure!(Instant::now() < deadline, "{} did not listen in time:\n{}", self.name, self.log());
             thread::sleep(POLL);
         }
+    }
+
+    /// How the process ended, if it has; then its log is whole.
+    fn ended(&mut self) -> anyhow::Result<Option<ExitStatus>> {
+        let status = self.child.try_wait()?;
+        if status.is_some()
+            && let Some(reader) = self.reader.take()
+        {
+            // A reader that panicked has read what it could.
+            let _ = reader.join();
+        }
+        Ok(status)
     }
 
     /// What it has logged so far.
@@ -135,7 +149,7 @@ impl Process {
     pub fn wait(&mut self, patience: Duration) -> anyhow::Result<ExitStatus> {
         let deadline = Instant::now() + patience;
         loop {
-            if let Some(status) = self.child.try_wait()? {
+            if let Some(status) = self.ended()? {
                 return Ok(status);
             }
             ensure!(Instant::now() < deadline, "{} did not end in time:\n{}", self.name, self.log());
@@ -166,7 +180,8 @@ pub fn binary(name: &str) -> anyhow::Result<PathBuf> {
 /// Where `make setup` puts models.
 pub fn models_folder() -> String {
     std::env::var("EOSCAST_MODELS").unwrap_or_else(|_| {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."));
+        // This crate lies in `tests/pair`.
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap_or(Path::new("."));
         root.join("models").display().to_string()
     })
 }

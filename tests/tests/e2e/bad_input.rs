@@ -70,15 +70,16 @@ fn an_option_that_cannot_work_ends_the_start_with_its_name() {
         ("eoscast-predictor", &["--data-dir", &under_file], &["a-file"]),
         ("eoscast-predictor", &["--artifact", "/no/such/file"], &["/no/such/file"]),
     ];
-    for (binary, options, expected) in cases {
+    // All at once: each takes a while to find out.
+    let started = cases.map(|(binary, options, expected)| {
         let args = ["serve", "--listen", "127.0.0.1:0"].iter().chain(options).map(|arg| (*arg).to_owned());
         let off: &[&str] = if binary == "eoscast-worker" { &["--http", "127.0.0.1:0"] } else { &["--metrics", "off"] };
         let args: Vec<String> = args.chain(off.iter().map(|arg| (*arg).to_owned())).collect();
-        let mut process = Process::start(binary, &args, &[]).unwrap();
+        (Process::start(binary, &args, &[]).unwrap(), options, expected)
+    });
+    for (mut process, options, expected) in started {
         let status = process.wait(std::time::Duration::from_secs(60)).unwrap();
         assert!(!status.success());
-        // The last lines may still be on their way through the pipe.
-        std::thread::sleep(std::time::Duration::from_millis(100));
         for text in expected {
             assert!(process.log().contains(text), "{options:?}: {}", process.log());
         }

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use eoscast_pair::client::{Reply, chat, generate};
+use eoscast_pair::client::{GeneratedReply, chat, generate};
 use eoscast_pair::pair::{Pair, PairOptions};
 use eoscast_pair::{log, prompts::PROMPTS};
 use eoscast_proto::predictor::v1::FinishReason;
@@ -49,7 +49,10 @@ pub(crate) async fn all_acknowledged(pair: &Pair) {
     .await;
 }
 
-pub(crate) async fn all_at_once(pair: &Pair, requests: Vec<eoscast_proto::worker::v1::GenerateRequest>) -> Vec<Reply> {
+pub(crate) async fn all_at_once(
+    pair: &Pair,
+    requests: Vec<eoscast_proto::worker::v1::GenerateRequest>,
+) -> Vec<GeneratedReply> {
     let mut running = JoinSet::new();
     for (i, request) in requests.into_iter().enumerate() {
         let client = pair.worker_client().await.unwrap();

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use eoscast_pair::client::{Reply, chat};
+use eoscast_pair::client::{GeneratedReply, chat};
 use eoscast_pair::log;
 use eoscast_pair::pair::{Pair, PairOptions};
 use eoscast_pair::prompts::PROMPTS;
@@ -25,12 +25,12 @@ fn requests(name: &str, control: Option<pb::LengthControl>) -> Vec<pb::GenerateR
         .collect()
 }
 
-fn cut(replies: &[Reply]) -> usize {
+fn cut(replies: &[GeneratedReply]) -> usize {
     replies.iter().filter(|reply| reply.complete.finish_reason() == FinishReason::Length).count()
 }
 
 /// A full stop, an exclamation or question mark, or what closes a quotation or a block of code.
-fn ends_a_sentence(reply: &Reply) -> bool {
+fn ends_a_sentence(reply: &GeneratedReply) -> bool {
     reply.text.trim_end().ends_with(['.', '!', '?', '"', '\'', '\u{201D}', '`'])
 }
 
@@ -48,7 +48,7 @@ async fn controlled_replies_end_with_a_sentence_near_the_target_and_teach_the_pr
         .filter_map(|line| Some((line["request_id"].as_str().unwrap(), line["steered_from"].as_u64()?)))
         .collect();
     assert!(steered.keys().all(|id| id.starts_with("controlled-")), "{steered:?}");
-    let stopped: Vec<&Reply> = controlled
+    let stopped: Vec<&GeneratedReply> = controlled
         .iter()
         .enumerate()
         .filter(|(i, reply)| {

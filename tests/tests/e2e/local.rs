@@ -46,9 +46,11 @@ async fn replay_finds_every_estimate_of_a_live_log_again() {
 
 #[test]
 fn help_names_every_command_with_its_defaults() {
-    for (name, commands) in
-        [("eoscast-worker", vec!["serve", "generate", "score"]), ("eoscast-predictor", vec!["serve", "replay"])]
-    {
+    for (name, commands) in [
+        ("eoscast-worker", vec!["serve", "generate", "score"]),
+        ("eoscast-predictor", vec!["serve", "replay"]),
+        ("eoscast-lab", vec!["train", "evaluate", "analyze", "estimate", "simulate", "load", "experiment"]),
+    ] {
         let (ok, help, _) = run(name, &["--help"]);
         assert!(ok);
         for command in commands {

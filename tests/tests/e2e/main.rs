@@ -4,13 +4,13 @@
 
 mod bad_input;
 mod examples;
+mod experiment;
 mod faults;
 mod generate;
 mod length_control;
 mod local;
 mod pressure;
 mod research;
-mod serving;
 mod shutdown;
 
 use std::process::Command;

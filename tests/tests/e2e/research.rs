@@ -100,6 +100,22 @@ async fn a_log_is_collected_across_an_interrupt_and_a_model_of_it_trained_judged
     assert_eq!(mae("oracle"), 0.0);
     assert!((0.0..48.0).contains(&mae("length-only")) && mae("mean") > 0.0, "{judged}");
 
+    let judge = |further: &str| -> Value {
+        serde_json::from_str(&output("eoscast-lab", &format!("evaluate --data {log} --json{further}"))).unwrap()
+    };
+    let names = |judged: &Value| -> Vec<String> {
+        let models = judged["models"].as_array().unwrap();
+        models.iter().map(|model| model["name"].as_str().unwrap().to_owned()).collect()
+    };
+    let judged = judge(" --permutation");
+    let by_default = names(&judged);
+    for name in ["mean", "prior", "length-only", "oracle", "survival"] {
+        assert_eq!(by_default.iter().filter(|judged| *judged == name).count(), 1, "{name}: {by_default:?}");
+    }
+    assert_eq!(judged["permutation"]["model"], "survival", "{judged}");
+    assert!(judged["permutation"]["groups"].as_array().unwrap().len() > 5, "{judged}");
+    assert_eq!(names(&judge(" --model mean --model length-only")), ["mean", "length-only"]);
+
     output("eoscast-lab", &format!("analyze --data {log} --out {report}"));
     let page = std::fs::read_to_string(folder.path().join("report/report.html")).unwrap();
     assert!(page.matches("<svg").count() >= 6 && page.contains("yes-or-no"), "a figure of each kind, by task");

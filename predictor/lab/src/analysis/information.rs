@@ -7,7 +7,7 @@ const BINS: usize = 12;
 ///
 /// The plug-in estimate over bins of equal frequency is too high by (occupied rows - 1)(occupied columns - 1) / (2 n ln 2) on average
 /// (Miller, Note on the bias of information estimates, 1955), which is taken off.
-pub fn mutual_information(pairs: &[(f64, f64)]) -> Option<f64> {
+pub(crate) fn mutual_information(pairs: &[(f64, f64)]) -> Option<f64> {
     const LEAST: usize = 20 * BINS * BINS;
     if pairs.len() < LEAST {
         return None;

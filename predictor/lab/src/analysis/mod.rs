@@ -2,41 +2,40 @@
 //!
 //! - [`trace`]: reads step lines; any log with the twelve classic fields will do
 //! - [`usefulness`]: what each signal alone says of the end; [`information`]: in bits
-//! - [`chart`]: figures as plain data, drawn as SVG; [`png`]: the same as PNG
-//! - [`figures`]: the figures; [`page`]: the report
+//! - [`figures`]: the figures; [`png`]: the same as PNG
+//! - [`page`]: the report
 
-pub mod chart;
-pub mod figures;
-pub mod information;
-pub mod page;
-pub mod png;
+pub(crate) mod figures;
+pub(crate) mod information;
+pub(crate) mod page;
+pub(crate) mod png;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
 mod tests;
-pub mod trace;
-pub mod usefulness;
+pub(crate) mod trace;
+pub(crate) mod usefulness;
 
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 
-use crate::evaluation::report::Evaluation;
-use chart::Figure;
+use crate::chart::figure::{Figure, on_white};
+use crate::evaluation::report::EvaluationReport;
 use page::{Drawn, Page};
 use trace::Traces;
 
 /// Name of the report's page.
-pub const PAGE: &str = "report.html";
+pub(crate) const PAGE: &str = "report.html";
 
 /// Draws every figure of `traces`, and of `evaluation` if there is one, into the folder `out`; gives the page's path. `source` says
 /// where the log lies; `progress` is called after each figure with how many there are.
 ///
 /// # Errors
 /// When a figure cannot be drawn or a file cannot be written.
-pub fn report(
+pub(crate) fn report(
     traces: &Traces,
-    evaluation: Option<&Evaluation>,
+    evaluation: Option<&EvaluationReport>,
     source: &str,
     out: &Path,
     mut progress: impl FnMut(usize),
@@ -52,7 +51,7 @@ pub fn report(
         let mut all = vec![];
         for figure in figures {
             let drawn = Drawn::new(figure)?;
-            write(out, &format!("{}.svg", drawn.name), drawn.svg.as_bytes())?;
+            write(out, &format!("{}.svg", drawn.name), on_white(&drawn.svg).as_bytes())?;
             write(out, &format!("{}.png", drawn.name), &renderer.png(&drawn.svg)?)?;
             progress(total);
             all.push(drawn);

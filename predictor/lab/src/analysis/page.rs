@@ -5,22 +5,22 @@ use minijinja::value::Serde;
 use minijinja::{AutoEscape, Environment};
 use serde::Serialize;
 
-use super::chart::Figure;
 use super::trace::{End, Traces};
-use crate::evaluation::report::Evaluation;
+use crate::chart::figure::Figure;
+use crate::evaluation::report::EvaluationReport;
 use crate::evaluation::table::{Section, sections};
 
 const TEMPLATE: &str = include_str!("page.html");
 
 /// A drawn figure.
 #[derive(Debug, Serialize)]
-pub struct Drawn {
+pub(crate) struct Drawn {
     /// Name of its files, without extension.
-    pub name: &'static str,
+    pub(crate) name: &'static str,
     title: &'static str,
     explanation: String,
     /// The picture.
-    pub svg: String,
+    pub(crate) svg: String,
 }
 
 impl Drawn {
@@ -28,7 +28,7 @@ impl Drawn {
     ///
     /// # Errors
     /// When the drawing library refuses.
-    pub fn new(figure: Figure) -> anyhow::Result<Self> {
+    pub(crate) fn new(figure: Figure) -> anyhow::Result<Self> {
         let svg = figure.svg().with_context(|| format!("figure {} cannot be drawn", figure.name))?;
         Ok(Self { name: figure.name, title: figure.title, explanation: figure.explanation, svg })
     }
@@ -36,19 +36,19 @@ impl Drawn {
 
 /// What the page shows, figure by figure.
 #[derive(Debug)]
-pub struct Page<'a> {
+pub(crate) struct Page<'a> {
     /// Where the log lies.
-    pub source: String,
+    pub(crate) source: String,
     /// What was read.
-    pub traces: &'a Traces,
+    pub(crate) traces: &'a Traces,
     /// About the signal.
-    pub signal: &'a [Drawn],
+    pub(crate) signal: &'a [Drawn],
     /// About tasks and signals.
-    pub tasks: &'a [Drawn],
+    pub(crate) tasks: &'a [Drawn],
     /// What each signal says alone.
-    pub signals: Section,
+    pub(crate) signals: Section,
     /// About models, with the figures that their tables come from.
-    pub models: Option<(&'a Evaluation, &'a [Drawn])>,
+    pub(crate) models: Option<(&'a EvaluationReport, &'a [Drawn])>,
 }
 
 #[derive(Serialize)]
@@ -85,7 +85,7 @@ impl Page<'_> {
     ///
     /// # Errors
     /// When it cannot be rendered.
-    pub fn html(&self) -> anyhow::Result<String> {
+    pub(crate) fn html(&self) -> anyhow::Result<String> {
         let mut environment = Environment::new();
         environment.set_auto_escape_callback(|_| AutoEscape::Html);
         let context = Shown {
@@ -129,7 +129,7 @@ fn cards(traces: &Traces) -> Vec<Card> {
 }
 
 /// One sentence on what was read and what was not.
-pub fn summary(traces: &Traces) -> String {
+pub(crate) fn summary(traces: &Traces) -> String {
     let unknown = traces.traces.iter().filter(|trace| trace.end == End::Unknown).count();
     format!(
         "{} step lines of {} requests were used; {} lines could not be, {} lines are of other models, {} steps are missing between others, \

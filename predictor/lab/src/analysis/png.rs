@@ -7,7 +7,7 @@ use resvg::tiny_skia::{Color, Pixmap, Transform};
 use resvg::usvg::{Options, Tree, fontdb};
 
 /// Draws SVG pictures on white ground.
-pub struct Renderer {
+pub(crate) struct Renderer {
     options: Options<'static>,
 }
 
@@ -25,7 +25,7 @@ impl Renderer {
     ///
     /// # Errors
     /// When `svg` is not such a picture.
-    pub fn png(&self, svg: &str) -> anyhow::Result<Vec<u8>> {
+    pub(crate) fn png(&self, svg: &str) -> anyhow::Result<Vec<u8>> {
         let tree = Tree::from_str(svg, &self.options).context("a figure cannot be rendered")?;
         let size = tree.size().to_int_size();
         let mut pixels = Pixmap::new(size.width(), size.height()).context("a figure is too large to be rendered")?;

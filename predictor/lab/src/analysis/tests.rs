@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::trace::{End, read};
 use super::{PAGE, report};
-use crate::evaluation::report::{Evaluation, ModelReport};
+use crate::evaluation::report::{EvaluationReport, ModelReport};
 use crate::evaluation::{FinishedReply, Judged};
 
 /// A step line with the twelve classic fields only.
@@ -50,7 +50,7 @@ fn write(folder: &Path, lines: &[String]) {
     std::fs::write(folder.join("steps-0000000000000000.jsonl"), lines.join("\n") + "\n").unwrap();
 }
 
-fn evaluation() -> Evaluation {
+fn evaluation() -> EvaluationReport {
     let reply = |i: u32| FinishedReply {
         request_id: format!("r-{i}"),
         group: format!("p-{}", i / 2),
@@ -72,7 +72,12 @@ fn evaluation() -> Evaluation {
             })
         })
         .collect();
-    Evaluation::new(&replies, vec![ModelReport::new("surv<ival>", &judged, Some(2.0))], "a synthetic law", &replies)
+    EvaluationReport::new(
+        &replies,
+        vec![ModelReport::new("surv<ival>", &judged, Some(2.0))],
+        "a synthetic law",
+        &replies,
+    )
 }
 
 #[test]

@@ -11,7 +11,7 @@ use eoscast_log::reader::{BadLines, Damages, LineReader};
 use serde::Deserialize;
 
 /// Signals that a log may have beside the EOS probability.
-pub const OPTIONAL_SIGNALS: [&str; 6] =
+pub(crate) const OPTIONAL_SIGNALS: [&str; 6] =
     ["entropy", "token log-prob", "top log-prob", "EOS rank", "sentence-end log-prob", "newline log-prob"];
 
 /// Least probability told apart, as a logarithm.
@@ -19,7 +19,7 @@ const LEAST_LOGPROB: f32 = -69.0;
 
 /// How a request ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum End {
+pub(crate) enum End {
     /// By itself.
     Stopped,
     /// At its limit, or steered, so that the natural length is only known to be larger.
@@ -30,61 +30,61 @@ pub enum End {
 
 /// What one step said.
 #[derive(Debug, Clone, Copy)]
-pub struct Step {
+pub(crate) struct Step {
     /// Tokens generated, this one included.
-    pub tokens: u32,
+    pub(crate) tokens: u32,
     /// Natural logarithm of the EOS probability.
-    pub eos_logprob: f32,
+    pub(crate) eos_logprob: f32,
     /// In the order of [`OPTIONAL_SIGNALS`].
-    pub optional: [Option<f32>; OPTIONAL_SIGNALS.len()],
+    pub(crate) optional: [Option<f32>; OPTIONAL_SIGNALS.len()],
 }
 
 impl Step {
     /// The EOS probability.
-    pub fn eos_prob(&self) -> f64 {
+    pub(crate) fn eos_prob(&self) -> f64 {
         f64::from(self.eos_logprob).exp()
     }
 }
 
 /// The steps of one request, in order.
 #[derive(Debug, Clone)]
-pub struct Trace {
+pub(crate) struct Trace {
     /// Whose.
-    pub request_id: String,
+    pub(crate) request_id: String,
     /// Kind of work, if known.
-    pub task: Option<Arc<str>>,
+    pub(crate) task: Option<Arc<str>>,
     /// Tokens of the prompt.
-    pub prompt_length: u32,
+    pub(crate) prompt_length: u32,
     /// How it ended.
-    pub end: End,
+    pub(crate) end: End,
     /// Never empty.
-    pub steps: Vec<Step>,
+    pub(crate) steps: Vec<Step>,
 }
 
 impl Trace {
     /// Tokens generated, as far as the log knows.
-    pub fn length(&self) -> u32 {
+    pub(crate) fn length(&self) -> u32 {
         self.steps.last().map_or(0, |step| step.tokens)
     }
 }
 
 /// What was read.
 #[derive(Debug, Default)]
-pub struct Traces {
+pub(crate) struct Traces {
     /// In the order of their first steps.
-    pub traces: Vec<Trace>,
+    pub(crate) traces: Vec<Trace>,
     /// Step lines used.
-    pub lines: u64,
+    pub(crate) lines: u64,
     /// Model they are of, if the log says so.
-    pub model: Option<Arc<str>>,
+    pub(crate) model: Option<Arc<str>>,
     /// Lines of other models, left out.
-    pub other_models: u64,
+    pub(crate) other_models: u64,
     /// Lines that cannot be used, with the reason.
-    pub damages: Damages,
+    pub(crate) damages: Damages,
     /// Steps that are missing between others of the same request.
-    pub missing_steps: u64,
+    pub(crate) missing_steps: u64,
     /// Lines before which steps were missing when they were read.
-    pub gaps: Damages,
+    pub(crate) gaps: Damages,
 }
 
 impl Traces {
@@ -92,7 +92,7 @@ impl Traces {
     ///
     /// # Errors
     /// When there are such lines; the first of them are named.
-    pub fn check(&self, bad_lines: BadLines) -> anyhow::Result<()> {
+    pub(crate) fn check(&self, bad_lines: BadLines) -> anyhow::Result<()> {
         if bad_lines == BadLines::Refuse && self.damages.count + self.missing_steps > 0 {
             let first: Vec<_> = self.damages.first.iter().chain(&self.gaps.first).map(ToString::to_string).collect();
             bail!(
@@ -185,7 +185,7 @@ impl Line {
 ///
 /// # Errors
 /// When there is nothing to read, a file cannot be read, or the log mixes models and none was chosen.
-pub fn read(path: &Path, model: Option<&str>, mut progress: impl FnMut(u64)) -> anyhow::Result<Traces> {
+pub(crate) fn read(path: &Path, model: Option<&str>, mut progress: impl FnMut(u64)) -> anyhow::Result<Traces> {
     let files = files(path).with_context(|| format!("{} cannot be read", path.display()))?;
     ensure!(!files.is_empty(), "no log at {}; give a folder with steps-*.jsonl or a .jsonl file", path.display());
     let mut reading = Reading::default();
@@ -200,7 +200,7 @@ pub fn read(path: &Path, model: Option<&str>, mut progress: impl FnMut(u64)) -> 
 ///
 /// # Errors
 /// When the folder cannot be read.
-pub fn files(path: &Path) -> io::Result<Vec<PathBuf>> {
+pub(crate) fn files(path: &Path) -> io::Result<Vec<PathBuf>> {
     let segments = Location::parse(path).segments(Series::Steps)?;
     if !segments.is_empty() || !path.is_dir() {
         return Ok(segments.into_iter().map(|segment| segment.path).collect());

@@ -8,7 +8,7 @@ use crate::evaluation::rank::tau_b;
 use crate::evaluation::table::{Cell, Row as TableRow, Section};
 
 /// Tokens within which the end is told.
-pub const WITHIN: u32 = 16;
+pub(crate) const WITHIN: u32 = 16;
 
 /// Steps of one request that are looked at, evenly spaced: neighbours say nearly the same.
 const STEPS: usize = 24;
@@ -18,20 +18,20 @@ const RECENT: usize = 16;
 
 /// How useful one signal is.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Usefulness {
+pub(crate) struct Usefulness {
     /// Which.
-    pub signal: String,
+    pub(crate) signal: String,
     /// P(higher at a step before the end than at another); 0.5 says nothing, and below 0.5 low values tell of the end.
-    pub auroc: Option<f64>,
+    pub(crate) auroc: Option<f64>,
     /// Kendall's tau-b with the remaining length of replies that ended.
-    pub tau: Option<f64>,
+    pub(crate) tau: Option<f64>,
     /// Bits that it tells of that length.
-    pub information: Option<f64>,
+    pub(crate) information: Option<f64>,
 }
 
 impl Usefulness {
     /// How far from saying nothing, either way.
-    pub fn strength(&self) -> f64 {
+    pub(crate) fn strength(&self) -> f64 {
         self.auroc.map_or(0.0, |auroc| (auroc - 0.5).abs())
     }
 }
@@ -60,7 +60,7 @@ fn names() -> Vec<String> {
 }
 
 /// Of every signal that the traces have, the most useful first.
-pub fn usefulness(traces: &[Trace]) -> Vec<Usefulness> {
+pub(crate) fn usefulness(traces: &[Trace]) -> Vec<Usefulness> {
     let known = traces.iter().filter(|trace| trace.end != End::Unknown);
     let rows: Vec<Row> = known.enumerate().flat_map(|(reply, trace)| rows(reply, trace)).collect();
     let mut found: Vec<_> = names()
@@ -138,7 +138,7 @@ fn pairs(rows: &[Row], signal: usize) -> Vec<(f64, f64)> {
 }
 
 /// All figures of all signals.
-pub fn table(found: &[Usefulness]) -> Section {
+pub(crate) fn table(found: &[Usefulness]) -> Section {
     let row = |one: &Usefulness| {
         let cells = [(one.auroc, 3), (one.tau, 3), (one.information, 3)];
         TableRow { name: one.signal.clone(), cells: cells.map(|(value, digits)| Cell::plain(value, digits)).into() }

@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use clap::Args;
 use eoscast_log::reader::BadLines;
-use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::analysis::{page, report, trace};
-use crate::evaluation::report::Evaluation;
+use crate::evaluation::report::EvaluationReport;
+use crate::progress;
 
 /// Plot what a log says of the ends of replies: SVG and PNG figures, and one HTML page that explains them.
 ///
@@ -44,12 +44,11 @@ impl AnalyzeArgs {
         let evaluation = self.evaluation.as_deref().map(read_evaluation).transpose()?;
         let bytes = |file: &PathBuf| std::fs::metadata(file).map_or(0, |metadata| metadata.len());
         let total = trace::files(&self.data).map_or(0, |files| files.iter().map(bytes).sum());
-        let bar = ProgressBar::new(total)
-            .with_style(ProgressStyle::with_template("reading {bar:40} {bytes}/{total_bytes} {eta}")?);
+        let bar = progress::bytes("reading", total);
         let traces = trace::read(&self.data, self.model.as_deref(), |bytes| bar.inc(bytes))?;
         bar.finish_and_clear();
         traces.check(self.bad_lines).with_context(|| self.data.display().to_string())?;
-        let bar = ProgressBar::new(0).with_style(ProgressStyle::with_template("drawing {bar:40} {pos}/{len}")?);
+        let bar = progress::items("drawing", 0);
         let source = self.data.display().to_string();
         let page = report(&traces, evaluation.as_ref(), &source, &self.out, |figures| {
             bar.set_length(figures as u64);
@@ -65,7 +64,7 @@ impl AnalyzeArgs {
     }
 }
 
-fn read_evaluation(path: &Path) -> anyhow::Result<Evaluation> {
+fn read_evaluation(path: &Path) -> anyhow::Result<EvaluationReport> {
     let file = File::open(path).with_context(|| format!("--evaluation {} cannot be read", path.display()))?;
     serde_json::from_reader(BufReader::new(file))
         .with_context(|| format!("--evaluation {} is not what evaluate --json prints", path.display()))

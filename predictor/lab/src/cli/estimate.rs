@@ -10,10 +10,10 @@ use eoscast_log::reader::BadLines;
 use eoscast_log::segment::Rotation;
 use eoscast_log::{EventLog, Fsync, LogConfig};
 use eoscast_proto::domain::RequestId;
-use indicatif::{ProgressBar, ProgressStyle};
 
-use super::train::load;
+use super::dataset::load;
 use crate::estimate::{Written, estimate};
+use crate::progress;
 use eoscast_forecast::files::ArtifactSource;
 use eoscast_forecast::fitting::split::Split;
 use eoscast_forecast::history::History;
@@ -54,8 +54,7 @@ impl EstimateArgs {
             fsync: Fsync::Never,
             retention_bytes: 0,
         })?;
-        let bar = ProgressBar::new(Location::parse(&self.data).bytes()?)
-            .with_style(ProgressStyle::with_template("estimating {bar:40} {bytes}/{total_bytes} {eta}")?);
+        let bar = progress::bytes("estimating", Location::parse(&self.data).bytes()?);
         let Written { requests, steps } =
             estimate(&self.data, model.as_mut(), wanted.as_ref(), &mut out, |bytes| bar.inc(bytes))?;
         bar.finish_and_clear();

@@ -2,24 +2,22 @@
 
 use std::collections::HashSet;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use clap::Args;
-use eoscast_log::reader::BadLines;
-use eoscast_log::record::Outcome;
-use indicatif::{ProgressBar, ProgressStyle};
-
-use super::train::load;
-use crate::evaluation::baselines::{Baseline, Ridge};
-use crate::evaluation::permutation::{Permutation, permutation};
-use crate::evaluation::report::{Evaluation, ModelReport};
-use crate::evaluation::{FinishedReply, Judged, table, trained};
+use eoscast_forecast::files::ArtifactSource;
 use eoscast_forecast::fitting::dataset::Dataset;
-use eoscast_forecast::fitting::sample::Sample;
-use eoscast_forecast::fitting::split::{Split, groups};
 use eoscast_forecast::history::History;
-use eoscast_forecast::models::{Artifact, LengthModel, ModelKind};
+use eoscast_forecast::models::Artifact;
+use eoscast_log::reader::BadLines;
+
+use super::dataset::load;
+use crate::evaluation::candidate::{BASELINES, Candidate, LENGTH_ONLY, best};
+use crate::evaluation::held_out::HeldOut;
+use crate::evaluation::permutation::{Permutation, permutation};
+use crate::evaluation::report::EvaluationReport;
+use crate::evaluation::{FinishedReply, length_only, table, trained};
+use crate::progress;
 
 /// Judge models on the requests of a log that were kept for testing, beside the baselines.
 #[derive(Debug, Args)]
@@ -32,11 +30,11 @@ pub(super) struct EvaluateArgs {
     #[arg(long, value_name = "DIR", env = "EOSCAST_UNSEEN")]
     unseen: Option<PathBuf>,
 
-    /// A trained model, or a folder of them; can be given several times.
+    /// A trained model, or a folder of them; can be given several times. Without any, and without --model, it is the one that ships.
     #[arg(long, value_name = "FILE", env = "EOSCAST_ARTIFACT")]
     artifact: Vec<PathBuf>,
 
-    /// A baseline; can be given several times. Without any, all are judged.
+    /// A baseline; can be given several times. Without any, all are judged; length-only is fitted on the requests for training.
     #[arg(long, value_name = "NAME", env = "EOSCAST_EVALUATE_MODEL", value_parser = BASELINES)]
     model: Vec<String>,
 
@@ -65,87 +63,40 @@ pub(super) struct EvaluateArgs {
     json: bool,
 }
 
-const BASELINES: [&str; 9] = [
-    "mean",
-    "max-tokens",
-    "prompt",
-    "prior",
-    "threshold",
-    "oracle",
-    "oracle-noise(0.2)",
-    "oracle-noise(0.5)",
-    "oracle-noise(1)",
-];
-
-/// Fewest requests to judge on.
-const LEAST_TEST: usize = 20;
-
 impl EvaluateArgs {
     #[expect(clippy::print_stdout, reason = "the evaluation is the output of this command")]
     pub(super) fn run(self) -> anyhow::Result<()> {
-        let artifacts = self.artifacts()?;
-        let dataset = load(&self.data, self.model_name.as_deref(), self.bad_lines)?;
-        let unseen = self.unseen(&dataset)?;
-        let further = unseen.as_ref().map_or(&[][..], |log| &log.samples);
-        let all: Vec<&Sample> = dataset.samples.iter().chain(further).collect();
-        let groups = groups(all.iter().copied());
-        let split = Split::with_further(&dataset.samples, further, self.split_seed);
-        let replies = |part: &[usize]| -> (Vec<&Sample>, Vec<FinishedReply>) {
-            let judged = part.iter().filter(|i| all[**i].is_served_out());
-            judged.map(|i| (all[*i], trained::reply(all[*i], groups[*i].clone()))).unzip()
-        };
-        let (samples, test) = replies(&split.test);
-        let (past_samples, past) = replies(&split.train);
-        ensure!(
-            test.len() >= LEAST_TEST,
-            "there are {} requests to judge on, at least {LEAST_TEST} are needed; collect about {} requests",
-            test.len(),
-            10 * LEAST_TEST
-        );
-        ensure!(
-            !past.is_empty(),
-            "--data {}: no request of it was for training, and the baselines learn from those; name the whole log",
-            self.data.display()
-        );
-        let bar = ProgressBar::new((BASELINES.len() + artifacts.len()) as u64)
-            .with_style(ProgressStyle::with_template("judging {msg} {bar:40} {pos}/{len} {eta}")?);
+        let given = self.artifacts()?;
+        let log = load(&self.data, self.model_name.as_deref(), self.bad_lines)?;
+        let unseen = self.unseen(&log)?;
+        let data = HeldOut::new(&log, unseen.as_ref(), self.split_seed)
+            .with_context(|| format!("--data {}", self.data.display()))?;
+        let artifacts = self.artifacts_for(given, &log.model)?;
+        let length_only = self.length_only(&log, &data, &artifacts)?;
+        let names = BASELINES.iter().filter(|name| self.is_asked(name));
+        let names: Vec<&str> = names.copied().filter(|name| *name != LENGTH_ONLY || length_only.is_some()).collect();
+
+        let bar = progress::items("judging", names.len() + artifacts.len());
         let mut reports = vec![];
-        let mut history = History::default();
-        past_samples.iter().for_each(|sample| history.push(Outcome::new(sample.length, !sample.ended)));
-        for name in BASELINES.iter().filter(|name| self.model.is_empty() || self.model.iter().any(|m| m == *name)) {
-            bar.set_message(*name);
-            reports.push(match ModelKind::parse(name) {
-                Some(kind) => report(kind.build(None, &history).as_ref(), &samples, &test),
-                None => {
-                    let rule = rule(name, &past)?;
-                    ModelReport::new(name, &test.iter().map(|reply| rule.judge(reply)).collect::<Vec<_>>(), None)
-                }
-            });
+        for name in names {
+            bar.set_message(name);
+            let candidate = match &length_only {
+                Some(fitted) if name == LENGTH_ONLY => Candidate::Trained(fitted),
+                _ => Candidate::baseline(name, &data)?,
+            };
+            reports.push(candidate.judge(&data));
             bar.inc(1);
         }
         for artifact in &artifacts {
             bar.set_message(artifact.kind.as_str());
-            if !artifact.is_for(&dataset.model) {
-                let note = format!(
-                    "{} was trained for {}, these requests are of {}",
-                    artifact.path.display(),
-                    artifact.start.trained_for.join(", "),
-                    dataset.model
-                );
-                bar.suspend(|| eprintln!("{note}"));
-            }
-            let model = artifact.kind.build(Some(artifact), &History::default());
-            reports.push(report(model.as_ref(), &samples, &test));
+            reports.push(Candidate::Trained(artifact).judge(&data));
             bar.inc(1);
         }
         bar.finish_and_clear();
         let several = self.several()?;
-        let data_hashes: Vec<&str> =
-            std::iter::once(&dataset).chain(&unseen).filter_map(|log| log.hash.get(..8)).collect();
-        let mut evaluation =
-            Evaluation::new(&test, reports, &describe(&dataset.model, all.len(), &data_hashes, &test), &several);
+        let mut evaluation = EvaluationReport::new(&data.replies, reports, &data.description(), &several);
         if self.permutation {
-            evaluation.permutation = Some(without_groups(&evaluation, &artifacts, &samples)?);
+            evaluation.permutation = Some(without_groups(&evaluation, &artifacts, &data)?);
         }
         if self.json {
             println!("{}", serde_json::to_string(&evaluation)?);
@@ -155,6 +106,11 @@ impl EvaluateArgs {
         Ok(())
     }
 
+    fn is_asked(&self, baseline: &str) -> bool {
+        self.model.is_empty() || self.model.iter().any(|name| name == baseline)
+    }
+
+    /// The artifacts that were given.
     fn artifacts(&self) -> anyhow::Result<Vec<Artifact>> {
         let mut files = vec![];
         for path in &self.artifact {
@@ -172,6 +128,48 @@ impl EvaluateArgs {
         // The prior is judged as a baseline, with what it has seen of the training requests.
         let loaded = files.iter().map(|path| Artifact::load(path)).collect::<anyhow::Result<Vec<_>>>()?;
         Ok(loaded.into_iter().filter(|artifact| artifact.kind.is_trained()).collect())
+    }
+
+    /// The artifacts to judge on replies of `model`: those `given`, else the one that ships, if it was trained for `model`.
+    fn artifacts_for(&self, given: Vec<Artifact>, model: &str) -> anyhow::Result<Vec<Artifact>> {
+        let is_shipped = self.artifact.is_empty() && self.model.is_empty();
+        let mut artifacts = if is_shipped { vec![ArtifactSource::Shipped.load()?] } else { given };
+        let others = artifacts.iter().filter(|artifact| !artifact.is_for(model));
+        for artifact in others {
+            let left_out = if is_shipped { "; it is left out" } else { "" };
+            eprintln!(
+                "{} was trained for {}, these requests are of {model}{left_out}",
+                artifact.path.display(),
+                artifact.start.trained_for.join(", "),
+            );
+        }
+        artifacts.retain(|artifact| !is_shipped || artifact.is_for(model));
+        Ok(artifacts)
+    }
+
+    /// The model that sees lengths only, fitted unless one of the artifacts is such a model. With too few requests it is left out, if
+    /// nobody asked for it by name.
+    fn length_only(
+        &self,
+        log: &Dataset,
+        data: &HeldOut<'_>,
+        artifacts: &[Artifact],
+    ) -> anyhow::Result<Option<Artifact>> {
+        let is_named = self.model.iter().any(|name| name == LENGTH_ONLY);
+        let is_given = artifacts.iter().any(|artifact| artifact.kind.as_str() == LENGTH_ONLY);
+        if !self.is_asked(LENGTH_ONLY) || is_given && !is_named {
+            return Ok(None);
+        }
+        let bar = progress::bar(0, "fitting length-only {spinner} {pos} passes over the data, {elapsed}");
+        let fitted = length_only::fit(log, &data.train, self.split_seed, || bar.inc(1));
+        bar.finish_and_clear();
+        match fitted {
+            Err(error) if !is_named => {
+                eprintln!("length-only is left out: {error:#}");
+                Ok(None)
+            }
+            fitted => fitted.context("--model length-only").map(Some),
+        }
     }
 
     /// The log of further prompts.
@@ -207,56 +205,20 @@ impl EvaluateArgs {
 }
 
 /// What the best of `artifacts` loses without each group of features.
-fn without_groups(evaluation: &Evaluation, artifacts: &[Artifact], samples: &[&Sample]) -> anyhow::Result<Permutation> {
+fn without_groups(
+    evaluation: &EvaluationReport,
+    artifacts: &[Artifact],
+    data: &HeldOut<'_>,
+) -> anyhow::Result<Permutation> {
     // Their reports come last, in order.
     let reports = &evaluation.models[evaluation.models.len() - artifacts.len()..];
-    let error = |report: &ModelReport| report.mae.unwrap_or(f64::INFINITY);
-    let (best, _) = artifacts
-        .iter()
-        .zip(reports)
-        .min_by(|a, b| error(a.1).total_cmp(&error(b.1)))
-        .context("--permutation needs a trained model; name one with --artifact")?;
-    let bar = ProgressBar::new(0)
-        .with_style(ProgressStyle::with_template("without groups of features {bar:40} {pos}/{len} {eta}")?);
+    let best = best(artifacts, reports).context("--permutation needs a trained model; name one with --artifact")?;
     let model = best.kind.build(Some(best), &History::default());
-    let found = permutation(model.as_ref(), samples, 0, |groups| {
+    let bar = progress::items("judging without groups of features", 0);
+    let found = permutation(model.as_ref(), &data.samples, 0, |groups| {
         bar.set_length(groups as u64);
         bar.inc(1);
     });
     bar.finish_and_clear();
     Ok(found)
-}
-
-fn rule(name: &str, past: &[FinishedReply]) -> anyhow::Result<Baseline> {
-    Ok(match name {
-        "mean" => Baseline::mean(past)?,
-        "max-tokens" => Baseline::MaxTokens,
-        "prompt" => Baseline::Prompt(Ridge::fit(past)?),
-        "oracle" => Baseline::Oracle,
-        _ => {
-            let cv = name.trim_start_matches("oracle-noise(").trim_end_matches(')');
-            Baseline::OracleNoise(cv.parse().with_context(|| format!("{name} is no baseline"))?)
-        }
-    })
-}
-
-fn report(model: &dyn LengthModel, samples: &[&Sample], replies: &[FinishedReply]) -> ModelReport {
-    let (judged, times): (Vec<Judged<'_>>, Vec<Duration>) =
-        samples.iter().zip(replies).map(|(sample, reply)| trained::judge(model, sample, reply)).unzip();
-    let answers: usize = judged.iter().map(|one| one.answers.len()).sum();
-    let took: Duration = times.iter().sum();
-    ModelReport::new(model.name(), &judged, Some(took.as_secs_f64() * 1e6 / answers.max(1) as f64))
-}
-
-fn describe(model: &str, requests: usize, data_hashes: &[&str], test: &[FinishedReply]) -> String {
-    let mut temperatures: Vec<f32> = test.iter().map(|reply| reply.temperature).collect();
-    temperatures.sort_by(f32::total_cmp);
-    temperatures.dedup();
-    let temperatures: Vec<String> = temperatures.iter().map(f32::to_string).collect();
-    format!(
-        "{} of {requests} requests of {model}, held out by prompt; temperature {}; data {}",
-        test.len(),
-        temperatures.join(", "),
-        data_hashes.join(", ")
-    )
 }

@@ -5,10 +5,10 @@ use std::time::{Duration, SystemTime};
 
 use clap::Args;
 use eoscast_proto::domain::WorkerRun;
-use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::load::rpc::{Pace, play};
 use crate::load::{Player, read};
+use crate::progress;
 
 /// Play a log to a running predictor as a worker would, at a rate, and measure how it keeps up.
 #[derive(Debug, Args)]
@@ -54,8 +54,7 @@ impl LoadArgs {
             epoch: u64::try_from(since_1970.as_micros())?,
         };
         let player = Player::new(read(&self.data)?, run)?;
-        let bar = ProgressBar::new_spinner()
-            .with_style(ProgressStyle::with_template("{spinner} {human_pos} events, {per_sec}, {elapsed}")?);
+        let bar = progress::bar(0, "{spinner} {human_pos} events, {per_sec}, {elapsed}");
         let shown = bar.clone();
         let pace = Pace {
             live: self.live.into(),

@@ -1,11 +1,11 @@
-//! Command lines.
+//! The commands: each file parses, calls and prints.
 
 mod analyze;
+mod dataset;
 mod estimate;
 mod evaluate;
 mod experiment;
 mod load;
-mod past_future_ae;
 mod simulate;
 mod train;
 
@@ -24,10 +24,13 @@ pub struct Cli {
 const EXAMPLES: &str = "\
 Examples:
   eoscast-lab train --data data/collected --model survival --out survival.safetensors
+  eoscast-lab evaluate --data data/collected
   eoscast-lab evaluate --data data/collected --artifact survival.safetensors
   eoscast-lab analyze --data data/predictor --out report
+  eoscast-lab estimate --data data/collected --held-out --out data/estimates
   eoscast-lab simulate --trace azure.csv --policy fcfs,srpt --predictor oracle-noise:0.5 --poisson 0.5,0.9 --out plots
   eoscast-lab load --data data/predictor --rate 20000
+  eoscast-lab experiment --prompts prompts.jsonl --cost cost.json --out experiment
 
 Every option can be set by the environment variable shown beside it.";
 
@@ -37,13 +40,12 @@ enum Command {
     Evaluate(evaluate::EvaluateArgs),
     Analyze(analyze::AnalyzeArgs),
     Estimate(estimate::EstimateArgs),
-    #[command(
-        after_help = "Example:\n  eoscast-lab simulate --trace azure.csv --policy fcfs,fcfs+conservative,srpt \\\n    \
-        --predictor oracle-noise:0.5 --poisson 0.5,0.9 --kv-tokens 16384 --out plots"
-    )]
+    #[command(after_help = "Example:\n  eoscast-lab estimate --data data/collected --held-out --out data/estimates
+  eoscast-lab simulate --trace azure.csv --policy fcfs,fcfs+conservative,srpt \\\n    \
+        --predictor oracle-noise:0.5 --poisson 0.5,0.9 --kv-tokens 16384 --out plots")]
     Simulate(Box<simulate::SimulateArgs>),
     Load(load::LoadArgs),
-    Experiment(Box<crate::serving::options::Options>),
+    Experiment(Box<crate::experiment::options::ExperimentOptions>),
 }
 
 impl CommandLine for Cli {

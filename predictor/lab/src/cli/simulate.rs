@@ -8,11 +8,11 @@ use anyhow::{Context, bail, ensure};
 use clap::{ArgAction, Args, ValueEnum};
 use eoscast_sched::SchedulerConfig;
 use eoscast_sim::{CostModel, ForecastSource};
-use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::simulation::experiment::{Experiment, Load, NamedPolicy};
+use crate::progress;
+use crate::simulation::sweep::{Load, NamedPolicy, Sweep};
 use crate::simulation::trace_log::LogTrace;
-use crate::simulation::{plots, table};
+use crate::simulation::{past_future_ae, plots, table};
 use eoscast_sim::cost_file::read_cost;
 use eoscast_sim::trace_file::read_trace;
 
@@ -107,43 +107,46 @@ fn rate(text: &str) -> Result<Load, String> {
 /// Simulates every policy at every load with every seed.
 pub(super) fn run(args: &SimulateArgs) -> anyhow::Result<()> {
     if let Some(Preset::PastFutureAe) = args.preset {
-        return super::past_future_ae::run(args.seeds, args.json);
+        return repeat_past_future_ae(args.seeds, args.json);
     }
-    let mut experiment = args.experiment()?;
-    let refused = experiment.fit_to_budget()?;
+    let mut sweep = args.sweep()?;
+    let refused = sweep.fit_to_budget()?;
     if refused > 0 {
         eprintln!("simulating: {refused} requests of the trace do not fit the KV budget and are left out");
     }
-    let bar = progress_bar("simulating", experiment.total_requests());
-    let outcomes = experiment.run(&|ended| bar.inc(ended))?;
+    let bar = progress::requests("simulating", sweep.total_requests());
+    let outcomes = sweep.run(&|ended| bar.inc(ended))?;
     bar.finish_and_clear();
-    let (json, text) = (table::json(&experiment, &outcomes)?, table::text(&experiment, &outcomes));
+    let (json, text) = (table::json(&sweep, &outcomes)?, table::text(&sweep, &outcomes));
     if let Some(folder) = &args.out {
-        let mut paths = plots::draw(&experiment, &outcomes, folder)?;
+        let mut paths = plots::draw(&sweep, &outcomes, folder)?;
         for (name, contents) in [("runs.json", &json), ("table.txt", &text)] {
             paths.push(folder.join(name));
             std::fs::write(folder.join(name), contents).with_context(|| format!("cannot write {name}"))?;
         }
         eprintln!("wrote {} files to {}", paths.len(), folder.display());
     }
+    print(args.json, &json, &text)
+}
+
+fn repeat_past_future_ae(seeds: u32, as_json: bool) -> anyhow::Result<()> {
+    let bar = progress::requests("repeating", past_future_ae::runs(seeds));
+    let report = past_future_ae::run(seeds, &|| bar.inc(1));
+    bar.finish_and_clear();
+    print(as_json, &serde_json::to_string(&report)?, &report.text())
+}
+
+fn print(as_json: bool, json: &str, text: &str) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
-    match args.json {
+    match as_json {
         true => writeln!(out, "{json}")?,
         false => write!(out, "{text}")?,
     }
     Ok(())
 }
 
-pub(super) fn progress_bar(what: &'static str, requests: u64) -> ProgressBar {
-    // A template that does not parse would only cost the looks.
-    let style = ProgressStyle::with_template("{prefix} [{bar:40}] {pos}/{len} requests, {eta} left")
-        .unwrap_or_else(|_| ProgressStyle::default_bar())
-        .progress_chars("=> ");
-    ProgressBar::new(requests).with_style(style).with_prefix(what)
-}
-
 impl SimulateArgs {
-    fn experiment(&self) -> anyhow::Result<Experiment> {
+    fn sweep(&self) -> anyhow::Result<Sweep> {
         ensure!(
             self.kv_tokens >= self.block_size,
             "--kv-tokens: {} hold no block of --block-size {}",
@@ -175,7 +178,7 @@ impl SimulateArgs {
         if loads.is_empty() {
             loads.push(Load::Recorded);
         }
-        Ok(Experiment {
+        Ok(Sweep {
             trace,
             requests: self.requests as usize,
             poisson,

@@ -1,21 +1,21 @@
 //! `train`.
 
 use std::num::NonZeroUsize;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use anyhow::Context;
 use clap::Args;
 use eoscast_log::reader::BadLines;
-use indicatif::{ProgressBar, ProgressStyle};
 
-use eoscast_forecast::fitting::dataset::{Dataset, Selection, Wanted};
+use super::dataset::load;
+use crate::progress;
+use eoscast_forecast::fitting::dataset::Dataset;
 use eoscast_forecast::fitting::progress::{FitEvent, FitProgress};
 use eoscast_forecast::fitting::train::{TrainingOptions, train};
 use eoscast_forecast::models::{Artifact, ModelKind};
-use eoscast_log::location::Location;
 
-/// Train models on an event log, as collect and serve write it, and write artifacts for serve --artifact.
+/// Train models on an event log, as collect and serve write it, and write artifacts for eoscast-predictor serve --artifact.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Parts of the data are fitted side by side, one on each core. Set CANDLE_NUM_THREADS=1, or each of them wants\n\
@@ -148,8 +148,8 @@ impl TrainArgs {
 
 /// Trains one model with a progress bar and a line an epoch; gives the bytes of its artifact.
 fn fit(kind: ModelKind, dataset: &Dataset, options: &TrainingOptions) -> anyhow::Result<Vec<u8>> {
-    let style = ProgressStyle::with_template("{msg} {bar:40} epoch {pos}/{len} {elapsed}")?;
-    let bar = ProgressBar::new(u64::from(options.epochs)).with_style(style).with_message(kind.as_str());
+    let bar = progress::bar(options.epochs.into(), "{msg} [{bar:40}] epoch {pos}/{len} {elapsed}");
+    bar.set_message(kind.as_str());
     let bytes = train(kind, dataset, options, &mut |FitProgress { what, event }| {
         let line = match &event {
             FitEvent::Note(note) => format!("{what}: {note}"),
@@ -169,19 +169,4 @@ fn fit(kind: ModelKind, dataset: &Dataset, options: &TrainingOptions) -> anyhow:
     })?;
     bar.finish_and_clear();
     Ok(bytes)
-}
-
-/// Reads a dataset with a progress bar, and tells on stderr what was wrong with it.
-pub(super) fn load(data: &Path, model_name: Option<&str>, bad_lines: BadLines) -> anyhow::Result<Dataset> {
-    let bar = ProgressBar::new(Location::parse(data).bytes().with_context(|| data.display().to_string())?)
-        .with_style(ProgressStyle::with_template("reading {bar:40} {bytes}/{total_bytes} {eta}")?);
-    let model = model_name.map_or(Wanted::Only, Wanted::Named);
-    let selection = Selection { model, bad_lines, ..Selection::default() };
-    let dataset = Dataset::load(data, &selection, |bytes| bar.inc(bytes))?;
-    bar.finish_and_clear();
-    for note in dataset.intake.notes() {
-        eprintln!("{note}");
-    }
-    eprintln!("{} requests of {}, {} tokens", dataset.samples.len(), dataset.model, dataset.tokens());
-    Ok(dataset)
 }

@@ -13,7 +13,7 @@ use super::{FinishedReply, Judged};
 
 /// A rule that knows past replies, or the truth. Each answers a point.
 #[derive(Debug)]
-pub enum Baseline {
+pub(crate) enum Baseline {
     /// `mean`: the mean length of past replies, minus t.
     Mean(f32),
     /// `max-tokens`: all that `max_tokens` leaves.
@@ -31,14 +31,14 @@ impl Baseline {
     ///
     /// # Errors
     /// When there are none.
-    pub fn mean(past: &[FinishedReply]) -> anyhow::Result<Self> {
+    pub(crate) fn mean(past: &[FinishedReply]) -> anyhow::Result<Self> {
         ensure!(!past.is_empty(), "the mean length of past replies needs at least one, got none; give more data");
         let sum: f64 = past.iter().map(|reply| f64::from(reply.output_length)).sum();
         Ok(Self::Mean((sum / past.len() as f64) as f32))
     }
 
     /// As reports name it.
-    pub fn name(&self) -> String {
+    pub(crate) fn name(&self) -> String {
         match self {
             Self::Mean(_) => "mean".to_owned(),
             Self::MaxTokens => "max-tokens".to_owned(),
@@ -49,7 +49,7 @@ impl Baseline {
     }
 
     /// Its answers about `reply`.
-    pub fn judge<'a>(&self, reply: &'a FinishedReply) -> Judged<'a> {
+    pub(crate) fn judge<'a>(&self, reply: &'a FinishedReply) -> Judged<'a> {
         let truth = reply.output_length as f32;
         let length = match self {
             Self::Mean(mean) => *mean,
@@ -85,7 +85,7 @@ fn noise(request_id: &str, cv: f64) -> f64 {
 
 /// Ridge regression of service length on what is known on arrival.
 #[derive(Debug)]
-pub struct Ridge {
+pub(crate) struct Ridge {
     /// Columns that vary among past replies; the others tell nothing.
     columns: Vec<usize>,
     coefficients: Vec<f64>,
@@ -100,7 +100,7 @@ impl Ridge {
     ///
     /// # Errors
     /// When there are too few of them.
-    pub fn fit(past: &[FinishedReply]) -> anyhow::Result<Self> {
+    pub(crate) fn fit(past: &[FinishedReply]) -> anyhow::Result<Self> {
         let rows: Vec<Vec<f64>> = past.iter().map(inputs).collect();
         let width = rows.iter().map(Vec::len).max().unwrap_or(0);
         let value = |row: &[f64], column: usize| row.get(column).copied().unwrap_or(0.0);

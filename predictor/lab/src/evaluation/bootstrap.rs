@@ -13,14 +13,14 @@ const SEED: u64 = 4;
 /// Percentile intervals of 95 % from resampled prompts (Efron, Annals of Statistics 7, 1979): whole prompts are drawn, with all their
 /// replies. The draws depend on the prompts alone, so intervals of several models rest on the same draws.
 #[derive(Debug)]
-pub struct Bootstrap {
+pub(crate) struct Bootstrap {
     /// For each draw, how often each reply is in it.
     draws: Vec<Vec<f64>>,
 }
 
 impl Bootstrap {
     /// Over the prompts of `judged`.
-    pub fn new(judged: &[Judged<'_>]) -> Self {
+    pub(crate) fn new(judged: &[Judged<'_>]) -> Self {
         let mut groups: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
         for (i, one) in judged.iter().enumerate() {
             groups.entry(&one.reply.group).or_default().push(i);
@@ -40,7 +40,7 @@ impl Bootstrap {
     }
 
     /// Of a figure that is computed from how often each reply counts; `None` where no draw has it.
-    pub fn interval(&self, figure: impl Fn(&[f64]) -> Option<f64>) -> Option<[f64; 2]> {
+    pub(crate) fn interval(&self, figure: impl Fn(&[f64]) -> Option<f64>) -> Option<[f64; 2]> {
         let mut figures: Vec<f64> = self.draws.iter().filter_map(|weights| figure(weights)).collect();
         figures.sort_by(f64::total_cmp);
         let at = |level: f64| figures.get((level * figures.len() as f64) as usize).copied();

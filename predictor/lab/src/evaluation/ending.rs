@@ -7,32 +7,32 @@ use super::Judged;
 
 /// How well "ends within k" is told.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct EndingScores {
+pub(crate) struct EndingScores {
     /// Share of steps of which it is true.
-    pub share: Option<f64>,
+    pub(crate) share: Option<f64>,
     /// Mean of (probability - label) squared (Brier, Monthly Weather Review 78, 1950).
-    pub brier: Option<f64>,
+    pub(crate) brier: Option<f64>,
     /// Area under the receiver operating characteristic: P(score of a true step > score of a false one), ties count half.
-    pub auroc: Option<f64>,
+    pub(crate) auroc: Option<f64>,
     /// Precision averaged over recall.
-    pub average_precision: Option<f64>,
+    pub(crate) average_precision: Option<f64>,
 }
 
 /// A step: what was said of it, and what was true.
 #[derive(Debug, Clone, Copy)]
-pub struct Case {
+pub(crate) struct Case {
     /// Higher where the end is thought nearer.
-    pub score: f64,
+    pub(crate) score: f64,
     /// The reply does end.
-    pub positive: bool,
+    pub(crate) positive: bool,
     /// 1 / steps of the reply with a label.
-    pub weight: f64,
+    pub(crate) weight: f64,
     /// Number of the reply.
-    pub reply: usize,
+    pub(crate) reply: usize,
 }
 
 /// The steps with a label for [`END_WITHIN`]`[horizon]`, highest scores first.
-pub fn cases(judged: &[Judged<'_>], horizon: usize) -> Vec<Case> {
+pub(crate) fn cases(judged: &[Judged<'_>], horizon: usize) -> Vec<Case> {
     let k = END_WITHIN[horizon];
     let mut cases = vec![];
     for (reply, one) in judged.iter().enumerate() {
@@ -49,13 +49,13 @@ pub fn cases(judged: &[Judged<'_>], horizon: usize) -> Vec<Case> {
 }
 
 /// Puts the highest scores first.
-pub fn sort(cases: &mut [Case]) {
+pub(crate) fn sort(cases: &mut [Case]) {
     cases.sort_by(|a, b| b.score.total_cmp(&a.score));
 }
 
 impl EndingScores {
     /// Of sorted `cases`, whose scores are probabilities.
-    pub fn of(cases: &[Case]) -> Self {
+    pub(crate) fn of(cases: &[Case]) -> Self {
         let total: f64 = cases.iter().map(|case| case.weight).sum();
         let mean = |value: fn(&Case) -> f64| {
             (total > 0.0).then(|| cases.iter().map(|case| case.weight * value(case)).sum::<f64>() / total)
@@ -70,7 +70,7 @@ impl EndingScores {
 }
 
 /// Area under the receiver operating characteristic of sorted `cases`; `None` unless both labels are there.
-pub fn auroc(cases: &[Case], weight: impl Fn(&Case) -> f64) -> Option<f64> {
+pub(crate) fn auroc(cases: &[Case], weight: impl Fn(&Case) -> f64) -> Option<f64> {
     let (mut positives, mut negatives, mut area) = (0.0, 0.0, 0.0);
     for tied in cases.chunk_by(|a, b| a.score == b.score) {
         let (mut up, mut down) = (0.0, 0.0);

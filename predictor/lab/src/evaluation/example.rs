@@ -6,28 +6,28 @@ use serde::{Deserialize, Serialize};
 use super::Judged;
 
 /// Levels of the fan.
-pub const LEVELS: [f64; 5] = [0.05, 0.2, 0.5, 0.8, 0.95];
+pub(crate) const LEVELS: [f64; 5] = [0.05, 0.2, 0.5, 0.8, 0.95];
 
 /// Most steps told of one reply.
 const STEPS: usize = 120;
 
 /// Quantiles of the remaining length of one reply as it grew.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Example {
+pub(crate) struct Example {
     /// Whose.
-    pub request_id: String,
+    pub(crate) request_id: String,
     /// Tokens it had in the end.
-    pub output_length: u32,
+    pub(crate) output_length: u32,
     /// It ended by itself.
-    pub ended: bool,
+    pub(crate) ended: bool,
     /// Tokens generated, and remaining tokens at [`LEVELS`].
-    pub steps: Vec<(u32, [f32; LEVELS.len()])>,
+    pub(crate) steps: Vec<(u32, [f32; LEVELS.len()])>,
 }
 
 impl Example {
     /// The replies at the 25th, 50th, 75th and 90th percentile of length among those that ended, so that all models show the
     /// same ones.
-    pub fn typical(judged: &[Judged<'_>]) -> Vec<Self> {
+    pub(crate) fn typical(judged: &[Judged<'_>]) -> Vec<Self> {
         let mut ended: Vec<_> = judged.iter().filter(|one| one.reply.ended && !one.answers.is_empty()).collect();
         ended.sort_by_key(|one| (one.reply.output_length, &one.reply.request_id));
         let mut places: Vec<_> = [25, 50, 75, 90].map(|percent| ended.len() * percent / 100).into();

@@ -8,25 +8,25 @@ use eoscast_proto::domain::Forecast;
 
 /// Intervals of one nominal share.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct IntervalScores {
-    /// Share of truths within [`Forecast::interval`](Forecast::interval).
-    pub coverage: Option<f64>,
+pub(crate) struct IntervalScores {
+    /// Share of truths within [`Forecast::interval`].
+    pub(crate) coverage: Option<f64>,
     /// The same by tokens generated so far.
-    pub coverage_by_age: [Option<f64>; 5],
+    pub(crate) coverage_by_age: [Option<f64>; 5],
     /// The same where every step weighs one; see [`by_bin_of_steps`].
-    pub coverage_of_steps_by_age: [Option<f64>; 5],
+    pub(crate) coverage_of_steps_by_age: [Option<f64>; 5],
     /// The same by progress.
-    pub coverage_by_bin: [Option<f64>; 5],
+    pub(crate) coverage_by_bin: [Option<f64>; 5],
     /// Mean width, in tokens.
-    pub width: Option<f64>,
+    pub(crate) width: Option<f64>,
     /// The same by tokens generated so far.
-    pub width_by_age: [Option<f64>; 5],
+    pub(crate) width_by_age: [Option<f64>; 5],
     /// The same by progress.
-    pub width_by_bin: [Option<f64>; 5],
+    pub(crate) width_by_bin: [Option<f64>; 5],
 }
 
 /// 1 where the interval that is to hold the truth with probability `share` does, else 0.
-pub fn covered(share: f64) -> impl Fn(&FinishedReply, u32, &Forecast) -> f64 + Copy {
+pub(crate) fn covered(share: f64) -> impl Fn(&FinishedReply, u32, &Forecast) -> f64 + Copy {
     move |reply, t, answer| {
         let ((low, high), truth) = (answer.interval(share, reply.cap(t)), f64::from(reply.remaining(t)));
         f64::from(u8::from(low <= truth && truth <= high))
@@ -35,7 +35,7 @@ pub fn covered(share: f64) -> impl Fn(&FinishedReply, u32, &Forecast) -> f64 + C
 
 impl IntervalScores {
     /// Of the intervals that are to hold the truth with probability `share`.
-    pub fn of(judged: &[Judged<'_>], share: f64) -> Self {
+    pub(crate) fn of(judged: &[Judged<'_>], share: f64) -> Self {
         let covered = covered(share);
         let width = |reply: &FinishedReply, t: u32, answer: &Forecast| {
             let (low, high) = answer.interval(share, reply.cap(t));

@@ -16,13 +16,13 @@ use super::Judged;
 use super::weight::weighted_median;
 
 /// Tokens before the end from which on an alarm is in time, not false.
-pub const EARLIEST: u32 = 64;
+pub(crate) const EARLIEST: u32 = 64;
 
 /// Rates of false alarms that tables give, in percent of replies.
-pub const RATES: [u32; 3] = [1, 5, 10];
+pub(crate) const RATES: [u32; 3] = [1, 5, 10];
 
 /// The horizon of the alarm in [`END_WITHIN`]: 16 tokens.
-pub const HORIZON: usize = 2;
+pub(crate) const HORIZON: usize = 2;
 const _: () = assert!(END_WITHIN[HORIZON] == 16);
 
 /// Thresholds tried, evenly spaced in log-odds from 1:400 to 400:1, where they tell models apart best.
@@ -30,21 +30,21 @@ const THRESHOLDS: usize = 241;
 
 /// What an alarm of one threshold does.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Alarm {
+pub(crate) struct Alarm {
     /// Probability from which on it is up.
-    pub threshold: f64,
+    pub(crate) threshold: f64,
     /// Share of replies with a false alarm.
-    pub false_alarms: f64,
+    pub(crate) false_alarms: f64,
     /// Mean lead time over replies that ended, in tokens.
-    pub mean_lead: f64,
+    pub(crate) mean_lead: f64,
     /// Median lead time over replies that ended, in tokens.
-    pub median_lead: f64,
+    pub(crate) median_lead: f64,
     /// Share of replies that ended with the alarm up.
-    pub warned: f64,
+    pub(crate) warned: f64,
 }
 
 /// Alarms of all thresholds, lowest first; empty unless some reply ended.
-pub fn alarms(judged: &[Judged<'_>]) -> Vec<Alarm> {
+pub(crate) fn alarms(judged: &[Judged<'_>]) -> Vec<Alarm> {
     if !judged.iter().any(|one| one.reply.ended) {
         return vec![];
     }
@@ -55,7 +55,7 @@ pub fn alarms(judged: &[Judged<'_>]) -> Vec<Alarm> {
 
 /// Of [`alarms`], the one that gives the longest warning while at most `rate` of replies have a false alarm; `None` where even the
 /// highest threshold has more.
-pub fn at_rate(alarms: &[Alarm], rate: f64) -> Option<Alarm> {
+pub(crate) fn at_rate(alarms: &[Alarm], rate: f64) -> Option<Alarm> {
     alarms.iter().rev().take_while(|alarm| alarm.false_alarms <= rate).last().copied()
 }
 

@@ -15,21 +15,26 @@
 //! - [`example`]: forecasts over the life of typical replies
 //! - [`permutation`]: what a model loses without groups of features
 //! - [`bootstrap`]: confidence intervals over prompts
-//! - [`trained`]: asks models; [`baselines`], [`noise_floor`]: forecasters to compare with
+//! - [`held_out`]: the requests of a log to judge on, and those to learn from
+//! - [`candidate`]: a forecaster to be judged; [`trained`]: asks models
+//! - [`baselines`], [`length_only`], [`noise_floor`]: forecasters to compare with
 //! - [`report`]: all of it for several models; [`table`]: the same for people
 
-pub mod baselines;
-pub mod bootstrap;
-pub mod ending;
-pub mod example;
-pub mod intervals;
-pub mod lead_time;
-pub mod noise_floor;
-pub mod permutation;
-pub mod rank;
-pub mod reliability;
-pub mod report;
-pub mod reservation;
-pub mod table;
+pub(crate) mod baselines;
+pub(crate) mod bootstrap;
+pub(crate) mod candidate;
+pub(crate) mod ending;
+pub(crate) mod example;
+pub(crate) mod held_out;
+pub(crate) mod intervals;
+pub(crate) mod lead_time;
+pub(crate) mod length_only;
+pub(crate) mod noise_floor;
+pub(crate) mod permutation;
+pub(crate) mod rank;
+pub(crate) mod reliability;
+pub(crate) mod report;
+pub(crate) mod reservation;
+pub(crate) mod table;
 
-pub use eoscast_forecast::judging::{FinishedReply, Judged, errors, trained, weight};
+pub(crate) use eoscast_forecast::judging::{FinishedReply, Judged, errors, trained, weight};

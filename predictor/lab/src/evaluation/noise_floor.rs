@@ -15,7 +15,7 @@ use super::{FinishedReply, Judged};
 const CONCENTRATION: f64 = 1.0;
 
 /// Judges the replies whose prompt has other samples; the others have no floor.
-pub fn noise_floor(replies: &[FinishedReply]) -> Vec<Judged<'_>> {
+pub(crate) fn noise_floor(replies: &[FinishedReply]) -> Vec<Judged<'_>> {
     let mut groups: HashMap<&str, u32> = HashMap::new();
     for reply in replies {
         *groups.entry(&reply.group).or_default() += 1;

@@ -4,11 +4,11 @@ use super::Judged;
 use eoscast_proto::domain::Forecast;
 
 /// Shares of the length at which replies are ranked, in percent.
-pub const PROGRESS: [u32; 4] = [0, 25, 50, 75];
+pub(crate) const PROGRESS: [u32; 4] = [0, 25, 50, 75];
 
 /// The pair (forecast, service remaining length) of each reply when it has `percent` of its tokens; `point` makes the forecast a
 /// number. Replies without tokens give NaN.
-pub fn at_progress(judged: &[Judged<'_>], percent: u32, point: fn(&Forecast) -> f64) -> Vec<(f64, f64)> {
+pub(crate) fn at_progress(judged: &[Judged<'_>], percent: u32, point: fn(&Forecast) -> f64) -> Vec<(f64, f64)> {
     let pair = |one: &Judged<'_>| {
         let t = (u64::from(one.reply.output_length) * u64::from(percent) / 100) as u32;
         let forecast = one.answers.get(t as usize).map_or(f64::NAN, point);
@@ -18,7 +18,7 @@ pub fn at_progress(judged: &[Judged<'_>], percent: u32, point: fn(&Forecast) -> 
 }
 
 /// `pairs` with pair `i` `counts[i]` times, which are whole numbers.
-pub fn repeat(pairs: &[(f64, f64)], counts: &[f64]) -> Vec<(f64, f64)> {
+pub(crate) fn repeat(pairs: &[(f64, f64)], counts: &[f64]) -> Vec<(f64, f64)> {
     pairs.iter().zip(counts).flat_map(|(pair, count)| std::iter::repeat_n(*pair, *count as usize)).collect()
 }
 
@@ -26,7 +26,7 @@ pub fn repeat(pairs: &[(f64, f64)], counts: &[f64]) -> Vec<(f64, f64)> {
 ///
 /// tau-b = (concordant - discordant) / sqrt((n0 - n1) (n0 - n2)), with n0 pairs in all and n1, n2 tied on one side. A pair that is
 /// tied on both sides counts nowhere, so a bootstrap may draw a reply twice.
-pub fn tau_b(mut pairs: Vec<(f64, f64)>) -> Option<f64> {
+pub(crate) fn tau_b(mut pairs: Vec<(f64, f64)>) -> Option<f64> {
     pairs.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.total_cmp(&b.1)));
     let tied_left = tied_pairs(pairs.chunk_by(|a, b| a.0 == b.0));
     let tied_both = tied_pairs(pairs.chunk_by(|a, b| a == b));
@@ -45,7 +45,7 @@ fn tied_pairs<'a, T: 'a>(runs: impl Iterator<Item = &'a [T]>) -> f64 {
 }
 
 /// Pairs of forecast median and truth before the prompts were read.
-pub fn on_arrival(judged: &[Judged<'_>]) -> Vec<(f64, f64)> {
+pub(crate) fn on_arrival(judged: &[Judged<'_>]) -> Vec<(f64, f64)> {
     let pair = |one: &Judged<'_>| Some((one.arrival?.median(), f64::from(one.reply.remaining(0))));
     judged.iter().filter_map(pair).collect()
 }

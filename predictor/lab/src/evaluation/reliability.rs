@@ -12,20 +12,20 @@ const GROUPS: usize = 20;
 
 /// Forecasts of about the same probability.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Reliability {
+pub(crate) struct Reliability {
     /// Mean forecast.
-    pub forecast: f64,
+    pub(crate) forecast: f64,
     /// Share that came true.
-    pub observed: f64,
+    pub(crate) observed: f64,
     /// Share of all forecasts.
-    pub weight: f64,
+    pub(crate) weight: f64,
 }
 
 /// At each of [`QUANTILE_LEVELS`], the share of truths at or below the quantile.
 ///
 /// Only quantiles below the most a reply can have are asked: no truth lies above that, so there is nothing to see. A forecaster
 /// that is calibrated is so among the others, since which these are is part of the forecast.
-pub fn of_quantiles(judged: &[Judged<'_>]) -> [Option<Reliability>; QUANTILE_LEVELS.len()] {
+pub(crate) fn of_quantiles(judged: &[Judged<'_>]) -> [Option<Reliability>; QUANTILE_LEVELS.len()] {
     std::array::from_fn(|i| {
         let (mut below, mut asked, mut all) = (0u64, 0u64, 0u64);
         for one in judged {
@@ -47,7 +47,7 @@ pub fn of_quantiles(judged: &[Judged<'_>]) -> [Option<Reliability>; QUANTILE_LEV
 }
 
 /// Of probabilities of an end, in groups of equal width; empty groups are left out.
-pub fn of_endings(cases: &[Case]) -> Vec<Reliability> {
+pub(crate) fn of_endings(cases: &[Case]) -> Vec<Reliability> {
     let mut groups = [(0.0, 0.0, 0.0); GROUPS];
     for case in cases {
         let group = ((case.score * GROUPS as f64) as usize).min(GROUPS - 1);

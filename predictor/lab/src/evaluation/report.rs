@@ -1,4 +1,4 @@
-//! [`Evaluation`]: everything the protocol asks about several models, as one JSON object.
+//! [`EvaluationReport`]: everything the protocol asks about several models, as one JSON object.
 
 use std::collections::BTreeMap;
 
@@ -21,117 +21,117 @@ use super::{FinishedReply, Judged};
 /// Models judged on the same replies. Figures that cannot be had are null. Lengths are in tokens, `*_ci` are intervals of 95 %,
 /// `*_by_bin` go by progress in fifths and `*_by_age` by [`AGES`](eoscast_forecast::age::AGES).
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Evaluation {
+pub(crate) struct EvaluationReport {
     /// In the order in which they were given.
-    pub models: Vec<ModelReport>,
+    pub(crate) models: Vec<ModelReport>,
     /// Replies judged.
-    pub requests: u64,
+    pub(crate) requests: u64,
     /// Their tokens.
-    pub tokens: u64,
+    pub(crate) tokens: u64,
     /// Replies that were cut at `max_tokens`.
-    pub cut: u64,
+    pub(crate) cut: u64,
     /// Which model, prompts and sampling the replies are of.
-    pub description: String,
+    pub(crate) description: String,
     /// Judged as a model on the replies whose prompt was sampled several times; see [`noise_floor`](super::noise_floor).
     #[serde(default)]
-    pub noise_floor: Option<NoiseFloor>,
+    pub(crate) noise_floor: Option<NoiseFloor>,
     /// What the best trained model loses without groups of features, if that was asked.
     #[serde(default)]
-    pub permutation: Option<Permutation>,
+    pub(crate) permutation: Option<Permutation>,
 }
 
 /// The error that is left when each prompt's own distribution of lengths is known.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct NoiseFloor {
+pub(crate) struct NoiseFloor {
     /// Replies whose prompt was sampled several times.
-    pub requests: u64,
+    pub(crate) requests: u64,
     /// Their prompts.
-    pub prompts: u64,
+    pub(crate) prompts: u64,
     /// The figures.
-    pub report: ModelReport,
+    pub(crate) report: ModelReport,
 }
 
 /// One model.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct ModelReport {
+pub(crate) struct ModelReport {
     /// Which.
-    pub name: String,
+    pub(crate) name: String,
     /// Mean absolute error of the median.
-    pub mae: Option<f64>,
+    pub(crate) mae: Option<f64>,
     /// Its interval.
-    pub mae_ci: Option<[f64; 2]>,
+    pub(crate) mae_ci: Option<[f64; 2]>,
     /// Median absolute error of the median.
-    pub median_error: Option<f64>,
+    pub(crate) median_error: Option<f64>,
     /// Mean of forecast mean - truth.
-    pub bias: Option<f64>,
+    pub(crate) bias: Option<f64>,
     /// Of the mean.
-    pub r2: Option<f64>,
+    pub(crate) r2: Option<f64>,
     /// Its interval.
-    pub r2_ci: Option<[f64; 2]>,
+    pub(crate) r2_ci: Option<[f64; 2]>,
     /// Kendall's tau-b of the median by percent of progress; 0 is once the prompt was read, before any token.
-    pub tau: BTreeMap<String, Option<f64>>,
+    pub(crate) tau: BTreeMap<String, Option<f64>>,
     /// The same of the mean, which schedulers may order by.
     #[serde(default)]
-    pub tau_mean: BTreeMap<String, Option<f64>>,
+    pub(crate) tau_mean: BTreeMap<String, Option<f64>>,
     /// Of the median, before the prompts were read.
     #[serde(default)]
-    pub tau_arrival: Option<f64>,
+    pub(crate) tau_arrival: Option<f64>,
     /// Their intervals.
-    pub tau_ci: BTreeMap<String, Option<[f64; 2]>>,
+    pub(crate) tau_ci: BTreeMap<String, Option<[f64; 2]>>,
     /// `mae` by progress.
-    pub mae_by_bin: [Option<f64>; 5],
+    pub(crate) mae_by_bin: [Option<f64>; 5],
     /// `bias` by progress.
-    pub bias_by_bin: [Option<f64>; 5],
+    pub(crate) bias_by_bin: [Option<f64>; 5],
     /// `mae` by tokens generated so far.
-    pub mae_by_age: [Option<f64>; 5],
+    pub(crate) mae_by_age: [Option<f64>; 5],
     /// `bias` by tokens generated so far.
-    pub bias_by_age: [Option<f64>; 5],
+    pub(crate) bias_by_age: [Option<f64>; 5],
     /// `intervals["90"].coverage_by_age`.
-    pub coverage90_by_age: [Option<f64>; 5],
+    pub(crate) coverage90_by_age: [Option<f64>; 5],
     /// Their intervals.
     #[serde(default)]
-    pub coverage90_by_age_ci: [Option<[f64; 2]>; 5],
+    pub(crate) coverage90_by_age_ci: [Option<[f64; 2]>; 5],
     /// `intervals["90"].width_by_age`.
-    pub width90_by_age: [Option<f64>; 5],
+    pub(crate) width90_by_age: [Option<f64>; 5],
     /// `intervals["90"].coverage_by_bin`.
-    pub coverage90_by_bin: [Option<f64>; 5],
+    pub(crate) coverage90_by_bin: [Option<f64>; 5],
     /// Intervals of 50, 80 and 90 %.
-    pub intervals: BTreeMap<String, IntervalScores>,
+    pub(crate) intervals: BTreeMap<String, IntervalScores>,
     /// Mean pinball loss.
-    pub pinball: Option<f64>,
+    pub(crate) pinball: Option<f64>,
     /// `ends_within["16"].auroc`.
-    pub auroc16: Option<f64>,
+    pub(crate) auroc16: Option<f64>,
     /// Its interval.
-    pub auroc16_ci: Option<[f64; 2]>,
+    pub(crate) auroc16_ci: Option<[f64; 2]>,
     /// `ends_within["16"].brier`.
-    pub brier16: Option<f64>,
+    pub(crate) brier16: Option<f64>,
     /// By number of tokens.
-    pub ends_within: BTreeMap<String, EndingScores>,
+    pub(crate) ends_within: BTreeMap<String, EndingScores>,
     /// By percent of replies with a false alarm.
-    pub lead_time: BTreeMap<String, Option<Alarm>>,
+    pub(crate) lead_time: BTreeMap<String, Option<Alarm>>,
     /// All thresholds.
-    pub alarms: Vec<Alarm>,
+    pub(crate) alarms: Vec<Alarm>,
     /// Over-reserved by true tokens, by percent of under-allocated replies; reserved once.
-    pub over_reserved_once: BTreeMap<String, Option<f64>>,
+    pub(crate) over_reserved_once: BTreeMap<String, Option<f64>>,
     /// The same, updated every step.
-    pub over_reserved_updated: BTreeMap<String, Option<f64>>,
+    pub(crate) over_reserved_updated: BTreeMap<String, Option<f64>>,
     /// All levels, reserved once.
-    pub frontier_once: Vec<Reserved>,
+    pub(crate) frontier_once: Vec<Reserved>,
     /// All levels, updated every step.
-    pub frontier_updated: Vec<Reserved>,
+    pub(crate) frontier_updated: Vec<Reserved>,
     /// By level.
-    pub quantile_reliability: [Option<Reliability>; QUANTILE_LEVELS.len()],
+    pub(crate) quantile_reliability: [Option<Reliability>; QUANTILE_LEVELS.len()],
     /// Of "ends within 16", by forecast probability.
-    pub ending_reliability: Vec<Reliability>,
+    pub(crate) ending_reliability: Vec<Reliability>,
     /// Forecasts of typical replies.
-    pub examples: Vec<Example>,
+    pub(crate) examples: Vec<Example>,
     /// CPU time of one forecast in microseconds, if it was measured.
-    pub us_per_estimate: Option<f64>,
+    pub(crate) us_per_estimate: Option<f64>,
 }
 
 impl ModelReport {
     /// Judges the model `name`.
-    pub fn new(name: &str, judged: &[Judged<'_>], us_per_estimate: Option<f64>) -> Self {
+    pub(crate) fn new(name: &str, judged: &[Judged<'_>], us_per_estimate: Option<f64>) -> Self {
         let bootstrap = Bootstrap::new(judged);
         let errors = ReplyErrors::of(judged);
         let once_each = vec![1.0; judged.len()];
@@ -206,10 +206,10 @@ fn at<T, const N: usize>(percents: [u32; N], figure: impl Fn(f64) -> Option<T>) 
     percents.into_iter().map(|percent| (percent.to_string(), figure(f64::from(percent) / 100.0))).collect()
 }
 
-impl Evaluation {
+impl EvaluationReport {
     /// Of `models` that were judged on `replies`; `description` says which model, prompts and sampling these are of. `several` are
     /// replies with several samples to a prompt, for the noise floor.
-    pub fn new(
+    pub(crate) fn new(
         replies: &[FinishedReply],
         models: Vec<ModelReport>,
         description: &str,
@@ -242,14 +242,14 @@ mod tests {
     use crate::evaluation::baselines::Baseline;
     use eoscast_forecast::judging::testing::{knows_the_law, uniform_replies};
 
-    fn report() -> Evaluation {
+    fn report() -> EvaluationReport {
         let replies = uniform_replies(60, 300, 200);
         let oracle: Vec<_> = replies.iter().map(|reply| Baseline::Oracle.judge(reply)).collect();
         let models = vec![
             ModelReport::new("law", &knows_the_law(&replies, 300), Some(1.5)),
             ModelReport::new("oracle", &oracle, None),
         ];
-        Evaluation::new(&replies, models, "uniform lengths", &replies)
+        EvaluationReport::new(&replies, models, "uniform lengths", &replies)
     }
 
     #[test]
@@ -292,7 +292,7 @@ mod tests {
     #[test]
     fn a_report_can_be_read_back() {
         let text = serde_json::to_string(&report()).unwrap();
-        let read: Evaluation = serde_json::from_str(&text).unwrap();
+        let read: EvaluationReport = serde_json::from_str(&text).unwrap();
         assert_eq!(serde_json::to_string(&read).unwrap(), text);
     }
 

@@ -16,22 +16,22 @@ use super::Judged;
 use eoscast_proto::domain::{Forecast, whole_tokens};
 
 /// Shares of under-allocated replies at which frontiers are compared, in percent.
-pub const SHARES: [u32; 4] = [1, 2, 4, 8];
+pub(crate) const SHARES: [u32; 4] = [1, 2, 4, 8];
 
 /// What one level costs.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Reserved {
+pub(crate) struct Reserved {
     /// Level of the quantile.
-    pub level: f64,
+    pub(crate) level: f64,
     /// Share of replies that are under-allocated.
-    pub under_allocated: f64,
+    pub(crate) under_allocated: f64,
     /// Over-reserved tokens by true tokens.
-    pub over_reserved: f64,
+    pub(crate) over_reserved: f64,
 }
 
 /// When reservations are made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum When {
+pub(crate) enum When {
     /// On arrival.
     Once,
     /// At every step.
@@ -44,7 +44,7 @@ fn levels() -> impl Iterator<Item = f64> {
 }
 
 /// The frontier, lowest level first; empty without replies.
-pub fn frontier(judged: &[Judged<'_>], when: When) -> Vec<Reserved> {
+pub(crate) fn frontier(judged: &[Judged<'_>], when: When) -> Vec<Reserved> {
     let true_tokens: f64 = judged.iter().map(|one| f64::from(one.reply.output_length)).sum();
     if true_tokens == 0.0 {
         return vec![];
@@ -75,7 +75,7 @@ fn reservation(answer: &Forecast, level: f64, cap: u32) -> f64 {
 
 /// Over-reserved tokens by true tokens at which `share` of replies are under-allocated, linear between levels; `None` where no
 /// level brings it that low.
-pub fn at_share(frontier: &[Reserved], share: f64) -> Option<f64> {
+pub(crate) fn at_share(frontier: &[Reserved], share: f64) -> Option<f64> {
     let first = frontier.iter().position(|reserved| reserved.under_allocated <= share)?;
     let low = frontier[first];
     let Some(high) = first.checked_sub(1).map(|before| frontier[before]) else {

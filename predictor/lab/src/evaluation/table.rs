@@ -5,46 +5,46 @@ use std::fmt::Write;
 use serde::Serialize;
 
 use super::permutation::{Permutation, Scores};
-use super::report::{Evaluation, ModelReport};
+use super::report::{EvaluationReport, ModelReport};
 use super::weight::PROGRESS_NAMES;
 use eoscast_forecast::age::AGE_NAMES;
 
 /// One table: a row for each model, or whatever the heading says.
 #[derive(Debug, Serialize)]
-pub struct Section {
+pub(crate) struct Section {
     /// What it is about.
-    pub title: &'static str,
+    pub(crate) title: &'static str,
     /// What the columns are.
-    pub explanation: &'static str,
+    pub(crate) explanation: &'static str,
     /// Heading of the rows' names.
-    pub heading: &'static str,
+    pub(crate) heading: &'static str,
     /// Headings of the others.
-    pub columns: Vec<String>,
+    pub(crate) columns: Vec<String>,
     /// The models.
-    pub rows: Vec<Row>,
+    pub(crate) rows: Vec<Row>,
 }
 
 /// One model.
 #[derive(Debug, Serialize)]
-pub struct Row {
+pub(crate) struct Row {
     /// Which.
-    pub name: String,
+    pub(crate) name: String,
     /// One for each column.
-    pub cells: Vec<Cell>,
+    pub(crate) cells: Vec<Cell>,
 }
 
 /// One figure.
 #[derive(Debug, Serialize)]
-pub struct Cell {
+pub(crate) struct Cell {
     /// As it is shown.
-    pub text: String,
+    pub(crate) text: String,
     /// No forecaster that does not know the truth has a better one.
-    pub best: bool,
+    pub(crate) best: bool,
 }
 
 impl Cell {
     /// A figure that is not compared.
-    pub fn plain(value: Option<f64>, digits: usize) -> Self {
+    pub(crate) fn plain(value: Option<f64>, digits: usize) -> Self {
         Self { text: number(value, digits), best: false }
     }
 }
@@ -95,7 +95,7 @@ fn bins(
 }
 
 /// All tables.
-pub fn sections(evaluation: &Evaluation) -> Vec<Section> {
+pub(crate) fn sections(evaluation: &EvaluationReport) -> Vec<Section> {
     let floor = evaluation.noise_floor.as_ref().map(|floor| &floor.report);
     let models: Vec<&ModelReport> = evaluation.models.iter().chain(floor).collect();
     let section = |title, explanation, columns: Vec<Column>| Section {
@@ -239,7 +239,7 @@ fn number(value: Option<f64>, digits: usize) -> String {
 }
 
 /// All tables as plain text.
-pub fn plain(evaluation: &Evaluation) -> String {
+pub(crate) fn plain(evaluation: &EvaluationReport) -> String {
     let mut text = format!(
         "{}\n{} requests ({} cut at max_tokens), {} tokens; every request weighs one; lengths in tokens\n",
         evaluation.description, evaluation.requests, evaluation.cut, evaluation.tokens
@@ -286,7 +286,7 @@ mod tests {
     use crate::evaluation::baselines::Baseline;
     use eoscast_forecast::judging::testing::{knows_the_law, uniform_replies};
 
-    fn evaluation() -> Evaluation {
+    fn evaluation() -> EvaluationReport {
         let replies = uniform_replies(40, 300, 200);
         let models = vec![
             ModelReport::new("law", &knows_the_law(&replies, 300), None),
@@ -301,7 +301,7 @@ mod tests {
                 Some(2.0),
             ),
         ];
-        Evaluation::new(&replies, models, "uniform lengths", &replies)
+        EvaluationReport::new(&replies, models, "uniform lengths", &replies)
     }
 
     #[test]

@@ -1,37 +1,35 @@
-//! The figures of an experiment.
+//! The figures of a sweep.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use eoscast_sim::{Interval, Summary};
 
-use super::chart::{Chart, Line};
-use super::experiment::{Experiment, Load, Outcome};
+use super::sweep::{Load, Sweep, SweepRun};
+use crate::chart::line_chart::{Line, LineChart};
+use crate::chart::palette::{RGBColor, colors};
 
 const LEAST_EVICTIONS: f64 = 0.1;
 
-/// Writes the figures of an experiment into the folder `out`, which is made if it is not there; gives their paths.
+/// Writes the figures of a sweep into the folder `out`, which is made if it is not there; gives their paths.
 ///
 /// # Errors
 /// The folder or a file cannot be written, or the drawing library refuses.
-pub fn draw(experiment: &Experiment, outcomes: &[Outcome], out: &Path) -> anyhow::Result<Vec<PathBuf>> {
+pub(crate) fn draw(sweep: &Sweep, outcomes: &[SweepRun], out: &Path) -> anyhow::Result<Vec<PathBuf>> {
     std::fs::create_dir_all(out).with_context(|| format!("--out: {} cannot be made", out.display()))?;
     let mut charts = Vec::new();
-    for (load, name) in experiment.loads.iter().enumerate() {
-        let suffix = if experiment.loads.len() > 1 {
-            format!("-{}", name.to_string().replace('/', "-per-"))
-        } else {
-            String::new()
-        };
-        let at_load: Vec<&Outcome> = outcomes.iter().filter(|outcome| outcome.load == load).collect();
-        charts.push((format!("latency-cdf{suffix}.svg"), latency_cdf(experiment, &at_load, name)));
-        charts.push((format!("kv-use{suffix}.svg"), kv_use(experiment, &at_load, name)));
-        charts.push((format!("evictions{suffix}.svg"), evictions(experiment, &at_load, name)));
-        charts.push((format!("tail{suffix}.svg"), tail(experiment, &at_load, name)));
+    for (load, name) in sweep.loads.iter().enumerate() {
+        let suffix =
+            if sweep.loads.len() > 1 { format!("-{}", name.to_string().replace('/', "-per-")) } else { String::new() };
+        let at_load: Vec<&SweepRun> = outcomes.iter().filter(|outcome| outcome.load == load).collect();
+        charts.push((format!("latency-cdf{suffix}.svg"), latency_cdf(sweep, &at_load, name)));
+        charts.push((format!("kv-use{suffix}.svg"), kv_use(sweep, &at_load, name)));
+        charts.push((format!("evictions{suffix}.svg"), evictions(sweep, &at_load, name)));
+        charts.push((format!("tail{suffix}.svg"), tail(sweep, &at_load, name)));
     }
-    if experiment.loads.len() > 1 {
-        let mean = against_load(experiment, outcomes, "mean latency, s", |summary| summary.mean_latency);
-        let p99 = against_load(experiment, outcomes, "P99 latency, s", |summary| summary.p99_latency);
+    if sweep.loads.len() > 1 {
+        let mean = against_load(sweep, outcomes, "mean latency, s", |summary| summary.mean_latency);
+        let p99 = against_load(sweep, outcomes, "P99 latency, s", |summary| summary.p99_latency);
         charts.push(("latency-load.svg".to_owned(), mean));
         charts.push(("p99-load.svg".to_owned(), p99));
     }
@@ -45,7 +43,7 @@ pub fn draw(experiment: &Experiment, outcomes: &[Outcome], out: &Path) -> anyhow
 }
 
 /// Share of the requests, over all seeds, that took at most so long.
-fn latency_cdf(experiment: &Experiment, outcomes: &[&Outcome], load: &Load) -> Chart {
+fn latency_cdf(sweep: &Sweep, outcomes: &[&SweepRun], load: &Load) -> LineChart {
     let of = |policy: usize| {
         let runs = outcomes.iter().filter(|outcome| outcome.policy == policy);
         let mut latencies: Vec<f64> = runs.flat_map(|outcome| outcome.latencies.iter().copied()).collect();
@@ -55,19 +53,18 @@ fn latency_cdf(experiment: &Experiment, outcomes: &[&Outcome], load: &Load) -> C
         let ranks = (0..=400).map(|i| (i * count.saturating_sub(1)) / 400);
         ranks.filter_map(|rank| Some((*latencies.get(rank)?, (rank + 1) as f64 / count as f64))).collect()
     };
-    Chart {
+    LineChart {
         title: format!("Latency, load {load}"),
         x: "latency, s",
         y: "share of requests",
         logarithmic_x: true,
         y_high: Some(1.0),
-        lines: lines(experiment, of),
-        bars: Vec::new(),
+        lines: lines(sweep, of),
     }
 }
 
 /// Of the first seed.
-fn kv_use(experiment: &Experiment, outcomes: &[&Outcome], load: &Load) -> Chart {
+fn kv_use(sweep: &Sweep, outcomes: &[&SweepRun], load: &Load) -> LineChart {
     let of = |policy: usize| {
         let first = outcomes.iter().find(|outcome| outcome.policy == policy);
         let moments = first.map(|outcome| outcome.kv_use.as_slice()).unwrap_or_default();
@@ -78,56 +75,54 @@ fn kv_use(experiment: &Experiment, outcomes: &[&Outcome], load: &Load) -> Chart 
         };
         moments.chunks(stretch).map(mean).collect()
     };
-    Chart {
+    LineChart {
         title: format!("KV use over time, load {load}, seed 0"),
         x: "time, s",
         y: "share of the KV budget",
         logarithmic_x: false,
         y_high: Some(1.0),
-        lines: lines(experiment, of),
-        bars: Vec::new(),
+        lines: lines(sweep, of),
     }
 }
 
 /// What a rule pays for a full cache, as its parameter goes from careful to bold.
-fn evictions(experiment: &Experiment, outcomes: &[&Outcome], load: &Load) -> Chart {
-    let mut families: Vec<(String, Line)> = Vec::new();
-    for (policy, named) in experiment.policies.iter().enumerate() {
-        let family = family(&named.name);
+fn evictions(sweep: &Sweep, outcomes: &[&SweepRun], load: &Load) -> LineChart {
+    let mut families: Vec<Line> = Vec::new();
+    for (policy, (named, color)) in sweep.policies.iter().zip(policy_colors(sweep)).enumerate() {
+        let name = family(&named.name);
         // None at all has no place on a logarithmic axis.
         let evicted = mean(outcomes, policy, |summary| summary.evictions_per_100).max(LEAST_EVICTIONS);
         let point = (evicted, mean(outcomes, policy, |summary| summary.kv_utilisation));
-        match families.iter_mut().find(|(name, _)| *name == family) {
-            Some((_, line)) => line.push(point),
-            None => families.push((family, vec![point])),
+        match families.iter_mut().find(|line| line.name == name) {
+            Some(line) => line.points.push(point),
+            // A family has the colour of its first policy.
+            None => families.push(Line { name, color, points: vec![point], bars: vec![] }),
         }
     }
-    families.iter_mut().for_each(|(_, line)| line.sort_by(|a, b| a.0.total_cmp(&b.0)));
-    Chart {
+    families.iter_mut().for_each(|line| line.points.sort_by(|a, b| a.0.total_cmp(&b.0)));
+    LineChart {
         title: format!("What a full cache costs, load {load}: left and up is better"),
         x: "evictions per 100 requests (0.1: at most)",
         y: "mean share of the KV budget in use",
         logarithmic_x: true,
         y_high: Some(1.0),
         lines: families,
-        bars: Vec::new(),
     }
 }
 
 /// Time a token against the slowest requests.
-fn tail(experiment: &Experiment, outcomes: &[&Outcome], load: &Load) -> Chart {
+fn tail(sweep: &Sweep, outcomes: &[&SweepRun], load: &Load) -> LineChart {
     let of = |policy| {
         let time = 1e3 * mean(outcomes, policy, |summary| summary.mean_normalised_latency);
         vec![(time, mean(outcomes, policy, |summary| summary.p99_latency))]
     };
-    Chart {
+    LineChart {
         title: format!("Mean and tail, load {load}: left and down is better"),
         x: "mean normalised latency, ms a token",
         y: "P99 latency, s",
         logarithmic_x: true,
         y_high: None,
-        lines: lines(experiment, of),
-        bars: Vec::new(),
+        lines: lines(sweep, of),
     }
 }
 
@@ -144,45 +139,50 @@ fn family(name: &str) -> String {
 }
 
 /// Over the seeds.
-fn mean(outcomes: &[&Outcome], policy: usize, of: fn(&Summary) -> f64) -> f64 {
+fn mean(outcomes: &[&SweepRun], policy: usize, of: fn(&Summary) -> f64) -> f64 {
     let runs = outcomes.iter().filter(|outcome| outcome.policy == policy);
     Interval::of(&runs.map(|run| of(&run.summary)).collect::<Vec<_>>()).mean
 }
 
-fn against_load(experiment: &Experiment, outcomes: &[Outcome], y: &'static str, of: fn(&Summary) -> f64) -> Chart {
+fn against_load(sweep: &Sweep, outcomes: &[SweepRun], y: &'static str, of: fn(&Summary) -> f64) -> LineChart {
     let points = |policy: usize| -> Vec<(f64, Interval)> {
         let at = |load: usize| {
             let runs = outcomes.iter().filter(move |outcome| (outcome.load, outcome.policy) == (load, policy));
             let values = |of: fn(&Summary) -> f64| runs.clone().map(|run| of(&run.summary)).collect::<Vec<_>>();
             (Interval::of(&values(|summary| summary.rho)).mean, Interval::of(&values(of)))
         };
-        let mut points: Vec<_> = (0..experiment.loads.len()).map(at).collect();
+        let mut points: Vec<_> = (0..sweep.loads.len()).map(at).collect();
         points.sort_by(|a, b| a.0.total_cmp(&b.0));
         points
     };
     let bar = |(load, Interval { mean, half_width }): (f64, Interval)| {
         half_width.is_finite().then_some([(load, (mean - half_width).max(0.0)), (load, mean + half_width)])
     };
-    Chart {
+    LineChart {
         title: "Latency against load; bars are 95 % confidence intervals over the seeds".to_owned(),
         x: "load (rho)",
         y,
         logarithmic_x: false,
         y_high: None,
-        lines: lines(experiment, |policy| points(policy).iter().map(|(load, at)| (*load, at.mean)).collect()),
-        bars: (0..experiment.policies.len())
-            .map(|policy| points(policy).into_iter().filter_map(bar).collect())
+        lines: (0..sweep.policies.len())
+            .zip(lines(sweep, |policy| points(policy).iter().map(|(load, at)| (*load, at.mean)).collect()))
+            .map(|(policy, line)| Line { bars: points(policy).into_iter().filter_map(bar).collect(), ..line })
             .collect(),
     }
 }
 
-fn lines(experiment: &Experiment, of: impl Fn(usize) -> Line) -> Vec<(String, Line)> {
-    experiment.policies.iter().enumerate().map(|(i, policy)| (policy.name.clone(), of(i))).collect()
+fn policy_colors(sweep: &Sweep) -> Vec<RGBColor> {
+    colors(sweep.policies.iter().map(|policy| policy.name.as_str()))
+}
+
+fn lines(sweep: &Sweep, of: impl Fn(usize) -> Vec<(f64, f64)>) -> Vec<Line> {
+    let named = sweep.policies.iter().zip(policy_colors(sweep)).enumerate();
+    named.map(|(i, (policy, color))| Line { name: policy.name.clone(), color, points: of(i), bars: vec![] }).collect()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::experiment::tests::experiment;
+    use super::super::sweep::tests::sweep;
     use super::*;
 
     #[test]
@@ -192,10 +192,10 @@ mod tests {
 
     #[test]
     fn each_load_has_its_figures_and_several_have_one_together() {
-        let experiment = experiment();
-        let outcomes = experiment.run(&|_| ()).unwrap();
+        let sweep = sweep();
+        let outcomes = sweep.run(&|_| ()).unwrap();
         let folder = tempfile::tempdir().unwrap();
-        let paths = draw(&experiment, &outcomes, folder.path()).unwrap();
+        let paths = draw(&sweep, &outcomes, folder.path()).unwrap();
         let names: Vec<_> = paths.iter().map(|path| path.file_name().unwrap().to_str().unwrap()).collect();
         let expected = [
             "latency-cdf-0.5.svg",

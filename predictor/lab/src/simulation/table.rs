@@ -1,9 +1,9 @@
-//! The results of an experiment as text, and as JSON.
+//! The results of a sweep as text, and as JSON.
 
 use eoscast_sim::{Interval, Summary};
 use serde::Serialize;
 
-use super::experiment::{Experiment, Outcome};
+use super::sweep::{Sweep, SweepRun};
 
 /// What the table shows: heading, unit factor, decimals, and the figure.
 type Column = (&'static str, usize, fn(&Summary) -> f64);
@@ -22,7 +22,7 @@ const COLUMNS: [Column; 9] = [
 
 /// One run, with the keys that others read.
 #[derive(Debug, Serialize)]
-struct Entry<'a> {
+struct SweepRow<'a> {
     policy: &'a str,
     load: String,
     seed: u64,
@@ -43,22 +43,22 @@ struct Entry<'a> {
 }
 
 #[derive(Debug, Serialize)]
-struct Report<'a> {
-    policies: Vec<Entry<'a>>,
+struct SweepReport<'a> {
+    policies: Vec<SweepRow<'a>>,
 }
 
 /// Every run as one JSON object: seconds, tokens, shares.
 ///
 /// # Errors
 /// Never for numbers as a simulation gives them.
-pub fn json(experiment: &Experiment, outcomes: &[Outcome]) -> serde_json::Result<String> {
-    let entry = |outcome: &Outcome| {
+pub(crate) fn json(sweep: &Sweep, outcomes: &[SweepRun]) -> serde_json::Result<String> {
+    let entry = |outcome: &SweepRun| {
         let Summary { mean_latency, p50_latency, p95_latency, p99_latency, .. } = outcome.summary;
         let Summary { mean_normalised_latency, mean_ttft, p99_ttft, evictions_per_100, .. } = outcome.summary;
         let Summary { recomputed_tokens, kv_utilisation, steps, throughput, rho, kv_pressure, .. } = outcome.summary;
-        Entry {
-            policy: &experiment.policies[outcome.policy].name,
-            load: experiment.loads[outcome.load].to_string(),
+        SweepRow {
+            policy: &sweep.policies[outcome.policy].name,
+            load: sweep.loads[outcome.load].to_string(),
             seed: outcome.seed,
             mean_latency,
             p50_latency,
@@ -76,29 +76,29 @@ pub fn json(experiment: &Experiment, outcomes: &[Outcome]) -> serde_json::Result
             kv_pressure,
         }
     };
-    serde_json::to_string(&Report { policies: outcomes.iter().map(entry).collect() })
+    serde_json::to_string(&SweepReport { policies: outcomes.iter().map(entry).collect() })
 }
 
 /// Means over the seeds with their 95 % confidence intervals, one table for each load.
-pub fn text(experiment: &Experiment, outcomes: &[Outcome]) -> String {
-    let wide = experiment.policies.iter().map(|policy| policy.name.len()).max().unwrap_or(0).max(6);
+pub(crate) fn text(sweep: &Sweep, outcomes: &[SweepRun]) -> String {
+    let wide = sweep.policies.iter().map(|policy| policy.name.len()).max().unwrap_or(0).max(6);
     let mut text = String::new();
-    for (load, name) in experiment.loads.iter().enumerate() {
-        let at_load: Vec<&Outcome> = outcomes.iter().filter(|outcome| outcome.load == load).collect();
+    for (load, name) in sweep.loads.iter().enumerate() {
+        let at_load: Vec<&SweepRun> = outcomes.iter().filter(|outcome| outcome.load == load).collect();
         let mean = |of: fn(&Summary) -> f64| interval(&at_load, of).mean;
         text += &format!(
             "load {name}: rho {:.2}, KV pressure {:.2}; {} requests, {} seeds, forecasts {}; mean \u{b1} 95 %\n",
             mean(|summary| summary.rho),
             mean(|summary| summary.kv_pressure),
-            experiment.requests.min(experiment.trace.len()),
-            experiment.seeds,
-            experiment.predictor,
+            sweep.requests.min(sweep.trace.len()),
+            sweep.seeds,
+            sweep.predictor,
         );
         text += &format!("{:wide$}", "policy");
         COLUMNS.iter().for_each(|(heading, ..)| text += &format!(" {heading:>16}"));
         text.push('\n');
-        for (policy, named) in experiment.policies.iter().enumerate() {
-            let runs: Vec<&Outcome> = at_load.iter().copied().filter(|outcome| outcome.policy == policy).collect();
+        for (policy, named) in sweep.policies.iter().enumerate() {
+            let runs: Vec<&SweepRun> = at_load.iter().copied().filter(|outcome| outcome.policy == policy).collect();
             text += &format!("{:wide$}", named.name);
             for (_, decimals, of) in COLUMNS {
                 let Interval { mean, half_width } = interval(&runs, of);
@@ -115,20 +115,20 @@ pub fn text(experiment: &Experiment, outcomes: &[Outcome]) -> String {
     text
 }
 
-fn interval(outcomes: &[&Outcome], of: fn(&Summary) -> f64) -> Interval {
+fn interval(outcomes: &[&SweepRun], of: fn(&Summary) -> f64) -> Interval {
     Interval::of(&outcomes.iter().map(|outcome| of(&outcome.summary)).collect::<Vec<_>>())
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::experiment::tests::experiment;
+    use super::super::sweep::tests::sweep;
     use super::*;
 
     #[test]
     fn json_holds_every_run_with_the_keys_that_others_read() {
-        let experiment = experiment();
-        let outcomes = experiment.run(&|_| ()).unwrap();
-        let report: serde_json::Value = serde_json::from_str(&json(&experiment, &outcomes).unwrap()).unwrap();
+        let sweep = sweep();
+        let outcomes = sweep.run(&|_| ()).unwrap();
+        let report: serde_json::Value = serde_json::from_str(&json(&sweep, &outcomes).unwrap()).unwrap();
         let runs = report["policies"].as_array().unwrap();
         assert_eq!(runs.len(), 12);
         for key in [
@@ -153,8 +153,8 @@ mod tests {
 
     #[test]
     fn the_table_has_a_row_for_each_policy_at_each_load() {
-        let experiment = experiment();
-        let text = text(&experiment, &experiment.run(&|_| ()).unwrap());
+        let sweep = sweep();
+        let text = text(&sweep, &sweep.run(&|_| ()).unwrap());
         assert_eq!(text.lines().filter(|line| line.starts_with("srpt")).count(), 2);
         assert!(text.contains("load 1.2: rho 1.") && text.contains('\u{b1}'), "{text}");
     }

@@ -3,20 +3,19 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
+use crate::log_lines::each;
 use anyhow::{Context, bail, ensure};
 use eoscast_log::location::{Location, Series};
-use eoscast_log::reader::LineReader;
 use eoscast_log::record::RequestLine;
 use eoscast_proto::domain::{FinishReason, QUANTILE_LEVELS, RequestId};
 use eoscast_sched::RemainingLength;
 use eoscast_sim::{RecordedEstimate, RecordedEstimates, TraceRequest};
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
 
 /// A log's requests, by row.
-pub struct LogTrace {
+pub(crate) struct LogTrace {
     /// Finished requests; those that were aborted or failed are left out, because their length is nobody's.
-    pub requests: Vec<TraceRequest>,
+    pub(crate) requests: Vec<TraceRequest>,
     rows: HashMap<RequestId, usize>,
 }
 
@@ -40,7 +39,7 @@ impl LogTrace {
     ///
     /// # Errors
     /// There is no log, it has no finished requests, two have the same id, or a line is damaged: named by file and line.
-    pub fn read(path: &Path, max_tokens: Option<u32>) -> anyhow::Result<Self> {
+    pub(crate) fn read(path: &Path, max_tokens: Option<u32>) -> anyhow::Result<Self> {
         let mut trace = Self { requests: Vec::new(), rows: HashMap::new() };
         for file in files(path, Series::Requests)? {
             each(&file, |line: RequestLine| {
@@ -67,7 +66,7 @@ impl LogTrace {
     }
 
     /// The requests' ids with their rows, in no order.
-    pub fn ids(&self) -> impl Iterator<Item = (&RequestId, usize)> {
+    pub(crate) fn ids(&self) -> impl Iterator<Item = (&RequestId, usize)> {
         self.rows.iter().map(|(id, row)| (id, *row))
     }
 
@@ -76,7 +75,7 @@ impl LogTrace {
     ///
     /// # Errors
     /// There is no log, a line is damaged, or there is no estimate in it.
-    pub fn estimates(&self, path: &Path) -> anyhow::Result<RecordedEstimates> {
+    pub(crate) fn estimates(&self, path: &Path) -> anyhow::Result<RecordedEstimates> {
         let estimates = self.recorded(path)?;
         ensure!(
             estimates.count() > 0,
@@ -90,7 +89,7 @@ impl LogTrace {
     ///
     /// # Errors
     /// There is no log, or a line is damaged.
-    pub fn recorded(&self, path: &Path) -> anyhow::Result<RecordedEstimates> {
+    pub(crate) fn recorded(&self, path: &Path) -> anyhow::Result<RecordedEstimates> {
         let mut rows = vec![Vec::new(); self.requests.len()];
         let mut push = |id: &RequestId, step: u32, mean: f32, quantiles: [f32; QUANTILE_LEVELS.len()]| {
             if let Some(row) = self.rows.get(id) {
@@ -122,18 +121,6 @@ fn files(path: &Path, series: Series) -> anyhow::Result<Vec<PathBuf>> {
     let all: Vec<PathBuf> = segments.into_iter().map(|segment| segment.path).collect();
     ensure!(!all.is_empty() || series != Series::Requests, "{}: has no event log", path.display());
     Ok(all)
-}
-
-fn each<T: DeserializeOwned>(path: &Path, mut take: impl FnMut(T) -> anyhow::Result<()>) -> anyhow::Result<()> {
-    let name = || format!("cannot read {}", path.display());
-    let mut reader = LineReader::open(path).with_context(name)?;
-    while let Some(line) = reader.read_line().with_context(name)? {
-        match line {
-            Ok((number, value)) => take(value).with_context(|| format!("{}:{number}", path.display()))?,
-            Err(damage) => bail!("{damage}"),
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -1,10 +1,11 @@
 //! Figures of models, from their evaluation.
 
-use plotters::style::RGBColor;
-
-use crate::analysis::chart::{Axis, Figure, PALETTE, Panel, Shape};
+use crate::chart::axis::Axis;
+use crate::chart::figure::Figure;
+use crate::chart::palette::{INK, RGBColor, colors};
+use crate::chart::panel::{MOST_IN_LEGEND, Panel, Shape};
 use crate::evaluation::example::Example;
-use crate::evaluation::report::{Evaluation, ModelReport};
+use crate::evaluation::report::{EvaluationReport, ModelReport};
 use crate::evaluation::reservation::Reserved;
 use eoscast_forecast::age::AGE_NAMES;
 
@@ -20,7 +21,7 @@ fn is_point(model: &ModelReport) -> bool {
 }
 
 /// The models drawn, best first, with their colours.
-fn drawn(evaluation: &Evaluation) -> Vec<(&ModelReport, RGBColor)> {
+fn drawn(evaluation: &EvaluationReport) -> Vec<(&ModelReport, RGBColor)> {
     let mut models: Vec<_> = evaluation.models.iter().filter(|model| !is_point(model)).collect();
     let loss = |model: &ModelReport| model.pinball.unwrap_or(f64::INFINITY);
     models.sort_by(|a, b| loss(a).total_cmp(&loss(b)));
@@ -32,20 +33,29 @@ fn drawn(evaluation: &Evaluation) -> Vec<(&ModelReport, RGBColor)> {
         kept += usize::from(!reference);
         reference || kept <= others
     });
-    models.into_iter().zip(PALETTE).collect()
+    let colors = colors(models.iter().map(|model| model.name.as_str()));
+    models.into_iter().zip(colors).collect()
 }
 
+/// Empty where the lines carry their names.
 fn legend(models: &[(&ModelReport, RGBColor)]) -> Vec<(String, RGBColor)> {
+    if models.len() > MOST_IN_LEGEND {
+        return vec![];
+    }
     models.iter().map(|(model, color)| (model.name.clone(), *color)).collect()
 }
 
 /// One line a model.
 fn lines(models: &[(&ModelReport, RGBColor)], points: impl Fn(&ModelReport) -> Vec<(f64, f64)>) -> Vec<Shape> {
     // The best is drawn last, on top of the others.
-    models.iter().rev().map(|(model, color)| Shape::Line(points(model), *color)).collect()
+    let mut shapes: Vec<Shape> = models.iter().rev().map(|(model, color)| Shape::Line(points(model), *color)).collect();
+    if models.len() > MOST_IN_LEGEND {
+        shapes.extend(models.iter().filter_map(|(model, color)| Shape::name(&model.name, &points(model), *color)));
+    }
+    shapes
 }
 
-pub(super) fn reliability(evaluation: &Evaluation) -> Figure {
+pub(super) fn reliability(evaluation: &EvaluationReport) -> Figure {
     let models = drawn(evaluation);
     let diagonal = |to: f64| Shape::Guide(vec![(0.0, 0.0), (to, to)]);
     let mut quantiles = vec![diagonal(1.0)];
@@ -79,7 +89,7 @@ pub(super) fn reliability(evaluation: &Evaluation) -> Figure {
     }
 }
 
-pub(super) fn coverage(evaluation: &Evaluation) -> Figure {
+pub(super) fn coverage(evaluation: &EvaluationReport) -> Figure {
     let models = drawn(evaluation);
     let by_age = |values: &[Option<f64>; 5], scale: f64| {
         let point = |(i, value): (usize, &Option<f64>)| value.map(|value| (i as f64, scale * value));
@@ -121,7 +131,7 @@ pub(super) fn coverage(evaluation: &Evaluation) -> Figure {
     }
 }
 
-pub(super) fn lead_time(evaluation: &Evaluation) -> Figure {
+pub(super) fn lead_time(evaluation: &EvaluationReport) -> Figure {
     /// Shares of false alarms beyond this are of no use.
     const MOST_FALSE: f64 = 30.0;
     let models = drawn(evaluation);
@@ -160,7 +170,7 @@ pub(super) fn lead_time(evaluation: &Evaluation) -> Figure {
     }
 }
 
-pub(super) fn frontier(evaluation: &Evaluation) -> Figure {
+pub(super) fn frontier(evaluation: &EvaluationReport) -> Figure {
     const MOST_UNDER: f64 = 16.0;
     let models = drawn(evaluation);
     let points = |frontier: &[Reserved]| {
@@ -196,9 +206,8 @@ pub(super) fn frontier(evaluation: &Evaluation) -> Figure {
 }
 
 /// Of the best model, if it has examples.
-pub(super) fn fan(evaluation: &Evaluation) -> Option<Figure> {
-    let (model, _) = drawn(evaluation).into_iter().find(|(model, _)| !model.examples.is_empty())?;
-    let color = PALETTE[0];
+pub(super) fn fan(evaluation: &EvaluationReport) -> Option<Figure> {
+    let (model, color) = drawn(evaluation).into_iter().find(|(model, _)| !model.examples.is_empty())?;
     let panel = |example: &Example| {
         let step = |i: usize| example.steps.iter().map(move |(t, levels)| (f64::from(*t), f64::from(levels[i])));
         let band = |low: usize, high: usize| step(low).zip(step(high)).map(|((t, a), (_, b))| (t, a, b)).collect();
@@ -212,7 +221,7 @@ pub(super) fn fan(evaluation: &Evaluation) -> Option<Figure> {
                 Shape::Band(band(0, 4), color, 0.2),
                 Shape::Band(band(1, 3), color, 0.3),
                 Shape::Line(step(2).collect(), color),
-                Shape::Line(vec![(0.0, length), (length, 0.0)], PALETTE[4]),
+                Shape::Line(vec![(0.0, length), (length, 0.0)], INK),
             ],
         }
     };
@@ -224,7 +233,7 @@ pub(super) fn fan(evaluation: &Evaluation) -> Option<Figure> {
              The bands hold what is left with probability 60 % and 90 %. A good forecast narrows around the truth as the reply grows.",
             model.name
         ),
-        legend: vec![("truth".to_owned(), PALETTE[4]), ("median, 60 % and 90 % of the forecast".to_owned(), color)],
+        legend: vec![("truth".to_owned(), INK), ("median, 60 % and 90 % of the forecast".to_owned(), color)],
         panels: model.examples.iter().map(panel).collect(),
     })
 }

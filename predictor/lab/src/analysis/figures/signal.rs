@@ -1,8 +1,11 @@
 //! Figures of the EOS probability itself.
 
-use super::quantiles;
-use crate::analysis::chart::{Axis, Figure, PALETTE, Panel, Shape};
+use super::quantiles::quantiles;
 use crate::analysis::trace::{End, Trace};
+use crate::chart::axis::Axis;
+use crate::chart::figure::Figure;
+use crate::chart::palette::PALETTE;
+use crate::chart::panel::{Panel, Shape};
 
 /// Probabilities below are drawn here.
 const LEAST: f64 = 1e-10;

@@ -2,10 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use super::quantiles;
-use crate::analysis::chart::{Axis, Figure, PALETTE, Panel, Shape};
+use super::quantiles::quantiles;
 use crate::analysis::trace::{End, Trace};
 use crate::analysis::usefulness::Usefulness;
+use crate::chart::axis::Axis;
+use crate::chart::figure::Figure;
+use crate::chart::palette::{PALETTE, RGBColor};
+use crate::chart::panel::{Panel, Shape};
 use crate::evaluation::permutation::{GroupLoss, Permutation, Scores};
 
 /// Rows of a figure; what has fewest requests is left out.
@@ -56,7 +59,7 @@ fn shortened(name: &str) -> String {
     name.chars().take(LONGEST - 1).chain(['…']).collect()
 }
 
-fn legend() -> Vec<(String, plotters::style::RGBColor)> {
+fn legend() -> Vec<(String, RGBColor)> {
     vec![
         ("median".to_owned(), PALETTE[1]),
         ("half of the requests".to_owned(), PALETTE[0]),

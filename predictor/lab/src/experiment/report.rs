@@ -3,75 +3,75 @@
 use eoscast_sim::{CostModel, Interval, TraceRequest};
 use serde::Serialize;
 
-use super::figures::{Figures, Mean};
-use super::options::Options;
-use super::run::Outcome;
+use super::metrics::{Mean, RunMetrics};
+use super::options::ExperimentOptions;
+use super::run::MeasuredRun;
 
 /// Whom the others are compared with: LightLLM's rules and vLLM's.
-pub const BASELINES: [&str; 2] = ["fcfs+past-future", "fcfs+aggressive"];
+pub(crate) const BASELINES: [&str; 2] = ["fcfs+past-future", "fcfs+aggressive"];
 
 /// All that was found.
 #[derive(Debug, Serialize)]
-pub struct Report {
+pub(crate) struct ExperimentReport {
     /// Of each run.
-    pub requests: usize,
+    pub(crate) requests: usize,
     /// Ids of requests that do not fit.
-    pub left_out: Vec<String>,
+    pub(crate) left_out: Vec<String>,
     /// Means of the requests.
-    pub mean_prompt_tokens: f64,
+    pub(crate) mean_prompt_tokens: f64,
     /// Means of the requests.
-    pub mean_output_tokens: f64,
+    pub(crate) mean_output_tokens: f64,
     /// KV budget.
-    pub kv_tokens: u32,
+    pub(crate) kv_tokens: u32,
     /// Most requests in the batch.
-    pub max_running: u32,
+    pub(crate) max_running: u32,
     /// Seconds of a step and of its parts.
-    pub cost: Vec<(&'static str, f64)>,
+    pub(crate) cost: Vec<(&'static str, f64)>,
     /// Means over the rounds.
-    pub policies: Vec<Line>,
+    pub(crate) policies: Vec<PolicyRow>,
     /// Every run, in its order.
-    pub runs: Vec<Outcome>,
+    pub(crate) runs: Vec<MeasuredRun>,
 }
 
 /// A policy at a load.
 #[derive(Debug, Serialize)]
-pub struct Line {
+pub(crate) struct PolicyRow {
     /// As it was asked for.
-    pub policy: String,
+    pub(crate) policy: String,
     /// The load.
-    pub rho: f64,
+    pub(crate) rho: f64,
     /// On the worker.
     #[serde(flatten)]
-    pub figures: Figures<Mean>,
+    pub(crate) figures: RunMetrics<Mean>,
     /// Mean latency in the simulator.
-    pub simulated_mean_latency: Mean,
+    pub(crate) simulated_mean_latency: Mean,
     /// That over the worker's, less 1.
-    pub simulated_difference: f64,
+    pub(crate) simulated_difference: f64,
     /// Its figures over those of each baseline in the same round.
-    pub ratios: Vec<Ratio>,
+    pub(crate) ratios: Vec<Ratio>,
 }
 
-/// Figures of a policy over those of another in the same round.
+/// RunMetrics of a policy over those of another in the same round.
 #[derive(Debug, Serialize)]
-pub struct Ratio {
+pub(crate) struct Ratio {
     /// The other.
-    pub to: &'static str,
+    pub(crate) to: &'static str,
     /// Of mean latencies.
-    pub mean_latency: Mean,
+    pub(crate) mean_latency: Mean,
     /// Of 99th percentiles.
-    pub p99_latency: Mean,
+    pub(crate) p99_latency: Mean,
     /// Of mean normalised latencies.
-    pub mean_normalised_latency: Mean,
+    pub(crate) mean_normalised_latency: Mean,
 }
 
-impl Report {
+impl ExperimentReport {
     /// Of all runs. Each policy has run in every round at every load.
-    pub fn new(
-        options: &Options,
+    pub(crate) fn new(
+        options: &ExperimentOptions,
         cost: CostModel,
         lengths: &[TraceRequest],
         left_out: Vec<String>,
-        outcomes: &[Outcome],
+        outcomes: &[MeasuredRun],
     ) -> Self {
         let mean = |of: fn(&TraceRequest) -> u32| {
             lengths.iter().map(|request| f64::from(of(request))).sum::<f64>() / lengths.len() as f64
@@ -96,10 +96,10 @@ impl Report {
     }
 }
 
-fn line(options: &Options, outcomes: &[Outcome], rho: f64, policy: usize) -> Line {
+fn line(options: &ExperimentOptions, outcomes: &[MeasuredRun], rho: f64, policy: usize) -> PolicyRow {
     let of = |policy: usize| {
         let name = &options.policy[policy].name;
-        let mut runs: Vec<&Outcome> =
+        let mut runs: Vec<&MeasuredRun> =
             outcomes.iter().filter(|run| run.rho == rho && run.policy == *name && run.round < options.rounds).collect();
         runs.sort_by_key(|run| run.round);
         runs
@@ -107,11 +107,11 @@ fn line(options: &Options, outcomes: &[Outcome], rho: f64, policy: usize) -> Lin
     let runs = of(policy);
     let figures: Vec<_> = runs.iter().map(|run| run.measured).collect();
     let simulated: Vec<f64> = runs.iter().map(|run| run.simulated.mean_latency).collect();
-    let (figures, simulated) = (Figures::over(&figures), Interval::of(&simulated));
+    let (figures, simulated) = (RunMetrics::over(&figures), Interval::of(&simulated));
     let ratio = |to: &'static str| {
         let baseline = to.parse().ok()?;
         let baseline = of(options.policy.iter().position(|named| named.policy == baseline)?);
-        let mean = |of: fn(&Figures<f64>) -> f64| {
+        let mean = |of: fn(&RunMetrics<f64>) -> f64| {
             let pairs = runs.iter().zip(&baseline);
             Interval::of(&pairs.map(|(run, other)| of(&run.measured) / of(&other.measured)).collect::<Vec<_>>()).into()
         };
@@ -122,7 +122,7 @@ fn line(options: &Options, outcomes: &[Outcome], rho: f64, policy: usize) -> Lin
             mean_normalised_latency: mean(|figures| figures.mean_normalised_latency),
         })
     };
-    Line {
+    PolicyRow {
         policy: options.policy[policy].name.clone(),
         rho,
         figures,
@@ -136,10 +136,10 @@ fn line(options: &Options, outcomes: &[Outcome], rho: f64, policy: usize) -> Lin
 pub(super) mod tests {
 
     use super::*;
-    use crate::serving::plan::plan;
+    use crate::experiment::plan::plan;
 
-    fn figures(seconds: f64) -> Figures<f64> {
-        Figures {
+    fn figures(seconds: f64) -> RunMetrics<f64> {
+        RunMetrics {
             mean_latency: seconds,
             p50_latency: seconds,
             p95_latency: 2.0 * seconds,
@@ -153,8 +153,8 @@ pub(super) mod tests {
     }
 
     /// A run whose latencies are of so many seconds, and a tenth longer in the simulator.
-    pub(in crate::serving) fn outcome(policy: &str, rho: f64, round: u32, seconds: f64) -> Outcome {
-        Outcome {
+    pub(in crate::experiment) fn outcome(policy: &str, rho: f64, round: u32, seconds: f64) -> MeasuredRun {
+        MeasuredRun {
             policy: policy.to_owned(),
             rho,
             round,
@@ -171,9 +171,9 @@ pub(super) mod tests {
     }
 
     /// Two loads, three rounds; the second policy takes half as long as the first, the simulator a tenth longer than the worker.
-    pub(in crate::serving) fn report(rounds: u32) -> Report {
+    pub(in crate::experiment) fn report(rounds: u32) -> ExperimentReport {
         let rounds_text = rounds.to_string();
-        let options = Options::for_test(&[
+        let options = ExperimentOptions::for_test(&[
             "--rho",
             "0.5,0.9",
             "--policy",
@@ -189,7 +189,7 @@ pub(super) mod tests {
         });
         let outcomes: Vec<_> = outcomes.collect();
         let request = TraceRequest { row: 0, arrival: None, prompt_tokens: 9, output_tokens: 90, max_tokens: 768 };
-        Report::new(&options, CostModel::WORKER, &[request], vec!["long".to_owned()], &outcomes)
+        ExperimentReport::new(&options, CostModel::WORKER, &[request], vec!["long".to_owned()], &outcomes)
     }
 
     #[test]

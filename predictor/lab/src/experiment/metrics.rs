@@ -3,36 +3,36 @@
 use eoscast_sim::{Interval, Summary};
 use serde::{Deserialize, Serialize};
 
-/// Figures of one run, or means over runs.
+/// RunMetrics of one run, or means over runs.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Figures<T> {
+pub(crate) struct RunMetrics<T> {
     /// Seconds from arrival to the last token, mean.
-    pub mean_latency: T,
+    pub(crate) mean_latency: T,
     /// Median.
-    pub p50_latency: T,
+    pub(crate) p50_latency: T,
     /// 95th percentile.
-    pub p95_latency: T,
+    pub(crate) p95_latency: T,
     /// 99th percentile.
-    pub p99_latency: T,
+    pub(crate) p99_latency: T,
     /// Latency over the tokens of the reply, seconds a token, mean.
-    pub mean_normalised_latency: T,
+    pub(crate) mean_normalised_latency: T,
     /// Seconds to the first token, mean.
-    pub mean_ttft: T,
+    pub(crate) mean_ttft: T,
     /// 99th percentile.
-    pub p99_ttft: T,
+    pub(crate) p99_ttft: T,
     /// Preemptions for a hundred requests.
-    pub evictions_per_100: T,
+    pub(crate) evictions_per_100: T,
     /// Tokens generated a second.
-    pub throughput: T,
+    pub(crate) throughput: T,
 }
 
 /// A mean over rounds, with half the width of its 95 % confidence interval: null for a single round.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct Mean {
+pub(crate) struct Mean {
     /// The mean.
-    pub mean: f64,
+    pub(crate) mean: f64,
     /// Half the width.
-    pub half_width: f64,
+    pub(crate) half_width: f64,
 }
 
 impl From<Interval> for Mean {
@@ -41,7 +41,7 @@ impl From<Interval> for Mean {
     }
 }
 
-impl From<Summary> for Figures<f64> {
+impl From<Summary> for RunMetrics<f64> {
     fn from(summary: Summary) -> Self {
         Self {
             mean_latency: summary.mean_latency,
@@ -57,10 +57,10 @@ impl From<Summary> for Figures<f64> {
     }
 }
 
-impl Figures<Mean> {
+impl RunMetrics<Mean> {
     /// Means over runs.
-    pub fn over(runs: &[Figures<f64>]) -> Self {
-        let mean = |of: fn(&Figures<f64>) -> f64| Interval::of(&runs.iter().map(of).collect::<Vec<_>>()).into();
+    pub(crate) fn over(runs: &[RunMetrics<f64>]) -> Self {
+        let mean = |of: fn(&RunMetrics<f64>) -> f64| Interval::of(&runs.iter().map(of).collect::<Vec<_>>()).into();
         Self {
             mean_latency: mean(|run| run.mean_latency),
             p50_latency: mean(|run| run.p50_latency),

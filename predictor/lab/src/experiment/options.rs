@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::simulation::experiment::NamedPolicy;
+use crate::simulation::sweep::NamedPolicy;
 use anyhow::ensure;
 use clap::Args;
 use eoscast_sched::SchedulerConfig;
@@ -18,50 +18,50 @@ const POLICIES: &str = "fcfs+aggressive,fcfs+conservative,fcfs+new-token-ratio,f
 
 /// Compares scheduling policies on the real worker with the real predictor, both fresh for each run, under Poisson load.
 #[derive(Debug, Clone, Args)]
-pub struct Options {
+pub(crate) struct ExperimentOptions {
     /// Prompts, one JSON object a line: id, prompt and, if known, task. The shipped predictor should not have been trained on them.
     #[arg(long, env = "EOSCAST_PROMPTS", value_name = "FILE")]
-    pub prompts: PathBuf,
+    pub(crate) prompts: PathBuf,
     /// Requests of each run, drawn from the prompts by the seed.
     #[arg(long, env = "EOSCAST_REQUESTS", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1000))]
-    pub requests: u32,
+    pub(crate) requests: u32,
     /// Decides prompts, replies and arrivals.
     #[arg(long, env = "EOSCAST_SEED", default_value_t = 1)]
-    pub seed: u64,
+    pub(crate) seed: u64,
     /// Sampling temperature.
     #[arg(long, env = "EOSCAST_TEMPERATURE", default_value_t = 0.8)]
-    pub temperature: f32,
+    pub(crate) temperature: f32,
     /// Most tokens of a reply.
     #[arg(long, env = "EOSCAST_MAX_TOKENS", default_value_t = 768, value_parser = clap::value_parser!(u32).range(1..))]
-    pub max_tokens: u32,
+    pub(crate) max_tokens: u32,
     /// KV budget in tokens.
     #[arg(long, env = "EOSCAST_KV_TOKENS", default_value_t = 4096, value_parser = clap::value_parser!(u32).range(16..=1 << 24))]
-    pub kv_tokens: u32,
+    pub(crate) kv_tokens: u32,
     /// Most requests in the running batch.
     #[arg(long, env = "EOSCAST_MAX_RUNNING", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=256))]
-    pub max_running: u32,
+    pub(crate) max_running: u32,
     /// Loads: the share of time that the engine would need with full batches.
     #[arg(long, env = "EOSCAST_LOAD", value_name = "RHO,...", value_delimiter = ',', default_value = "0.9", value_parser = load)]
-    pub rho: Vec<f64>,
+    pub(crate) rho: Vec<f64>,
     /// Runs of each policy at each load, each with arrivals of its own that all policies meet.
     #[arg(long, env = "EOSCAST_ROUNDS", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
-    pub rounds: u32,
+    pub(crate) rounds: u32,
     /// Policies to compare, as order+admission+victim; one that wants true lengths gets them.
     #[arg(long, env = "EOSCAST_POLICIES", value_name = "NAME,...", value_delimiter = ',', default_value = POLICIES)]
-    pub policy: Vec<NamedPolicy>,
+    pub(crate) policy: Vec<NamedPolicy>,
     /// What a step costs on this machine, from `eoscast-worker bench --fit-cost FILE`; the first pass corrects all prices alike.
     #[arg(long, env = "EOSCAST_COST", value_name = "FILE")]
-    pub cost: PathBuf,
+    pub(crate) cost: PathBuf,
     /// A GGUF file or a model name.
     #[arg(long, env = "EOSCAST_MODEL", default_value = "smollm2-135m")]
-    pub model: String,
+    pub(crate) model: String,
     /// Folder for the report, figures, and runs.jsonl: all requests of all runs, with which an interrupted experiment goes on, and one with
     /// more policies, loads or rounds makes only these.
     #[arg(long, env = "EOSCAST_OUT", value_name = "FOLDER")]
-    pub out: PathBuf,
+    pub(crate) out: PathBuf,
     /// Print one JSON object instead of a table.
     #[arg(long, env = "EOSCAST_JSON")]
-    pub json: bool,
+    pub(crate) json: bool,
 }
 
 fn load(text: &str) -> Result<f64, String> {
@@ -69,9 +69,9 @@ fn load(text: &str) -> Result<f64, String> {
     load.ok_or_else(|| "must be a load above 0, like 0.9".to_owned())
 }
 
-impl Options {
+impl ExperimentOptions {
     /// The engine's limits.
-    pub fn config(&self) -> SchedulerConfig {
+    pub(crate) fn config(&self) -> SchedulerConfig {
         SchedulerConfig {
             block_size: BLOCK_SIZE,
             num_blocks: self.kv_tokens / BLOCK_SIZE,
@@ -82,7 +82,7 @@ impl Options {
 
     /// # Errors
     /// Two policies are the same.
-    pub fn check(&self) -> anyhow::Result<()> {
+    pub(crate) fn check(&self) -> anyhow::Result<()> {
         for (i, NamedPolicy { name, policy }) in self.policy.iter().enumerate() {
             ensure!(!self.policy[..i].iter().any(|other| other.policy == *policy), "--policy: {name} is there twice");
         }
@@ -91,13 +91,13 @@ impl Options {
 }
 
 #[cfg(test)]
-impl Options {
+impl ExperimentOptions {
     /// The options that these arguments give, beside those that must be there.
     pub(crate) fn for_test(args: &[&str]) -> Result<Self, clap::Error> {
         #[derive(clap::Parser)]
         struct Alone {
             #[command(flatten)]
-            options: Options,
+            options: ExperimentOptions,
         }
         let given = ["experiment", "--prompts", "p.jsonl", "--cost", "c.json", "--out", "o"];
         <Alone as clap::Parser>::try_parse_from(given.iter().chain(args)).map(|alone| alone.options)
@@ -108,8 +108,8 @@ impl Options {
 mod tests {
     use super::*;
 
-    fn parse(args: &[&str]) -> Result<Options, clap::Error> {
-        Options::for_test(args)
+    fn parse(args: &[&str]) -> Result<ExperimentOptions, clap::Error> {
+        ExperimentOptions::for_test(args)
     }
 
     #[test]

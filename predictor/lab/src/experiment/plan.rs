@@ -4,17 +4,17 @@ use eoscast_sim::{ArrivalError, Arrivals, Demand, TraceRequest, Workload};
 
 /// One run to make.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Planned {
+pub(crate) struct Planned {
     /// The load.
-    pub rho: f64,
+    pub(crate) rho: f64,
     /// Counted from 0.
-    pub round: u32,
+    pub(crate) round: u32,
     /// Place in the list of policies.
-    pub policy: usize,
+    pub(crate) policy: usize,
 }
 
 /// All runs in their order: by load, then round; each round begins with another policy.
-pub fn plan(rhos: &[f64], rounds: u32, policies: usize) -> Vec<Planned> {
+pub(crate) fn plan(rhos: &[f64], rounds: u32, policies: usize) -> Vec<Planned> {
     let mut planned = Vec::new();
     for rho in rhos {
         for round in 0..rounds {
@@ -29,7 +29,7 @@ pub fn plan(rhos: &[f64], rounds: u32, policies: usize) -> Vec<Planned> {
 ///
 /// # Errors
 /// Never: arrivals are drawn.
-pub fn workload(
+pub(crate) fn workload(
     requests: &[TraceRequest],
     demand: &Demand,
     rho: f64,

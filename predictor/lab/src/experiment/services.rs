@@ -11,8 +11,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tonic::transport::Channel;
 
-use super::load::open_loop;
-use super::options::Options;
+use super::open_loop::open_loop;
+use super::options::ExperimentOptions;
 use super::oracle::{Lengths, Oracle};
 use eoscast_pair::client::chat;
 use eoscast_pair::pair::{connect, start_worker};
@@ -27,7 +27,7 @@ const POLL: Duration = Duration::from_millis(10);
 
 /// Who answers the worker's steps.
 #[derive(Debug, Clone)]
-pub enum Forecasts {
+pub(crate) enum Forecasts {
     /// The predictor, with the model that ships.
     Predictor,
     /// One who knows.
@@ -35,9 +35,9 @@ pub enum Forecasts {
 }
 
 /// A worker and who forecasts for it.
-pub struct Services {
+pub(crate) struct Services {
     /// To the worker.
-    pub client: WorkerServiceClient<Channel>,
+    pub(crate) client: WorkerServiceClient<Channel>,
     worker: Process,
     http_addr: SocketAddr,
     forecaster: Forecaster,
@@ -53,7 +53,7 @@ impl Services {
     ///
     /// # Errors
     /// One does not start, or they do not find each other.
-    pub async fn start(options: &Options, policy: &str, forecasts: Forecasts) -> anyhow::Result<Self> {
+    pub(crate) async fn start(options: &ExperimentOptions, policy: &str, forecasts: Forecasts) -> anyhow::Result<Self> {
         let (forecaster, endpoint) = match forecasts {
             Forecasts::Oracle(lengths) => {
                 let oracle = Oracle::start(lengths).await?;
@@ -110,7 +110,7 @@ impl Services {
     ///
     /// # Errors
     /// The worker does not answer.
-    pub async fn link(&mut self) -> anyhow::Result<pb::PredictorLink> {
+    pub(crate) async fn link(&mut self) -> anyhow::Result<pb::PredictorLink> {
         let info = self.client.get_server_info(pb::GetServerInfoRequest {}).await?.into_inner();
         info.predictor.context("the worker tells nothing of its predictor")
     }
@@ -119,7 +119,7 @@ impl Services {
     ///
     /// # Errors
     /// The worker does not answer, or has not counted.
-    pub async fn counts(&self) -> anyhow::Result<Counts> {
+    pub(crate) async fn counts(&self) -> anyhow::Result<Counts> {
         let mut http = TcpStream::connect(self.http_addr).await?;
         http.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").await?;
         let mut page = String::new();
@@ -132,7 +132,7 @@ impl Services {
     ///
     /// # Errors
     /// One does not end.
-    pub async fn stop(self) -> anyhow::Result<Option<TempDir>> {
+    pub(crate) async fn stop(self) -> anyhow::Result<Option<TempDir>> {
         let Self { client, worker, forecaster, .. } = self;
         // Open connections would keep the worker.
         drop(client);
@@ -149,13 +149,13 @@ impl Services {
 
 /// Since the worker started.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Counts {
+pub(crate) struct Counts {
     /// Its steps.
-    pub steps: f64,
+    pub(crate) steps: f64,
     /// Share of them whose forecasts were all fresh estimates; the others had to do with the prior or less.
-    pub steps_by_estimates: f64,
+    pub(crate) steps_by_estimates: f64,
     /// Seconds spent in steps.
-    pub busy_seconds: f64,
+    pub(crate) busy_seconds: f64,
 }
 
 impl Counts {

@@ -2,17 +2,18 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::simulation::chart::Chart;
 use anyhow::Context;
 
-use super::figures::Mean;
-use super::report::{Line, Report};
+use super::metrics::Mean;
+use super::report::{ExperimentReport, PolicyRow};
+use crate::chart::line_chart::{Line, LineChart};
+use crate::chart::palette::colors;
 
 /// Writes one figure for each load into `folder`; gives their paths.
 ///
 /// # Errors
 /// A file cannot be written, or the drawing library refuses.
-pub fn draw(report: &Report, folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
+pub(crate) fn draw(report: &ExperimentReport, folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let mut paths = Vec::new();
     for lines in report.policies.chunk_by(|a, b| a.rho == b.rho) {
         let path = folder.join(format!("frontier-{}.svg", lines[0].rho));
@@ -28,21 +29,24 @@ fn span(Mean { mean, half_width }: Mean, unit: f64) -> [f64; 3] {
     [(mean - half_width).max(0.0), mean, mean + half_width].map(|value| value * unit)
 }
 
-fn frontier(lines: &[Line]) -> Chart {
-    let of = |line: &Line| {
-        let x = span(line.figures.mean_normalised_latency, 1e3);
-        (x, span(line.figures.p99_latency, 1.0))
+fn frontier(rows: &[PolicyRow]) -> LineChart {
+    let of = |row: &PolicyRow| {
+        let x = span(row.figures.mean_normalised_latency, 1e3);
+        (x, span(row.figures.p99_latency, 1.0))
     };
-    let spans: Vec<([f64; 3], [f64; 3])> = lines.iter().map(of).collect();
-    let named = lines.iter().zip(&spans).map(|(line, (x, y))| (line.policy.clone(), vec![(x[1], y[1])]));
-    Chart {
-        title: format!("On the worker, load {}; bars are 95 % confidence intervals over rounds", lines[0].rho),
+    let line = |(row, color): (&PolicyRow, _)| {
+        let (x, y) = of(row);
+        let bars = vec![[(x[0], y[1]), (x[2], y[1])], [(x[1], y[0]), (x[1], y[2])]];
+        Line { name: row.policy.clone(), color, points: vec![(x[1], y[1])], bars }
+    };
+    let colors = colors(rows.iter().map(|row| row.policy.as_str()));
+    LineChart {
+        title: format!("On the worker, load {}; bars are 95 % confidence intervals over rounds", rows[0].rho),
         x: "mean normalised latency, ms a token",
         y: "P99 latency, s",
         logarithmic_x: false,
         y_high: None,
-        lines: named.collect(),
-        bars: spans.iter().map(|(x, y)| vec![[(x[0], y[1]), (x[2], y[1])], [(x[1], y[0]), (x[1], y[2])]]).collect(),
+        lines: rows.iter().zip(colors).map(line).collect(),
     }
 }
 

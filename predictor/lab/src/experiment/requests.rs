@@ -5,11 +5,11 @@ use eoscast_proto::worker::v1 as pb;
 use eoscast_sim::TraceRequest;
 use pb::generate_request::Input;
 
-use super::load::Served;
-use super::options::Options;
+use super::open_loop::Served;
+use super::options::ExperimentOptions;
 
 /// The same words and seed for each prompt in every run, so that its reply is the same.
-pub fn requests(prompts: &[Prompt], options: &Options) -> Vec<pb::GenerateRequest> {
+pub(crate) fn requests(prompts: &[Prompt], options: &ExperimentOptions) -> Vec<pb::GenerateRequest> {
     let request = |(i, prompt): (u64, &Prompt)| {
         let message = pb::ChatMessage { role: "user".into(), content: prompt.prompt.clone() };
         pb::GenerateRequest {
@@ -30,18 +30,18 @@ pub fn requests(prompts: &[Prompt], options: &Options) -> Vec<pb::GenerateReques
 
 /// A request whose reply was seen before.
 #[derive(Debug, Clone)]
-pub struct Known {
+pub(crate) struct Known {
     /// What is sent.
-    pub request: pb::GenerateRequest,
+    pub(crate) request: pb::GenerateRequest,
     /// Its lengths; the row is its place among the known.
-    pub lengths: TraceRequest,
+    pub(crate) lengths: TraceRequest,
 }
 
 /// Requests with what came of them when memory was no limit, and the ids of those left out: refused then, or too long for the budget.
-pub fn known(
+pub(crate) fn known(
     requests: Vec<pb::GenerateRequest>,
     served: &[Option<Served>],
-    options: &Options,
+    options: &ExperimentOptions,
 ) -> (Vec<Known>, Vec<String>) {
     let config = options.config();
     let budget = config.num_blocks * config.block_size;
@@ -71,7 +71,7 @@ mod tests {
 
     #[test]
     fn requests_that_were_refused_or_do_not_fit_are_left_out() {
-        let options = Options::for_test(&["--kv-tokens", "100", "--max-tokens", "60"]).unwrap();
+        let options = ExperimentOptions::for_test(&["--kv-tokens", "100", "--max-tokens", "60"]).unwrap();
         let prompt = |id: &str| Prompt { id: id.to_owned(), task: None, prompt: "p".to_owned() };
         let requests = requests(&["a", "b", "c", "d"].map(prompt), &options);
         let seeds: Vec<_> = requests.iter().map(|request| request.sampling_params.as_ref().unwrap().seed).collect();

@@ -1,10 +1,10 @@
 //! The report as text.
 
-use super::figures::Mean;
-use super::report::{BASELINES, Line, Ratio, Report};
+use super::metrics::Mean;
+use super::report::{BASELINES, ExperimentReport, PolicyRow, Ratio};
 
 /// Heading, decimals, and the figure.
-type Column = (&'static str, usize, fn(&Line) -> Mean);
+type Column = (&'static str, usize, fn(&PolicyRow) -> Mean);
 
 const COLUMNS: [Column; 9] = [
     ("latency s", 2, |line| line.figures.mean_latency),
@@ -19,7 +19,7 @@ const COLUMNS: [Column; 9] = [
 ];
 
 /// Means over the rounds with their 95 % confidence intervals, one table for each load; then ratios by round, and the simulator.
-pub fn text(report: &Report) -> String {
+pub(crate) fn text(report: &ExperimentReport) -> String {
     let wide = report.policies.iter().map(|line| line.policy.len()).max().unwrap_or(0).max(6);
     let mut text = format!(
         "{} requests, mean prompt {:.0} and reply {:.0} tokens, KV budget {} tokens; mean \u{b1} 95 % over rounds\n",

@@ -16,7 +16,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 /// Tokens of each reply, by request id.
 #[derive(Debug, Clone, Default)]
-pub struct Lengths(Arc<HashMap<String, u32>>);
+pub(crate) struct Lengths(Arc<HashMap<String, u32>>);
 
 impl FromIterator<(String, u32)> for Lengths {
     fn from_iter<I: IntoIterator<Item = (String, u32)>>(lengths: I) -> Self {
@@ -54,9 +54,9 @@ impl Lengths {
 }
 
 /// The service; it ends when dropped.
-pub struct Oracle {
+pub(crate) struct Oracle {
     /// Where it listens.
-    pub addr: SocketAddr,
+    pub(crate) addr: SocketAddr,
     serving: JoinHandle<Result<(), tonic::transport::Error>>,
 }
 
@@ -65,7 +65,7 @@ impl Oracle {
     ///
     /// # Errors
     /// There is no port.
-    pub async fn start(lengths: Lengths) -> anyhow::Result<Self> {
+    pub(crate) async fn start(lengths: Lengths) -> anyhow::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let addr = listener.local_addr()?;
         let service = PredictorServiceServer::new(lengths).max_decoding_message_size(transport::MAX_MESSAGE_BYTES);

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::simulation::experiment::NamedPolicy;
+use crate::simulation::sweep::NamedPolicy;
 use crate::simulation::trace_log::LogTrace;
 use anyhow::Context;
 use eoscast_proto::worker::v1::GenerateRequest;
@@ -14,9 +14,9 @@ use eoscast_sim::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::figures::Figures;
-use super::load::{Served, open_loop};
-use super::options::Options;
+use super::metrics::RunMetrics;
+use super::open_loop::{Served, open_loop};
+use super::options::ExperimentOptions;
 use super::oracle::Lengths;
 use super::plan::Planned;
 use super::requests::Known;
@@ -27,49 +27,49 @@ const FIRST_POLICY: &str = "fcfs+past-future";
 
 /// What came of a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Outcome {
+pub(crate) struct MeasuredRun {
     /// As it was asked for.
-    pub policy: String,
+    pub(crate) policy: String,
     /// The load.
-    pub rho: f64,
+    pub(crate) rho: f64,
     /// Counted from 0.
-    pub round: u32,
+    pub(crate) round: u32,
     /// Load that the arrivals came to.
-    pub offered_rho: f64,
+    pub(crate) offered_rho: f64,
     /// KV that a batch without a memory limit would hold, over the budget.
-    pub kv_pressure: f64,
+    pub(crate) kv_pressure: f64,
     /// On the worker.
-    pub measured: Figures<f64>,
+    pub(crate) measured: RunMetrics<f64>,
     /// The same requests, arrivals, policy and forecasts in virtual time, at the speed that the machine had.
-    pub simulated: Figures<f64>,
+    pub(crate) simulated: RunMetrics<f64>,
     /// How many times as long the same steps took as in the first pass: others share the machine.
-    pub slowness: f64,
+    pub(crate) slowness: f64,
     /// Replies that had another length than before.
-    pub different_lengths: usize,
+    pub(crate) different_lengths: usize,
     /// Seconds by which the latest request was sent too late.
-    pub latest_send: f64,
+    pub(crate) latest_send: f64,
     /// Steps that the predictor never heard of.
-    pub dropped_steps: u64,
+    pub(crate) dropped_steps: u64,
     /// Share of the worker's steps whose forecasts were all fresh estimates.
-    pub steps_by_estimates: f64,
+    pub(crate) steps_by_estimates: f64,
 }
 
 /// The same with each request, in the order of arrival.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Detailed {
+pub(crate) struct DetailedRun {
     /// In sum.
     #[serde(flatten)]
-    pub outcome: Outcome,
+    pub(crate) outcome: MeasuredRun,
     /// By request id.
-    pub served: Vec<(String, Served)>,
+    pub(crate) served: Vec<(String, Served)>,
 }
 
 /// Serves all requests, sent at once; what came of each.
 ///
 /// # Errors
 /// A service does not start, or a request fails for another reason than that it is refused.
-pub async fn first_pass(
-    options: &Options,
+pub(crate) async fn first_pass(
+    options: &ExperimentOptions,
     requests: Vec<GenerateRequest>,
     progress: &(dyn Fn() + Sync),
 ) -> anyhow::Result<Vec<Option<Served>>> {
@@ -85,8 +85,8 @@ pub async fn first_pass(
 ///
 /// # Errors
 /// The simulator refuses.
-pub fn calibrated(
-    options: &Options,
+pub(crate) fn calibrated(
+    options: &ExperimentOptions,
     cost: CostModel,
     requests: Vec<TraceRequest>,
     served: &[Option<Served>],
@@ -104,14 +104,14 @@ pub fn calibrated(
 ///
 /// # Errors
 /// A service does not start or stop, a request fails, or the simulator refuses.
-pub async fn run(
-    options: &Options,
+pub(crate) async fn run(
+    options: &ExperimentOptions,
     cost: CostModel,
     known: &[Known],
     workload: &Workload,
     planned: Planned,
     progress: &(dyn Fn() + Sync),
-) -> anyhow::Result<Detailed> {
+) -> anyhow::Result<DetailedRun> {
     let NamedPolicy { name, policy } = &options.policy[planned.policy];
     let forecasts = match policy.wants_truth() {
         true => Forecasts::Oracle(
@@ -149,7 +149,7 @@ pub async fn run(
     let simulated = at(slowness)?;
     let differs = |(served, known): &(&Served, &&Known)| served.output_tokens != known.lengths.output_tokens;
     let measured = Summary::of(&as_run(&served), workload, &demand);
-    let outcome = Outcome {
+    let outcome = MeasuredRun {
         policy: name.clone(),
         rho: planned.rho,
         round: planned.round,
@@ -164,7 +164,7 @@ pub async fn run(
         steps_by_estimates: counts.steps_by_estimates,
     };
     let ids = asked.iter().map(|known| known.request.request_id.clone());
-    Ok(Detailed { outcome, served: ids.zip(served).collect() })
+    Ok(DetailedRun { outcome, served: ids.zip(served).collect() })
 }
 
 /// How many times as long the worker's steps took as such steps should by `cost`, with which `simulated` ran. Both computed the same

@@ -14,11 +14,11 @@ use eoscast_sim::{
 
 /// A policy and the name it was asked for by.
 #[derive(Debug, Clone)]
-pub struct NamedPolicy {
+pub(crate) struct NamedPolicy {
     /// As it was asked for.
-    pub name: String,
+    pub(crate) name: String,
     /// What it stands for.
-    pub policy: Policy,
+    pub(crate) policy: Policy,
 }
 
 impl FromStr for NamedPolicy {
@@ -31,7 +31,7 @@ impl FromStr for NamedPolicy {
 
 /// How many requests come in a second.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Load {
+pub(crate) enum Load {
     /// As recorded.
     Recorded,
     /// So that the engine is busy for this share of the time with full batches.
@@ -65,52 +65,52 @@ impl fmt::Display for Load {
 
 /// What to compare, and on what.
 #[derive(Debug, Clone)]
-pub struct Experiment {
+pub(crate) struct Sweep {
     /// Requests to draw from.
-    pub trace: Vec<TraceRequest>,
+    pub(crate) trace: Vec<TraceRequest>,
     /// Requests of each run.
-    pub requests: usize,
+    pub(crate) requests: usize,
     /// Whether arrivals are drawn, instead of taken from the trace.
-    pub poisson: bool,
+    pub(crate) poisson: bool,
     /// One run each.
-    pub loads: Vec<Load>,
+    pub(crate) loads: Vec<Load>,
     /// One run each.
-    pub policies: Vec<NamedPolicy>,
+    pub(crate) policies: Vec<NamedPolicy>,
     /// One run each, from 0.
-    pub seeds: u64,
+    pub(crate) seeds: u64,
     /// What the policies see.
-    pub predictor: ForecastSource,
+    pub(crate) predictor: ForecastSource,
     /// Limits of the engine.
-    pub config: SchedulerConfig,
+    pub(crate) config: SchedulerConfig,
     /// Times of its steps.
-    pub cost: CostModel,
+    pub(crate) cost: CostModel,
     /// Whether preempted requests may find their blocks again.
-    pub prefix_cache: bool,
+    pub(crate) prefix_cache: bool,
 }
 
 /// A run of one policy at one load with one seed.
 #[derive(Debug, Clone)]
-pub struct Outcome {
-    /// Place in [`Experiment::loads`].
-    pub load: usize,
-    /// Place in [`Experiment::policies`].
-    pub policy: usize,
+pub(crate) struct SweepRun {
+    /// Place in [`Sweep::loads`].
+    pub(crate) load: usize,
+    /// Place in [`Sweep::policies`].
+    pub(crate) policy: usize,
     /// The seed.
-    pub seed: u64,
+    pub(crate) seed: u64,
     /// Its figures.
-    pub summary: Summary,
+    pub(crate) summary: Summary,
     /// Seconds of each request.
-    pub latencies: Vec<f64>,
+    pub(crate) latencies: Vec<f64>,
     /// Seconds and the share of the KV budget in use.
-    pub kv_use: Vec<(f64, f64)>,
+    pub(crate) kv_use: Vec<(f64, f64)>,
 }
 
-impl Experiment {
+impl Sweep {
     /// Leaves out requests that never fit the budget and lowers `max_tokens` where it would not; gives how many are gone.
     ///
     /// # Errors
     /// None is left.
-    pub fn fit_to_budget(&mut self) -> anyhow::Result<usize> {
+    pub(crate) fn fit_to_budget(&mut self) -> anyhow::Result<usize> {
         let budget = u64::from(self.config.num_blocks) * u64::from(self.config.block_size);
         let budget = u32::try_from(budget).context("--kv-tokens: the budget is too large")?;
         let before = self.trace.len();
@@ -120,7 +120,7 @@ impl Experiment {
     }
 
     /// Requests over all runs.
-    pub fn total_requests(&self) -> u64 {
+    pub(crate) fn total_requests(&self) -> u64 {
         let runs = self.loads.len() as u64 * self.policies.len() as u64 * self.seeds;
         runs * self.requests.min(self.trace.len()) as u64
     }
@@ -129,7 +129,7 @@ impl Experiment {
     ///
     /// # Errors
     /// Arrivals are not recorded, or limits make no sense.
-    pub fn run(&self, progress: &(dyn Fn(u64) + Sync)) -> anyhow::Result<Vec<Outcome>> {
+    pub(crate) fn run(&self, progress: &(dyn Fn(u64) + Sync)) -> anyhow::Result<Vec<SweepRun>> {
         let mut tasks = Vec::new();
         for load in 0..self.loads.len() {
             for policy in 0..self.policies.len() {
@@ -155,12 +155,12 @@ impl Experiment {
             }
         });
         let outcomes = outcomes.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let mut outcomes = outcomes.into_iter().collect::<anyhow::Result<Vec<Outcome>>>()?;
+        let mut outcomes = outcomes.into_iter().collect::<anyhow::Result<Vec<SweepRun>>>()?;
         outcomes.sort_by_key(|outcome| (outcome.load, outcome.policy, outcome.seed));
         Ok(outcomes)
     }
 
-    fn run_one(&self, load: usize, policy: usize, seed: u64, progress: &dyn Fn(u64)) -> anyhow::Result<Outcome> {
+    fn run_one(&self, load: usize, policy: usize, seed: u64, progress: &dyn Fn(u64)) -> anyhow::Result<SweepRun> {
         let rate = match self.loads[load] {
             Load::Recorded => None,
             Load::Rho(rho) => Some(Demand::of(&self.trace, self.config, &self.cost).rate(rho)),
@@ -177,7 +177,7 @@ impl Experiment {
             SimulatedEngine { config: self.config, policy: *rules, cost: self.cost, prefix_cache: self.prefix_cache };
         let run = simulate(&engine, &workload, &self.predictor, seed, progress).with_context(|| name.clone())?;
         let demand = Demand::of(&workload.requests, self.config, &self.cost);
-        Ok(Outcome {
+        Ok(SweepRun {
             load,
             policy,
             seed,
@@ -192,7 +192,7 @@ impl Experiment {
 pub(super) mod tests {
     use super::*;
 
-    pub(in crate::simulation) fn experiment() -> Experiment {
+    pub(in crate::simulation) fn sweep() -> Sweep {
         let request = |row: usize| TraceRequest {
             row,
             arrival: None,
@@ -200,7 +200,7 @@ pub(super) mod tests {
             output_tokens: 1 + (row as u32 * 17) % 50,
             max_tokens: 64,
         };
-        Experiment {
+        Sweep {
             trace: (0..120).map(request).collect(),
             requests: 60,
             poisson: true,
@@ -216,12 +216,12 @@ pub(super) mod tests {
 
     #[test]
     fn every_policy_meets_the_same_requests_at_the_load_asked_for() {
-        let experiment = experiment();
+        let sweep = sweep();
         let ended = Mutex::new(0);
-        let outcomes = experiment.run(&|count| *ended.lock().unwrap() += count).unwrap();
-        assert_eq!((outcomes.len(), *ended.lock().unwrap()), (12, experiment.total_requests()));
+        let outcomes = sweep.run(&|count| *ended.lock().unwrap() += count).unwrap();
+        assert_eq!((outcomes.len(), *ended.lock().unwrap()), (12, sweep.total_requests()));
         for outcome in &outcomes {
-            let [Load::Rho(low), Load::Rho(high)] = experiment.loads[..] else { unreachable!() };
+            let [Load::Rho(low), Load::Rho(high)] = sweep.loads[..] else { unreachable!() };
             let asked = [low, high][outcome.load];
             assert!((outcome.summary.rho / asked - 1.0).abs() < 0.4, "{} {asked}", outcome.summary.rho);
             let same = outcomes.iter().find(|o| (o.load, o.policy, o.seed) == (outcome.load, 0, outcome.seed)).unwrap();
@@ -234,10 +234,10 @@ pub(super) mod tests {
 
     #[test]
     fn what_cannot_be_run_is_told() {
-        let recorded = Experiment { poisson: false, loads: vec![Load::Recorded], ..experiment() };
+        let recorded = Sweep { poisson: false, loads: vec![Load::Recorded], ..sweep() };
         let error = format!("{:#}", recorded.run(&|_| ()).unwrap_err());
         assert!(error.contains("has no arrival"), "{error}");
-        let mut small = experiment();
+        let mut small = sweep();
         small.config.num_blocks = 2;
         assert!(small.fit_to_budget().unwrap() > 0);
         small.config = SchedulerConfig { num_blocks: 1, block_size: 1, ..small.config };

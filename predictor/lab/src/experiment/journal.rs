@@ -9,32 +9,32 @@ use eoscast_sim::cost_file::CostFile;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::load::Served;
-use super::options::Options;
-use super::run::{Detailed, Outcome};
+use super::open_loop::Served;
+use super::options::ExperimentOptions;
+use super::run::{DetailedRun, MeasuredRun};
 
 /// What replies and arrivals hang on. Policies, loads and rounds may be added to an experiment later.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Setting {
+pub(crate) struct Setting {
     /// A GGUF file or a model name.
-    pub model: String,
+    pub(crate) model: String,
     /// Ids of the prompts, in the order in which they were drawn.
-    pub prompts: Vec<String>,
+    pub(crate) prompts: Vec<String>,
     /// Decides replies and arrivals.
-    pub seed: u64,
+    pub(crate) seed: u64,
     /// Sampling temperature.
-    pub temperature: f32,
+    pub(crate) temperature: f32,
     /// Most tokens of a reply.
-    pub max_tokens: u32,
+    pub(crate) max_tokens: u32,
     /// KV budget in tokens.
-    pub kv_tokens: u32,
+    pub(crate) kv_tokens: u32,
     /// Most requests in the running batch.
-    pub max_running: u32,
+    pub(crate) max_running: u32,
 }
 
 impl Setting {
     /// Of an experiment with these prompts.
-    pub fn new(options: &Options, prompts: impl Iterator<Item = String>) -> Self {
+    pub(crate) fn new(options: &ExperimentOptions, prompts: impl Iterator<Item = String>) -> Self {
         Self {
             model: options.model.clone(),
             prompts: prompts.collect(),
@@ -49,18 +49,18 @@ impl Setting {
 
 /// What the first pass found.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct FirstPass {
+pub(crate) struct FirstPass {
     /// Of what.
-    pub setting: Setting,
+    pub(crate) setting: Setting,
     /// What became of each prompt; none where the worker refused it.
-    pub served: Vec<Option<Served>>,
+    pub(crate) served: Vec<Option<Served>>,
     /// Prices with which the simulator would have taken as long.
-    pub cost: CostFile,
+    pub(crate) cost: CostFile,
 }
 
 /// The file.
 #[derive(Debug)]
-pub struct Journal {
+pub(crate) struct Journal {
     file: File,
     path: String,
 }
@@ -70,7 +70,7 @@ impl Journal {
     ///
     /// # Errors
     /// The file cannot be read or written, or tells of another experiment.
-    pub fn open(path: &Path, setting: &Setting) -> anyhow::Result<(Self, Option<FirstPass>, Vec<Outcome>)> {
+    pub(crate) fn open(path: &Path, setting: &Setting) -> anyhow::Result<(Self, Option<FirstPass>, Vec<MeasuredRun>)> {
         let name = path.display().to_string();
         let open = OpenOptions::new().read(true).append(true).create(true).open(path);
         let file = open.with_context(|| format!("--out: cannot open {name}"))?;
@@ -82,7 +82,8 @@ impl Journal {
             first.as_ref().is_none_or(|first| first.setting == *setting),
             "--out: {name} tells of an experiment with other prompts, seed, model or limits; name another folder, or remove that file"
         );
-        let outcomes = lines.map(|line| Ok(parse::<Detailed>(line, &name)?.outcome)).collect::<anyhow::Result<_>>()?;
+        let outcomes =
+            lines.map(|line| Ok(parse::<DetailedRun>(line, &name)?.outcome)).collect::<anyhow::Result<_>>()?;
         file.set_len(whole as u64).with_context(|| format!("--out: cannot write {name}"))?;
         Ok((Self { file, path: name }, first, outcomes))
     }
@@ -91,7 +92,7 @@ impl Journal {
     ///
     /// # Errors
     /// The file cannot be written.
-    pub fn add(&mut self, line: &impl Serialize) -> anyhow::Result<()> {
+    pub(crate) fn add(&mut self, line: &impl Serialize) -> anyhow::Result<()> {
         let line = serde_json::to_string(line)? + "\n";
         self.file.write_all(line.as_bytes()).with_context(|| format!("--out: cannot write {}", self.path))
     }
@@ -127,7 +128,7 @@ mod tests {
         let first = first(1);
         let runs = [outcome("fcfs", 0.5, 0, 3.0), outcome("srpt-pred", 0.5, 0, 4.0)];
         let detailed =
-            runs.clone().map(|outcome| Detailed { outcome, served: vec![("a".to_owned(), Served::default())] });
+            runs.clone().map(|outcome| DetailedRun { outcome, served: vec![("a".to_owned(), Served::default())] });
         let (mut journal, found, outcomes) = Journal::open(&path, &first.setting).unwrap();
         assert!(found.is_none() && outcomes.is_empty());
         journal.add(&first).unwrap();

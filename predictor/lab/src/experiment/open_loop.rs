@@ -13,21 +13,21 @@ use tonic::transport::Channel;
 
 /// What became of one request. Times are seconds from the first arrival.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
-pub struct Served {
+pub(crate) struct Served {
     /// When it was due.
-    pub arrival: f64,
+    pub(crate) arrival: f64,
     /// When it was sent.
-    pub sent: f64,
+    pub(crate) sent: f64,
     /// When its first token came.
-    pub first_token: f64,
+    pub(crate) first_token: f64,
     /// When its last token had come.
-    pub end: f64,
+    pub(crate) end: f64,
     /// Tokens of the prompt.
-    pub prompt_tokens: u32,
+    pub(crate) prompt_tokens: u32,
     /// Tokens of the reply.
-    pub output_tokens: u32,
+    pub(crate) output_tokens: u32,
     /// How often it lost its KV blocks.
-    pub preemptions: u32,
+    pub(crate) preemptions: u32,
 }
 
 /// Sends each request when it is due, whatever became of those before, and collects the replies in the order of the requests; none
@@ -35,7 +35,7 @@ pub struct Served {
 ///
 /// # Errors
 /// One failed otherwise; named.
-pub async fn open_loop(
+pub(crate) async fn open_loop(
     client: &WorkerServiceClient<Channel>,
     due: Vec<(f64, pb::GenerateRequest)>,
     progress: &(dyn Fn() + Sync),

@@ -1,4 +1,4 @@
-//! The serving experiment in small: real services for each policy, an oracle for one that wants the truth, and a report of both.
+//! `eoscast-lab experiment` in small: real services for each policy, an oracle for one that wants the truth, and a report of both.
 
 use std::process::Command;
 
