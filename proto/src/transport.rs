@@ -27,6 +27,7 @@ const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// A server builder with the shared settings.
+#[expect(clippy::disallowed_methods, reason = "this is the function to use instead")]
 pub fn server() -> Server {
     Server::builder()
         .initial_connection_window_size(WINDOW_BYTES)
@@ -46,6 +47,7 @@ pub fn incoming(listener: TcpListener) -> TcpIncoming {
 ///
 /// # Errors
 /// When `uri` is not a URI such as `http://127.0.0.1:50052`.
+#[expect(clippy::disallowed_methods, reason = "this is the function to use instead")]
 pub fn endpoint(uri: &str) -> Result<Endpoint, tonic::transport::Error> {
     Ok(Endpoint::from_shared(uri.to_owned())?
         .initial_connection_window_size(WINDOW_BYTES)

@@ -102,6 +102,7 @@ impl Pipeline {
     /// A new stream, and the permits that bound what it has outstanding.
     pub(crate) fn open_stream(self: &Arc<Self>) -> (StreamSteps, StreamAnswers, Arc<Semaphore>) {
         let id = self.last_stream.fetch_add(1, Ordering::Relaxed) + 1;
+        #[expect(clippy::disallowed_methods, reason = "the permits bound what has no answer yet")]
         let (answers, answer_queue) = mpsc::unbounded_channel();
         let (progress, progress_seen) = watch::channel(Progress::default());
         self.tracking().open(id, answers, Arc::new(progress));

@@ -218,6 +218,7 @@ mod tests {
         let (tracker, lines) = Tracker::new(ModelKind::Prior, None, Recovered::default(), Instant::now());
         // Nobody takes the jobs: a disk that never answers.
         let jobs = Arc::new(Queue::default());
+        #[expect(clippy::disallowed_methods, reason = "the test sends a fixed number")]
         let (answers, mut answered) = mpsc::unbounded_channel();
         let (progress, written) = watch::channel(Progress::default());
         let mut tracking = Tracking::new(tracker, lines, jobs.clone(), Duration::MAX, Arc::default());

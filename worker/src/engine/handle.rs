@@ -79,6 +79,10 @@ pub fn spawn(
     link: PredictorLink,
     metrics: Arc<Metrics>,
 ) -> anyhow::Result<(EngineHandle, EngineThread)> {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "each request holds a place in the queue; the engine takes all commands in every step"
+    )]
     let (commands, receiver) = mpsc::unbounded_channel();
     let handle = EngineHandle {
         commands,
@@ -118,6 +122,7 @@ impl EngineHandle {
         let prompt = request.prompt_text.take().filter(|_| self.sends_prompts);
         let announcement = request.announcement(&self.model, prompt);
         let request_id = request.request_id.clone();
+        #[expect(clippy::disallowed_methods, reason = "a reply has at most max_tokens chunks")]
         let (reply, events) = mpsc::unbounded_channel();
         let submission = Submission { request, reply, submitted: Instant::now(), live, queue_slot };
 

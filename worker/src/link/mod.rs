@@ -67,6 +67,7 @@ impl PredictorLink {
 
     /// A link to this process: every batch that a predictor would be sent comes out at the other end, which has to keep up.
     pub fn local(run: WorkerRun) -> (Self, mpsc::UnboundedReceiver<StepBatch>) {
+        #[expect(clippy::disallowed_methods, reason = "the reader is in this process and keeps up with the engine")]
         let (sender, batches) = mpsc::unbounded_channel();
         (Self::with_listener(Listener::Local(sender), run), batches)
     }
