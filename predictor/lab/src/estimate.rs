@@ -21,11 +21,11 @@ const LINES_PER_APPEND: usize = 4_096;
 
 /// What was written.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Written {
+pub struct Written {
     /// Finished requests.
-    pub(crate) requests: usize,
+    pub requests: usize,
     /// Their steps.
-    pub(crate) steps: usize,
+    pub steps: usize,
 }
 
 /// A request on its way through the log.
@@ -40,7 +40,7 @@ struct Live {
 ///
 /// # Errors
 /// A file cannot be read or written, or a line is damaged: named by file and line.
-pub(crate) fn estimate(
+pub fn estimate(
     path: &Path,
     model: &mut dyn LengthModel,
     wanted: Option<&HashSet<RequestId>>,

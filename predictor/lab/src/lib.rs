@@ -13,7 +13,7 @@
 mod analysis;
 mod chart;
 pub mod cli;
-mod estimate;
+pub mod estimate;
 mod evaluation;
 mod experiment;
 pub mod load;
