@@ -10,7 +10,7 @@ use eoscast_forecast::models::ModelKind;
 use eoscast_log::record::Outcome;
 
 fn options() -> TrainingOptions {
-    TrainingOptions { seed: 1, split_seed: 1, epochs: 1, command: "serve".to_owned(), also_for: vec![], threads: 1 }
+    TrainingOptions { seed: 1, split_seed: 1, epochs: 1, command: "serve".to_owned(), also_for: vec![], threads: 2 }
 }
 
 /// A model that serves, after the outcomes of the log.
@@ -35,17 +35,17 @@ fn retrainer(location: &Location) -> Retrainer {
 #[test]
 fn when_traffic_has_shifted_a_refitted_model_takes_over_and_is_found_again() {
     let folder = tempfile::tempdir().unwrap();
-    write_shifting_log(folder.path(), 40, 280, 5);
+    write_shifting_log(folder.path(), 40, 220, 5);
     let location = Location::Folder(folder.path().to_owned());
     // Trained on traffic as it was before.
     let aliased = TrainingOptions { also_for: vec!["alias".to_owned()], ..options() };
-    let bytes = train(ModelKind::Logistic, &dataset(300, 9), &aliased, &mut |_| {}).unwrap();
+    let bytes = train(ModelKind::Logistic, &dataset(150, 9), &aliased, &mut |_| {}).unwrap();
     let old = Artifact::parse(&bytes).unwrap();
     let found = trial(&location, &incumbent(folder.path(), Some(old.clone())), &options()).unwrap();
     assert!(found.is_better() && found.candidate_mae < 0.8 * found.serving_mae, "{found:?}");
     assert_eq!((found.requests > 40, found.serving.contains(&old.start.digest)), (true, true));
 
-    let (decision, artifact) = retrainer(&location).decide(320, "logistic".to_owned(), Ok(found));
+    let (decision, artifact) = retrainer(&location).decide(260, "logistic".to_owned(), Ok(found));
     let artifact = artifact.unwrap();
     assert!(decision.swapped && decision.candidate_mae < decision.serving_mae, "{decision:?}");
     let all = Decision::all(&location).unwrap();
@@ -61,7 +61,7 @@ fn when_traffic_has_shifted_a_refitted_model_takes_over_and_is_found_again() {
     // Nothing is gained by doing it again.
     let again = trial(&location, &incumbent(folder.path(), Some(artifacts(&location).unwrap().remove(0))), &options());
     assert!(!again.as_ref().unwrap().is_better(), "{again:?}");
-    let (decision, artifact) = retrainer(&location).decide(600, String::new(), again);
+    let (decision, artifact) = retrainer(&location).decide(520, String::new(), again);
     assert!(artifact.is_none() && !decision.swapped && decision.reason.contains("not better"), "{decision:?}");
     assert_eq!(decision::last_swap(&Decision::all(&location).unwrap(), "prior/1"), Some(name));
 }

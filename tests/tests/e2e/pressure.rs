@@ -11,7 +11,7 @@ use eoscast_proto::worker::v1 as pb;
 
 use crate::generate::all_at_once;
 
-const MAX_TOKENS: u32 = 320;
+const MAX_TOKENS: u32 = 224;
 
 fn sixteen(round: &str) -> Vec<pb::GenerateRequest> {
     // The last four prompts ask for long replies.

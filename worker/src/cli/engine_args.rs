@@ -20,7 +20,7 @@ pub(super) struct EngineArgs {
     /// Tokens per KV block, a multiple of 16.
     #[arg(long, env = "EOSCAST_BLOCK_SIZE", default_value_t = 16, value_parser = block_size)]
     block_size: u16,
-    /// Scheduling policy as order+admission+victim, e.g. fcfs+aggressive+lifo (vLLM's) or srpt-pred+peak(0.9); eoscast-worker simulate compares them.
+    /// Scheduling policy as order+admission+victim, e.g. fcfs+aggressive+lifo (vLLM's) or srpt-pred+peak(0.9); eoscast-lab simulate compares them.
     #[arg(long, env = "EOSCAST_POLICY", default_value_t = Policy::default(), value_name = "NAME")]
     policy: Policy,
     /// Most requests in the running batch.
