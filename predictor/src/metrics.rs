@@ -18,7 +18,7 @@ use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-use crate::pipeline::LogState;
+use crate::pipeline::log_state::LogState;
 use crate::retraining::decision::Decision;
 use crate::tracker::Tally;
 use accuracy::AccuracyGauges;

@@ -84,7 +84,7 @@ impl ArtifactSource {
 }
 
 impl Dataset {
-    /// Reads the log at `path`, a folder or a file as `serve` and `collect` write it; `progress` is told the bytes of each file
+    /// Reads the log at `path`, a folder or a file as `serve` and `collect` write it; `progress` gets the bytes of each file
     /// that is done.
     ///
     /// # Errors

@@ -4,7 +4,7 @@
 //! So a step wakes one thread, since an engine may need the same cores; a slow disk delays acknowledgements only. What waits to be
 //! written is bounded by the streams: each sends on only while what it has outstanding weighs less than [`MOST_UNACKNOWLEDGED`].
 
-mod log_state;
+pub(crate) mod log_state;
 mod stream;
 mod tracking;
 mod writing;

@@ -26,7 +26,7 @@ pub enum Wanted<'a> {
 /// What is read of a log.
 #[derive(Debug, Clone, Copy)]
 pub struct Selection<'a> {
-    /// Whose requests.
+    /// Which generating model's requests to use.
     pub model: Wanted<'a>,
     /// What becomes of bad lines.
     pub bad_lines: BadLines,

@@ -14,7 +14,7 @@ pub(super) struct Step {
     pub step: u32,
     pub token_id: u32,
     pub signals: StepSignals,
-    /// Its sketch is told.
+    /// The worker sent its sketch.
     pub is_sketched: bool,
 }
 
@@ -36,7 +36,7 @@ pub struct Sample {
     /// It ended by itself, so that `length` is its natural length; else it would have had more.
     pub ended: bool,
     pub(super) steps: Vec<Step>,
-    /// Of the steps that have one, in half precision as features keep them; each has `sketch_length` numbers.
+    /// Sketches of the steps that have one, in half precision as features keep them; each has `sketch_length` numbers.
     pub(super) sketches: Vec<f16>,
     pub(super) sketch_length: usize,
 }

@@ -17,7 +17,7 @@ pub struct FinishedReply {
     pub temperature: f32,
     /// Tokens of the prompt.
     pub prompt_length: u32,
-    /// Of the prompt's text; empty if that was not told.
+    /// Features of the prompt's text; empty if the worker did not send it.
     pub prompt_features: Vec<f32>,
     /// Most tokens the reply might have had.
     pub max_tokens: u32,

@@ -26,14 +26,14 @@ pub trait LengthModel: Send {
     fn memory(&self) -> Memory {
         Memory::default()
     }
-    /// Tokens the reply will still have if nothing cuts it; lengths that `max_tokens` rules out need not be told apart. Called for
+    /// Tokens the reply will still have if nothing cuts it; lengths that `max_tokens` rules out need not be distinguished. Called for
     /// the arrival and then once per step, in order, with the same memory.
     fn predict(&self, row: &FeatureRow, memory: &mut Memory) -> LengthDistribution;
     /// The same for several requests at once, with the same bits.
     fn predict_all(&self, asked: &mut [&mut Asked<'_>]) -> Vec<LengthDistribution> {
         asked.iter_mut().map(|asked| self.predict(asked.row, asked.memory)).collect()
     }
-    /// Where a reply of `length` tokens stood in the forecasts made with `memory`, if it wants to be told.
+    /// Where, if the model keeps forecasts, a reply of `length` tokens stood in the forecasts made with `memory`.
     fn pits(&self, _memory: &Memory, _length: u32) -> Option<Pits> {
         None
     }

@@ -180,7 +180,7 @@ impl Line {
     }
 }
 
-/// Reads the log at `path`, a folder or a file; `progress` is told the bytes of each file that is done. Where a log mixes models,
+/// Reads the log at `path`, a folder or a file; `progress` gets the bytes of each file that is done. Where a log mixes models,
 /// `model` says which is meant.
 ///
 /// # Errors

@@ -9,7 +9,7 @@ pub(crate) use plotters::style::RGBColor;
 pub(crate) const INK: RGBColor = RGBColor(0x24, 0x29, 0x2f);
 /// Lines of the grid.
 pub(crate) const GRID: RGBColor = RGBColor(0xd8, 0xde, 0xe4);
-/// Colours that can be told apart on light and dark ground, also by most colour-blind readers (Okabe and Ito, Color Universal
+/// Colours that stay distinct on light and dark ground, also by most colour-blind readers (Okabe and Ito, Color Universal
 /// Design, 2008; then darker and lighter relatives).
 pub(crate) const PALETTE: [RGBColor; 10] = [
     RGBColor(0x1f, 0x77, 0xb4),
