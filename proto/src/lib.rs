@@ -5,14 +5,18 @@
 //! - [`convert`]: the only conversions between generated messages and [`domain`]
 //! - [`hash`](mod@hash): names to numbers, the same everywhere
 //! - [`status`]: [`FieldViolation`](status::FieldViolation), [`ServiceError`](status::ServiceError) and their gRPC status
-//! - [`transport`]: channel and server settings that both ends must share
+//! - [`transport`]: connections: what both ends share, and how both services serve them; [`deadline`]: `grpc-timeout`; [`codec`]: messages that
+//!   cannot be read; [`reflection`]: what a server serves
 //! - [`worker`], [`predictor`]: generated from `eoscast/*/v1/*.proto`; named only where a service meets the wire
 
 #![warn(missing_docs)]
 
+pub mod codec;
 pub mod convert;
+pub mod deadline;
 pub mod domain;
 pub mod hash;
+pub mod reflection;
 pub mod status;
 pub mod transport;
 

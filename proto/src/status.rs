@@ -29,11 +29,23 @@ impl FieldViolation {
     }
 }
 
+/// `google.rpc.ErrorInfo` of [`ServiceError::EpochOver`]; the contract spells them out.
+const DOMAIN: &str = "eoscast";
+const EPOCH_OVER: &str = "EPOCH_OVER";
+const NEXT_EPOCH: &str = "next_epoch";
+
+/// The epoch that a predictor asks a worker to go on with, if `status` says so.
+pub fn next_epoch(status: &Status) -> Option<u64> {
+    let info = status.get_details_error_info()?;
+    let told = (info.reason.as_str(), info.domain.as_str()) == (EPOCH_OVER, DOMAIN);
+    info.metadata.get(NEXT_EPOCH).filter(|_| told)?.parse().ok().filter(|epoch| *epoch > 0)
+}
+
 /// A failed call. A deliberately small subset of the gRPC codes.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum ServiceError {
     /// The caller sent something that can never work.
-    #[error("{0}")]
+    #[error(transparent)]
     InvalidArgument(#[from] FieldViolation),
     /// No such request, or no longer.
     #[error("{0}")]
@@ -44,6 +56,15 @@ pub enum ServiceError {
     /// Right in itself, but not in the present state.
     #[error("{0}")]
     FailedPrecondition(String),
+    /// The run or the numbering of a step stream is not the one that the predictor goes on with; a worker that sends as the run
+    /// `next_epoch` is heard again.
+    #[error("{message}")]
+    EpochOver {
+        /// What does not fit.
+        message: String,
+        /// The epoch to send as.
+        next_epoch: u64,
+    },
     /// The queue is full; try again after the duration.
     #[error("{message}")]
     ResourceExhausted {
@@ -74,6 +95,11 @@ impl From<ServiceError> for Status {
             ServiceError::NotFound(_) => Status::not_found(message),
             ServiceError::AlreadyExists(_) => Status::already_exists(message),
             ServiceError::FailedPrecondition(_) => Status::failed_precondition(message),
+            ServiceError::EpochOver { next_epoch, .. } => {
+                let metadata = [(NEXT_EPOCH.to_owned(), next_epoch.to_string())];
+                let details = ErrorDetails::with_error_info(EPOCH_OVER, DOMAIN, metadata);
+                Status::with_error_details(Code::FailedPrecondition, message, details)
+            }
             ServiceError::ResourceExhausted { retry_after, .. } => {
                 let details = ErrorDetails::with_retry_info(Some(retry_after));
                 Status::with_error_details(Code::ResourceExhausted, message, details)
@@ -101,6 +127,14 @@ mod tests {
         assert_eq!(status.code(), Code::InvalidArgument);
         let violations = status.get_error_details().bad_request().unwrap().field_violations.clone();
         assert_eq!(violations[0].field, "task");
+    }
+
+    #[test]
+    fn a_run_that_is_over_is_told_the_next_epoch() {
+        let over = ServiceError::EpochOver { message: "epoch 3 is over".into(), next_epoch: 8 };
+        let status = Status::from(over);
+        assert_eq!((status.code(), next_epoch(&status)), (Code::FailedPrecondition, Some(8)));
+        assert_eq!(next_epoch(&Status::failed_precondition("epoch 3 is over")), None);
     }
 
     #[test]

@@ -34,6 +34,7 @@ fn every_sampling_parameter_arrives() {
         seed: Some(0),
         logprobs: Some(0),
         length_control: None,
+        logit_bias: [(7, -100.0), (9, 2.5)].into(),
     };
     let expected = SamplingParams {
         temperature: 0.0,
@@ -50,7 +51,9 @@ fn every_sampling_parameter_arrives() {
         ignore_eos: true,
         seed: Some(0),
         logprobs: Some(0),
+        prompt_logprobs: false,
         length_control: None,
+        logit_bias: [(7, -100.0), (9, 2.5)].into(),
     };
     let spec = GenerateSpec::try_from(pb::GenerateRequest { sampling_params: Some(wire), ..request() }).unwrap();
     assert_eq!(spec.sampling, expected);
@@ -95,6 +98,9 @@ fn each_wrong_sampling_parameter_is_refused_by_name() {
         ("length_control.strength", |s| s.length_control = control(9, Some(f32::NAN))),
         ("length_control.strength", |s| s.length_control = control(9, Some(101.0))),
         ("length_control", |s| (s.length_control, s.ignore_eos) = (control(9, None), true)),
+        ("logit_bias", |s| s.logit_bias = (0..1025).map(|id| (id, 1.0)).collect()),
+        ("logit_bias.7", |s| s.logit_bias = [(7, -100.5)].into()),
+        ("logit_bias.7", |s| s.logit_bias = [(7, f32::NAN)].into()),
     ];
     for (field, spoil) in cases {
         let mut sampling = pb::SamplingParams::default();

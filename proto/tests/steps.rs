@@ -86,6 +86,56 @@ fn a_step_batch_survives_the_wire() {
 }
 
 #[test]
+fn no_message_is_larger_than_its_bound() {
+    let id = "i".repeat(128).try_into().unwrap();
+    let longest_start = RequestStarted {
+        request_id: id,
+        model: "m".repeat(256),
+        eos_token_ids: vec![u32::MAX; 64],
+        prompt_length: u32::MAX,
+        max_tokens: u32::MAX,
+        task: Some("\u{1f600}".repeat(64)),
+        output_length: u32::MAX,
+        target_tokens: Some(u32::MAX),
+        prompt: Some("\u{1f600}".repeat(16_384)),
+        ..batch().started.remove(0)
+    };
+    assert_eq!(longest_start.wire_bytes(), RequestStarted::MOST_BYTES);
+    let id = || longest_start.request_id.clone();
+    let event = batch().events.remove(0);
+    let longest_event = StepEvent {
+        request_id: id(),
+        step: u32::MAX,
+        token_id: u32::MAX,
+        signals: StepSignals { eos_rank: u32::MAX, newline_logprob: Some(-1.0), ..event.signals },
+        sketch: [1.5; 64].into(),
+        ..event
+    };
+    let ended = RequestEnded { request_id: id(), finish_reason: FinishReason::Error, output_length: u32::MAX };
+    assert_eq!(ended.wire_bytes(), RequestEnded::MOST_BYTES);
+    let longest = StepBatch {
+        run: WorkerRun { worker_id: "w".repeat(128).try_into().unwrap(), epoch: u64::MAX },
+        sequence_number: u64::MAX,
+        timestamp_micros: i64::MAX,
+        started: vec![longest_start],
+        events: vec![longest_event],
+        ended: vec![ended],
+        load: EngineLoad {
+            running_requests: u32::MAX,
+            waiting_requests: u32::MAX,
+            kv_blocks_used: u32::MAX,
+            kv_blocks_total: u32::MAX,
+            preemptions: u64::MAX,
+            generated_tokens: u64::MAX,
+        },
+    };
+    for batch in [longest, batch(), StepBatch::for_test("w")] {
+        let (bound, encoded) = (batch.wire_bytes(), pb::StreamStepsRequest::from(batch).encoded_len());
+        assert!(encoded <= bound && bound <= encoded + 512, "{encoded} bytes, bound {bound}");
+    }
+}
+
+#[test]
 fn a_reply_survives_the_wire() {
     let bytes = pb::StreamStepsResponse::from(reply()).encode_to_vec();
     let read = pb::StreamStepsResponse::decode(bytes.as_slice()).unwrap();

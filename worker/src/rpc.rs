@@ -2,18 +2,23 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Instant, SystemTime};
 
+use eoscast_proto::deadline::Deadline;
 use eoscast_proto::domain::{GenerateSpec, RequestId, WorkerRun};
-use eoscast_proto::status::{FieldViolation, ServiceError};
+use eoscast_proto::status::ServiceError;
 use eoscast_proto::worker::v1 as pb;
+pub(crate) use pb::worker_service_server::SERVICE_NAME;
 use pb::worker_service_server::WorkerService;
+use prost::Message;
 use tokio_stream::{Stream, StreamExt};
-use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status};
 
-use crate::engine::{EngineConfig, EngineHandle, RequestPreparer};
+use crate::bounds::{ClientKey, client_of, too_many_request_bytes};
+use crate::client_id;
+use crate::engine::{EncodeOptions, EngineConfig, EngineHandle, PreparedRequest, ReplyStream, RequestPreparer};
 use crate::link::ForecastBasis;
+use crate::refusal::Refused;
 
 /// What identifies this worker, for `GetServerInfo`.
 #[derive(Debug, Clone)]
@@ -47,13 +52,23 @@ impl WorkerService for WorkerRpc {
     type GenerateStream = GenerateStream;
 
     async fn generate(&self, request: Request<pb::GenerateRequest>) -> Result<Response<GenerateStream>, Status> {
-        let deadline = deadline(request.metadata(), Instant::now()).map_err(ServiceError::from)?;
-        let spec = GenerateSpec::try_from(request.into_inner()).map_err(ServiceError::from)?;
-        let preparer = Arc::clone(&self.preparer);
-        let prepared = tokio::task::spawn_blocking(move || preparer.prepare(spec, deadline))
-            .await
-            .map_err(|error| Status::internal(format!("preparing the request failed: {error}")))??;
-        let reply = self.engine.submit(prepared)?;
+        let (metadata, extensions, message) = request.into_parts();
+        let headers = metadata.into_headers();
+        let deadline = extensions.get().map(|Deadline(at)| *at);
+        let pending = Pending {
+            engine: &self.engine,
+            // What is no id is not worth a line of any length.
+            request_id: RequestId::try_from(message.request_id.clone()).ok(),
+            client_request_id: client_id::given(&headers).ok().flatten(),
+            deadline,
+        };
+        let sender = Sender {
+            client: client_of(&extensions),
+            client_request_id: pending.client_request_id.map(str::to_owned),
+            deadline,
+        };
+        let submitted = self.submit(message, sender).await;
+        let reply = pending.ended(submitted)?;
         let request_id = reply.request_id.clone();
         let responses = reply
             .map(move |event| event.map(|event| pb::GenerateResponse::new(&request_id, event)).map_err(Status::from));
@@ -77,7 +92,7 @@ impl WorkerService for WorkerRpc {
             parameters: model.parameters,
             // Sizes of a loaded model are far below 4 billion.
             vocab_size: model.vocab_size as u32,
-            context_length: model.context_length as u32,
+            context_length: self.preparer.context_length() as u32,
             eos_token_ids: model.eos_token_ids,
             chat_template: self.preparer.chat_template_source().unwrap_or_default().to_owned(),
         }))
@@ -91,7 +106,7 @@ impl WorkerService for WorkerRpc {
         Ok(Response::new(pb::GetServerInfoResponse {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             worker_id: self.info.run.worker_id.to_string(),
-            epoch: self.info.run.epoch,
+            epoch: self.engine.link().status().epoch,
             started_at: Some(self.info.started_at.into()),
             policy: policy.to_string(),
             kv_block_size: scheduler.block_size,
@@ -108,12 +123,30 @@ impl WorkerService for WorkerRpc {
         Ok(Response::new(pb::GetLoadsResponse {
             load: Some(load.into()),
             generated_tokens_per_second,
-            kv_usage: load.kv_blocks_used as f32 / load.kv_blocks_total.max(1) as f32,
+            kv_usage: load.kv_usage() as f32,
         }))
     }
 }
 
 impl WorkerRpc {
+    /// Checks a request and hands it to the engine, which ends it at its deadline.
+    async fn submit(
+        &self,
+        message: pb::GenerateRequest,
+        Sender { client, client_request_id, deadline }: Sender,
+    ) -> Result<ReplyStream, ServiceError> {
+        let bytes = message.encoded_len();
+        let account = self.engine.request_bytes().account(client);
+        account.take(bytes).map_err(|_| too_many_request_bytes())?;
+        let spec = GenerateSpec::try_from(message)?;
+        let preparer = Arc::clone(&self.preparer);
+        let prepared = self.engine.encoders().run(client, bytes, move |cancelled| {
+            let _account = account;
+            preparer.prepare_with(spec, deadline, EncodeOptions { bare: false, all: false, cancelled })
+        });
+        self.engine.submit(PreparedRequest { client_request_id, client, ..prepared.await? })
+    }
+
     fn predictor_link(&self) -> pb::PredictorLink {
         let status = self.engine.link().status();
         let basis = match self.engine.metrics().basis() {
@@ -134,51 +167,42 @@ impl WorkerRpc {
     }
 }
 
-/// The client's deadline. tonic enforces `grpc-timeout` only until the response headers, so the engine does it.
-fn deadline(metadata: &MetadataMap, now: Instant) -> Result<Option<Instant>, FieldViolation> {
-    let Some(value) = metadata.get("grpc-timeout") else { return Ok(None) };
-    let timeout = value.to_str().ok().and_then(parse_timeout).ok_or_else(|| {
-        FieldViolation::new("grpc-timeout", "must be 1 to 8 digits and one of H, M, S, m, u or n, e.g. 500m")
-    })?;
-    Ok(now.checked_add(timeout))
+/// Who sent a request.
+struct Sender {
+    client: ClientKey,
+    /// What the client calls it.
+    client_request_id: Option<String>,
+    /// When the client stops waiting.
+    deadline: Option<Instant>,
 }
 
-/// `Timeout` of the gRPC over HTTP/2 specification: at most eight digits and a unit.
-fn parse_timeout(value: &str) -> Option<Duration> {
-    let (digits, unit) = value.split_at_checked(value.len().checked_sub(1)?)?;
-    if digits.is_empty() || digits.len() > 8 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
-        return None;
+/// A request on its way to the engine, for the log.
+struct Pending<'a> {
+    engine: &'a EngineHandle,
+    /// None if the client chose none.
+    request_id: Option<RequestId>,
+    client_request_id: Option<&'a str>,
+    deadline: Option<Instant>,
+}
+
+impl Pending<'_> {
+    /// The way ended, in the engine or before.
+    fn ended<T>(mut self, submitted: Result<T, ServiceError>) -> Result<T, ServiceError> {
+        self.deadline = None;
+        submitted.inspect_err(|error| self.record(error))
     }
-    let amount: u64 = digits.parse().ok()?;
-    match unit {
-        "H" => Some(Duration::from_secs(amount * 3600)),
-        "M" => Some(Duration::from_secs(amount * 60)),
-        "S" => Some(Duration::from_secs(amount)),
-        "m" => Some(Duration::from_millis(amount)),
-        "u" => Some(Duration::from_micros(amount)),
-        "n" => Some(Duration::from_nanos(amount)),
-        _ => None,
+
+    fn record(&self, error: &ServiceError) {
+        let id = self.request_id.as_ref().map(RequestId::as_str);
+        Refused::from(error).record(self.engine, id, self.client_request_id);
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn timeouts_are_read_as_the_grpc_specification_writes_them() {
-        for (text, expected) in [
-            ("1S", Some(Duration::from_secs(1))),
-            ("500m", Some(Duration::from_millis(500))),
-            ("99999999H", Some(Duration::from_secs(99_999_999 * 3600))),
-            ("7u", Some(Duration::from_micros(7))),
-            ("7n", Some(Duration::from_nanos(7))),
-            ("2M", Some(Duration::from_secs(120))),
-        ] {
-            assert_eq!(parse_timeout(text), expected, "{text}");
-        }
-        for text in ["", "S", "5", "-1S", "1.5S", "123456789S", "1x", "5€"] {
-            assert_eq!(parse_timeout(text), None, "{text}");
+impl Drop for Pending<'_> {
+    /// A call is dropped at its deadline.
+    fn drop(&mut self) {
+        if self.deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+            self.record(&ServiceError::DeadlineExceeded("the deadline passed before the request was queued".into()));
         }
     }
 }

@@ -1,21 +1,25 @@
 //! The serving process: both listeners, the engine, the link, and the way they stop together.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
-use axum::serve::ListenerExt;
+use anyhow::{Context, ensure};
+use eoscast_proto::transport::{Limits, Listener};
 use eoscast_proto::worker::v1::worker_service_server::WorkerServiceServer;
-use eoscast_proto::{FILE_DESCRIPTOR_SET, transport};
+use eoscast_proto::{reflection, transport};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info};
+use tonic::service::Routes;
+use tonic_health::ServingStatus;
+use tracing::{info, warn};
 
 use crate::engine::{self, EngineConfig, RequestPreparer};
-use crate::http;
+use crate::http::{self, HttpOptions};
 use crate::link::PredictorLink;
-use crate::metrics::Metrics;
-use crate::rpc::{ServerInfo, WorkerRpc};
+use crate::load_line;
+use crate::metrics::{MetricNames, Metrics, MetricsSettings};
+use crate::rpc::{SERVICE_NAME, ServerInfo, WorkerRpc};
 use crate::runner::ModelRunner;
 use crate::runner::load::LoadedRunner;
 
@@ -23,16 +27,28 @@ use crate::runner::load::LoadedRunner;
 pub(crate) struct ServerConfig {
     /// How the engine runs.
     pub engine: EngineConfig,
+    /// Most tokens of a prompt and its reply; `None` for the context of the model.
+    pub max_model_len: Option<usize>,
+    /// How the HTTP routes answer.
+    pub http: HttpOptions,
+    /// Whose names metrics have.
+    pub metric_names: MetricNames,
     /// The predictor's URI; `None` to run without.
     pub predictor: Option<String>,
     /// Identity told to the predictor and to clients.
     pub info: ServerInfo,
-    /// How long running requests may take to end after a shutdown was asked for.
+    /// How long health says NOT_SERVING before requests are refused.
+    pub drain_delay: Duration,
+    /// How long running requests may take to end after that.
     pub drain_timeout: Duration,
 }
 
-/// Serves until `shutdown`, then drains: health says NOT_SERVING, running requests end or are aborted at the deadline, the
-/// last steps reach the predictor.
+/// How long the engine may take beyond the deadline: a step that computes is not interrupted.
+const ENGINE_PATIENCE: Duration = Duration::from_millis(1_500);
+
+/// Serves until `shutdown`, then drains: health says NOT_SERVING; after the delay new requests are refused, and running ones end or
+/// are aborted at the deadline; the last steps reach the predictor; connections are closed. It ends within five seconds after the
+/// deadline: 1.5 for the engine, 2 for the predictor, 1 for clients to take what is sent.
 ///
 /// # Errors
 /// When a part cannot start, or the engine thread fails.
@@ -43,13 +59,33 @@ pub(crate) async fn run(
     config: ServerConfig,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
-    let LoadedRunner { runner, tokenizer, chat_template } = model;
+    let LoadedRunner { runner, tokenizer, chat_template, .. } = model;
     let tokenizer = Arc::new(tokenizer);
     let link = PredictorLink::new(config.predictor, config.info.run.clone());
-    let metrics = Arc::new(Metrics::new());
-    let preparer = Arc::new(RequestPreparer::new(Arc::clone(&tokenizer), chat_template, runner.spec()));
+    let spec = runner.spec();
+    let preparer = RequestPreparer::new(Arc::clone(&tokenizer), chat_template, spec);
+    let preparer = match config.max_model_len {
+        None => preparer,
+        Some(most) => {
+            let context = spec.context_length;
+            ensure!(most <= context, "--max-model-len: {most} exceeds the model's context of {context} tokens");
+            preparer.with_max_model_len(most)
+        }
+    };
+    let preparer = Arc::new(preparer);
+    let connections = transport::connections_within_descriptors();
+    // Half for each, so that a flood on one leaves health and metrics on the other alone.
+    let grpc = Listener::new(grpc, Limits::grpc().within(connections / 2));
+    let http = Listener::new(http, Limits::http().within(connections / 2));
+    let mut metrics = Metrics::with_settings(&MetricsSettings {
+        model_name: Some(config.http.served_names.first().unwrap_or(&spec.name).clone()),
+        names: config.metric_names,
+        max_model_len: preparer.context_length(),
+        commit: eoscast_cli::commit(),
+    });
+    metrics.show_connections(vec![("grpc", grpc.counts()), ("http", http.counts())]);
     let (engine, engine_thread) =
-        engine::handle::spawn(Box::new(runner), tokenizer, config.engine, link.clone(), metrics)?;
+        engine::handle::spawn(Box::new(runner), tokenizer, config.engine, link.clone(), Arc::new(metrics))?;
 
     let (model, kv_tokens) = (engine.model().name.clone(), engine.model().num_blocks * engine.model().block_size);
     info!(
@@ -68,54 +104,44 @@ pub(crate) async fn run(
 
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_serving::<WorkerServiceServer<WorkerRpc>>().await;
-    let reflection = || {
-        tonic_reflection::server::Builder::configure()
-            .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
-            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-    };
+    let (reflection, reflection_alpha) = reflection::services(SERVICE_NAME)?;
+    tokio::spawn(stop_listeners.clone().run_until_cancelled_owned(load_line::log(engine.clone())));
     let service = WorkerServiceServer::new(WorkerRpc::new(engine.clone(), Arc::clone(&preparer), config.info))
         .max_decoding_message_size(transport::MAX_MESSAGE_BYTES);
-    let grpc_server = transport::server()
-        .add_service(health_service)
-        .add_service(reflection().build_v1()?)
-        // grpcurl 1.8.6, Postman and evans know only this one.
-        .add_service(reflection().build_v1alpha()?)
-        .add_service(service)
-        .serve_with_incoming_shutdown(transport::incoming(grpc), stop_listeners.clone().cancelled_owned());
-    // As gRPC does: each token is sent when it is there.
-    let http = http.tap_io(|connection| {
-        if let Err(error) = connection.set_nodelay(true) {
-            debug!(%error, "a connection keeps back what is written to it");
-        }
-    });
-    let http_server = axum::serve(http, http::router(engine.clone(), preparer))
-        .with_graceful_shutdown(stop_listeners.clone().cancelled_owned());
+    let routes = Routes::new(health_service).add_service(reflection).add_service(reflection_alpha).add_service(service);
+    let grpc_server = tokio::spawn(grpc.serve_grpc(routes, stop_listeners.clone()));
+    let router = http::router(engine.clone(), preparer, config.http);
+    let http_server = tokio::spawn(http.serve_http(router, stop_listeners.clone()));
 
-    let stop = async {
-        shutdown.cancelled().await;
-        info!(seconds = config.drain_timeout.as_secs(), "stopping: running requests may end until the deadline");
-        health.set_not_serving::<WorkerServiceServer<WorkerRpc>>().await;
-        engine.drain(Instant::now() + config.drain_timeout);
-    };
-    let engine_ended = async {
-        let ended = engine_thread.ended().await;
-        stop_link.cancel();
-        if let Some(task) = link_task {
-            let _ = task.await;
+    let mut engine_ended = pin!(engine_thread.ended());
+    let ended = tokio::select! {
+        // By itself: it failed.
+        ended = &mut engine_ended => Some(ended),
+        () = shutdown.cancelled() => {
+            let (delay, timeout) = (config.drain_delay, config.drain_timeout);
+            info!(delay = delay.as_secs(), timeout = timeout.as_secs(), "stopping: running requests may end until the deadline");
+            for name in ["", SERVICE_NAME] {
+                health.set_service_status(name, ServingStatus::NotServing).await;
+            }
+            engine.announce_stop();
+            match tokio::time::timeout(delay, &mut engine_ended).await {
+                Ok(ended) => Some(ended),
+                Err(_) => {
+                    engine.drain(Instant::now() + timeout);
+                    tokio::time::timeout(timeout + ENGINE_PATIENCE, &mut engine_ended).await.ok()
+                }
+            }
         }
-        stop_listeners.cancel();
-        ended
     };
-    let (grpc_ended, http_ended, (), engine_ended) = tokio::join!(
-        grpc_server,
-        async { http_server.await },
-        async {
-            tokio::select! { () = stop => {}, () = stop_listeners.cancelled() => {} }
-        },
-        engine_ended,
-    );
-    grpc_ended.context("grpc server failed")?;
-    http_ended.context("http server failed")?;
-    engine_ended.context("engine failed")?;
-    Ok(())
+    if ended.is_none() {
+        warn!("the engine is in a step that takes long: what runs is cut");
+    }
+    stop_link.cancel();
+    if let Some(task) = link_task {
+        let _ = task.await;
+    }
+    stop_listeners.cancel();
+    grpc_server.await.context("grpc server failed")?;
+    http_server.await.context("http server failed")?;
+    ended.unwrap_or(Ok(())).context("engine failed")
 }

@@ -14,6 +14,7 @@ use candle_core::quantized::GgmlDType;
 use candle_core::quantized::gguf_file::Value as Metadata;
 use eoscast_kernels::Compute;
 use eoscast_log::location::{Location, Series};
+use eoscast_log::packed::pack_for_test;
 use eoscast_log::prompts::{Prompt, read_prompts};
 use eoscast_proto::domain::{StepBatch, WorkerRun};
 use eoscast_sched::SchedulerConfig;
@@ -51,6 +52,7 @@ fn engine() -> (EngineHandle, RequestPreparer, UnboundedReceiver<StepBatch>) {
         },
         policy: "fcfs+aggressive+lifo".parse().unwrap(),
         max_waiting: 8,
+        most_unread_bytes: 64 << 20,
         estimate_max_age: 8,
         prefix_cache: true,
         prompt_text: true,
@@ -175,6 +177,22 @@ async fn a_collection_that_was_killed_in_any_place_is_whole_once_it_is_resumed()
         run(&out, 4, true, usize::MAX).await;
         assert!(content(&out) == content(&uninterrupted), "resumed when nothing was left");
     }
+}
+
+#[tokio::test]
+async fn packed_files_of_a_collection_count_when_it_is_resumed_and_are_never_cut() {
+    let folder = tempfile::tempdir().unwrap();
+    run(folder.path(), 4, false, 7).await;
+    let open = || folder::open_collection(folder.path(), &terms(), true);
+    let done = open().unwrap().done().len();
+    pack_for_test(&files(folder.path(), Series::Steps)[0]).unwrap();
+    assert_eq!(open().unwrap().done().len(), done);
+    // The last outcome is torn, so that the steps of its request would have to go.
+    let requests = &files(folder.path(), Series::Requests)[0];
+    let bytes = std::fs::metadata(requests).unwrap().len();
+    std::fs::OpenOptions::new().write(true).open(requests).unwrap().set_len(bytes - 10).unwrap();
+    let error = format!("{:#}", open().err().unwrap());
+    assert!(error.contains("steps-0000000000000000.jsonl.gz: ") && error.contains("gunzip"), "{error}");
 }
 
 #[tokio::test]

@@ -14,7 +14,10 @@ const ALLOWED: &[(&str, Allowed)] = &[
     ("eoscast-proto", Only(&[])),
     // A log line is written from the domain types.
     ("eoscast-log", Only(&["eoscast-proto"])),
-    ("eoscast-cli", Only(&[])),
+    // `health` asks a service.
+    ("eoscast-cli", Only(&["eoscast-proto"])),
+    // The counts of listeners are shown by both services.
+    ("eoscast-metrics", Only(&["eoscast-proto"])),
     ("eoscast-kernels", Only(&[])),
     ("eoscast-model", Only(&["eoscast-kernels"])),
     ("eoscast-sched", Only(&[])),
@@ -30,10 +33,14 @@ const ALLOWED: &[(&str, Allowed)] = &[
             "eoscast-proto",
             "eoscast-log",
             "eoscast-cli",
+            "eoscast-metrics",
         ]),
     ),
     ("eoscast-forecast", Only(&["eoscast-proto", "eoscast-log"])),
-    ("eoscast-predictor", Only(&["eoscast-forecast", "eoscast-proto", "eoscast-log", "eoscast-cli"])),
+    (
+        "eoscast-predictor",
+        Only(&["eoscast-forecast", "eoscast-proto", "eoscast-log", "eoscast-cli", "eoscast-metrics"]),
+    ),
     // The worker and the predictor as child processes.
     ("eoscast-pair", Only(&["eoscast-proto"])),
     (

@@ -1,18 +1,22 @@
 //! All that this crate reads from files: artifacts and event logs. Everything below works on bytes and lines.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
+use eoscast_log::foreign;
+use eoscast_log::foreign::files::LogFiles;
+use eoscast_log::intake::Intake;
 use eoscast_log::location::{Location, Segment, Series};
-use eoscast_log::reader::LineReader;
-use eoscast_log::record::{RequestLine, StepLine};
+use eoscast_log::reader::parse_json;
+use eoscast_log::record::RequestLine;
 use eoscast_log::tail::NewestSteps;
 use sha2::{Digest, Sha256};
 
 use crate::fitting::dataset::{Collector, Dataset, Selection};
-use crate::fitting::intake::{Intake, Trouble};
+use crate::fitting::left_out::OLDER;
+use crate::fitting::step_log::StepLog;
 use crate::models::artifact::{Artifact, MOST_BYTES};
 use crate::models::kind::ModelKind;
 use crate::models::shipped;
@@ -23,11 +27,7 @@ impl Artifact {
     /// # Errors
     /// When the file cannot be read, is larger than 16 MiB, or is not an artifact this version understands.
     pub fn load(path: &Path) -> anyhow::Result<Self> {
-        let read = || {
-            let bytes = std::fs::metadata(path)?.len();
-            ensure!(bytes <= MOST_BYTES, "it has {bytes} bytes, more than the {MOST_BYTES} an artifact may have");
-            Self::parse(&std::fs::read(path)?)
-        };
+        let read = || Self::read(File::open(path)?);
         let artifact = read().with_context(|| format!("artifact {} cannot be used", path.display()))?.at(path);
         tracing::info!(
             artifact = %path.display(),
@@ -37,6 +37,17 @@ impl Artifact {
             "artifact loaded"
         );
         Ok(artifact)
+    }
+
+    /// Reads an artifact, and no more bytes than one may have.
+    ///
+    /// # Errors
+    /// When it cannot be read, has more than 16 MiB, or is not an artifact this version understands.
+    pub fn read(file: impl Read) -> anyhow::Result<Self> {
+        let mut bytes = vec![];
+        file.take(MOST_BYTES + 1).read_to_end(&mut bytes)?;
+        ensure!(bytes.len() as u64 <= MOST_BYTES, "it has more than the {MOST_BYTES} bytes an artifact may have");
+        Self::parse(&bytes)
     }
 }
 
@@ -83,67 +94,122 @@ impl ArtifactSource {
     }
 }
 
+/// The files that a dataset is made of, oldest first.
+struct DatasetFiles {
+    /// None where the log has steps only.
+    requests: Vec<PathBuf>,
+    steps: Vec<PathBuf>,
+    /// Requests that began before may lack steps: seconds since 1970.
+    since: f64,
+}
+
+impl DatasetFiles {
+    fn of(path: &Path, bytes: u64) -> anyhow::Result<Self> {
+        let find = || {
+            let location = Location::parse(path);
+            let paths = |segments: Vec<Segment>| segments.into_iter().map(|segment| segment.path).collect();
+            let (requests, _) = location.newest(Series::Requests, bytes)?;
+            if requests.is_empty() {
+                let steps = LogFiles::of(path)?.files;
+                return Ok(Self { requests: vec![], steps, since: f64::NEG_INFINITY });
+            }
+            let NewestSteps { segments, since } = NewestSteps::of(&location, bytes)?;
+            Ok(Self { requests: paths(requests), steps: paths(segments), since })
+        };
+        let files = find().map_err(|error: io::Error| anyhow::anyhow!("{}: {error}", path.display()))?;
+        ensure!(
+            !files.steps.is_empty(),
+            "{}: has no event log; give the folder that collect or serve writes, or one with .jsonl files of steps",
+            path.display()
+        );
+        Ok(files)
+    }
+}
+
 impl Dataset {
-    /// Reads the log at `path`, a folder or a file as `serve` and `collect` write it; `progress` gets the bytes of each file
-    /// that is done.
+    /// Bytes of the files that [`load`](Self::load) reads, as they lie on the disk.
+    ///
+    /// # Errors
+    /// When there is no log, or a file cannot be read.
+    pub fn bytes(path: &Path, selection: &Selection<'_>) -> anyhow::Result<u64> {
+        let DatasetFiles { requests, steps, .. } = DatasetFiles::of(path, selection.bytes)?;
+        let bytes = |file: &PathBuf| std::fs::metadata(file).with_context(|| file.display().to_string());
+        requests.iter().chain(&steps).map(|file| bytes(file).map(|metadata| metadata.len())).sum()
+    }
+
+    /// Reads the log at `path`: a folder or a file as `serve` and `collect` write it, or lines of steps alone, as other engines write
+    /// them; `progress` gets the bytes of each file that is done.
     ///
     /// # Errors
     /// When there is no log, a file cannot be read, requests of several models are mixed and none is chosen, or there are bad
     /// lines and these are to be refused.
-    pub fn load(path: &Path, selection: &Selection<'_>, mut progress: impl FnMut(u64)) -> anyhow::Result<Self> {
-        let location = Location::parse(path);
-        let name = || path.display().to_string();
-        let (requests, _) = location.newest(Series::Requests, selection.bytes).with_context(name)?;
-        let NewestSteps { segments: steps, since } = NewestSteps::of(&location, selection.bytes).with_context(name)?;
-        ensure!(
-            !requests.is_empty() && !steps.is_empty(),
-            "{}: has no event log; give the folder that collect or serve writes",
-            path.display()
-        );
+    pub fn load(path: &Path, selection: &Selection<'_>, progress: impl FnMut(u64)) -> anyhow::Result<Self> {
+        let files = DatasetFiles::of(path, selection.bytes)?;
+        let loaded = if files.requests.is_empty() {
+            Self::load_steps(&files, selection, progress)
+        } else {
+            Self::load_own(&files, selection, progress)
+        };
+        loaded.with_context(|| path.display().to_string())
+    }
+
+    /// Reads a log with lines of requests and of steps.
+    fn load_own(
+        files: &DatasetFiles,
+        selection: &Selection<'_>,
+        mut progress: impl FnMut(u64),
+    ) -> anyhow::Result<Self> {
         let mut intake = Intake::default();
         let mut collector = Collector::default();
         let mut hash = Sha256::new();
-        for Segment { path, .. } in &requests {
-            each(
-                path,
-                &mut intake,
-                |line: RequestLine, _| {
-                    if line.started_at < since { None } else { collector.request(&line) }
-                },
-            )?;
-            progress(hash_file(path, &mut hash)?);
+        for file in &files.requests {
+            let read = intake.each_line(file, parse_json::<RequestLine>, |line, reader, intake| {
+                if line.started_at < files.since {
+                    *intake.left_out.entry(OLDER).or_default() += 1;
+                } else if let Some(trouble) = collector.request(&line) {
+                    intake.push(trouble, reader);
+                }
+            });
+            read.with_context(|| file.display().to_string())?;
+            progress(hash_file(file, &mut hash)?);
         }
-        let model = collector.choose(selection.model)?;
-        for Segment { path, .. } in &steps {
-            each(path, &mut intake, |line: StepLine, intake| collector.step(&line, intake))?;
-            progress(hash_file(path, &mut hash)?);
+        // Before the choice: it can fail because all lines are bad.
+        intake.check(selection.bad_lines)?;
+        let model = collector.choose(selection.model, &mut intake)?;
+        for file in &files.steps {
+            let read = intake.each_line(file, foreign::parse, |read, reader, intake| {
+                intake.step(read, reader, |step, intake| collector.step(step, intake));
+            });
+            read.with_context(|| file.display().to_string())?;
+            progress(hash_file(file, &mut hash)?);
         }
-        intake.check(selection.bad_lines).with_context(|| path.display().to_string())?;
+        intake.check(selection.bad_lines)?;
         let samples = collector.finish(&mut intake)?;
-        let hash = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-        Ok(Self { model, samples, intake, hash })
+        Ok(Self { model, samples, intake, hash: in_hex(hash) })
+    }
+
+    /// Reads a log of steps alone.
+    fn load_steps(
+        files: &DatasetFiles,
+        selection: &Selection<'_>,
+        mut progress: impl FnMut(u64),
+    ) -> anyhow::Result<Self> {
+        let mut log = StepLog::default();
+        let mut hash = Sha256::new();
+        for file in &files.steps {
+            log.file(file).with_context(|| file.display().to_string())?;
+            progress(hash_file(file, &mut hash)?);
+        }
+        log.intake().check(selection.bad_lines)?;
+        let (model, samples, intake) = Self::of_steps(log, selection.model)?;
+        // Once more, with the gaps.
+        intake.check(selection.bad_lines)?;
+        Ok(Self { model, samples, intake, hash: in_hex(hash) })
     }
 }
 
-/// Hands each line of `file` to `apply`, which says what is wrong with it, if anything.
-fn each<T: serde::de::DeserializeOwned>(
-    file: &Path,
-    intake: &mut Intake,
-    mut apply: impl FnMut(T, &mut Intake) -> Option<Trouble>,
-) -> anyhow::Result<()> {
-    let name = || file.display().to_string();
-    let mut reader = LineReader::open(file).with_context(name)?;
-    while let Some(line) = reader.read_line().with_context(name)? {
-        match line {
-            Ok((_, line)) => {
-                if let Some(trouble) = apply(line, intake) {
-                    intake.push(trouble, |reason| reader.damage(reason));
-                }
-            }
-            Err(damage) => intake.damages.push(damage),
-        }
-    }
-    Ok(())
+fn in_hex(hash: Sha256) -> String {
+    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn hash_file(file: &Path, hash: &mut Sha256) -> anyhow::Result<u64> {

@@ -69,7 +69,7 @@ mod tests {
 
     fn prior_forecast(max_tokens: u32, step: u32, ignore_eos: bool) -> ModelForecast {
         let model = ModelKind::Prior.build(None, &History::default());
-        let arrival = Arrival { prompt_length: 5, max_tokens, temperature: 1.0, ignore_eos, prompt: None };
+        let arrival = Arrival { max_tokens: Some(max_tokens), ignore_eos, ..Arrival::for_test() };
         forecast(model.as_ref(), &FeatureState::new(arrival, step).row(), &mut model.memory())
     }
 

@@ -51,7 +51,7 @@ pub fn estimate(
     let mut requests: BTreeMap<u64, RequestLine> = BTreeMap::new();
     let mut numbers: HashMap<RequestId, u64> = HashMap::new();
     each(&location, Series::Requests, &mut progress, |line: RequestLine| {
-        if wanted.is_none_or(|wanted| wanted.contains(&line.request_id)) {
+        if line.is_learned() && wanted.is_none_or(|wanted| wanted.contains(&line.request_id)) {
             if numbers.insert(line.request_id.clone(), line.outcome_number).is_some() {
                 bail!("request_id {} was there before: give a log of one run", line.request_id);
             }
@@ -59,7 +59,11 @@ pub fn estimate(
         }
         Ok(())
     })?;
-    ensure!(!requests.is_empty(), "{}: has no finished requests", path.display());
+    ensure!(
+        !requests.is_empty(),
+        "{}: has no finished requests; estimate writes an event log, and needs one that serve or collect wrote",
+        path.display()
+    );
     let mut live: HashMap<RequestId, Live> = HashMap::new();
     let mut lines = Lines::default();
     each(&location, Series::Starts, &mut progress, |line: StartLine| {

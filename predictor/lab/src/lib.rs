@@ -5,10 +5,11 @@
 //! - `evaluation`: how good forecasts of finished replies are, by figures and by tables
 //! - `analysis`: what a log says of the ends of replies: figures and one HTML page
 //! - `estimate`: a log written anew, with what a model says at each step
+//! - [`export`]: a log as Parquet files
 //! - `simulation`: policies in virtual time, over a trace
 //! - [`load`]: a log played to a running predictor, at a rate
 //! - `experiment`: policies on a running pair of worker and predictor
-//! - `chart`: what all figures are drawn with; `log_lines`: lines of a log, read strictly; `progress`: bars on stderr
+//! - `chart`: what all figures are drawn with; `log_lines`: lines of a log, read strictly
 
 mod analysis;
 mod chart;
@@ -16,7 +17,7 @@ pub mod cli;
 pub mod estimate;
 mod evaluation;
 mod experiment;
+pub mod export;
 pub mod load;
 mod log_lines;
-mod progress;
 mod simulation;

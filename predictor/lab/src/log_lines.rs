@@ -1,4 +1,4 @@
-//! Lines of a log, read strictly: the first damaged one ends the reading.
+//! Reads the lines of a log and stops with an error at the first damaged one.
 
 use std::path::Path;
 

@@ -1,5 +1,6 @@
 //! Command lines.
 
+mod health;
 mod replay;
 mod serve;
 
@@ -20,22 +21,31 @@ pub struct Cli {
 const EXAMPLES: &str = "\
 Examples:
   eoscast-predictor serve
-  eoscast-predictor serve --listen 0.0.0.0:50052 --data-dir /var/lib/eoscast --fsync batch
-  EOSCAST_ENABLE_EOS_PROB_LOGGING=false eoscast-predictor serve
   eoscast-predictor replay data/predictor
 
-Every option of serve can be set by the environment variable shown beside it. RUST_LOG=debug shows more of what happens.";
+Every option can be set by the environment variable shown beside it. `eoscast-predictor help COMMAND` explains a command.";
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    #[command(after_help = "Examples:\n  eoscast-predictor serve\n  \
+        eoscast-predictor serve --listen :50052 --data-dir /var/lib/eoscast --retention-bytes 64GB --fsync batch\n  \
+        EOSCAST_ENABLE_EOS_PROB_LOGGING=false eoscast-predictor serve")]
     Serve(serve::ServeArgs),
+    Health(health::HealthArgs),
+    #[command(after_help = "Example:\n  eoscast-predictor replay data/predictor")]
     Replay(replay::ReplayArgs),
 }
 
 impl CommandLine for Cli {
+    fn log_level(&self) -> &'static str {
+        // A command that ends by itself shows its own progress.
+        if matches!(self.command, Command::Serve(_)) { "info" } else { "warn" }
+    }
+
     fn run(self) -> anyhow::Result<()> {
         match self.command {
             Command::Serve(args) => args.run(),
+            Command::Health(args) => args.run(),
             Command::Replay(args) => args.run(),
         }
     }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::ensure;
 use clap::Args;
-use indicatif::{ProgressBar, ProgressStyle};
+use eoscast_cli::progress::Progress;
 
 use crate::replay::{Report, replay};
 use eoscast_forecast::models::Artifact;
@@ -30,10 +30,9 @@ impl ReplayArgs {
     #[expect(clippy::print_stdout, reason = "the report is the output of this command")]
     pub(super) fn run(self) -> anyhow::Result<()> {
         let artifacts = self.artifact.iter().map(|path| Artifact::load(path)).collect::<anyhow::Result<_>>()?;
-        let bar = ProgressBar::new(Location::parse(&self.log).bytes()?)
-            .with_style(ProgressStyle::with_template("{bar:40} {bytes}/{total_bytes} {eta}")?);
-        let report = replay(&self.log, artifacts, |bytes| bar.inc(bytes))?;
-        bar.finish_and_clear();
+        let bar = Progress::bytes("replaying", Location::parse(&self.log).bytes()?);
+        let report = replay(&self.log, artifacts, |bytes| bar.add(bytes))?;
+        bar.finish();
         if self.json {
             println!("{}", serde_json::to_string(&report)?);
         } else {
@@ -52,6 +51,7 @@ fn table(report: &Report) -> String {
         format!("not recomputable    {}", report.not_recomputable.values().sum::<u64>()),
     ];
     lines.extend(report.not_recomputable.iter().map(|(reason, count)| format!("  {count}: {reason}")));
+    lines.push(format!("gaps                {} ({} lines are missing)", report.gaps, report.missing_lines));
     lines.push(format!("damaged lines       {}", report.damaged_lines));
     lines.extend(report.first_damaged.iter().map(|damage| format!("  {damage}")));
     lines.extend(report.first_differences.iter().map(|difference| {

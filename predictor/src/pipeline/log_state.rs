@@ -7,6 +7,6 @@ pub(crate) enum LogState {
     Off,
     /// Written.
     Ok,
-    /// The disk refused; tried again every 10 s. Serving goes on.
+    /// The disk refused; tried again every 5 s. Serving goes on.
     Failed,
 }

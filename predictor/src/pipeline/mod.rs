@@ -1,16 +1,17 @@
 //! What lies behind every stream: [`tracking`] keeps all state and answers at once, in the task that read the message;
-//! [`writing`], a thread of its own, appends to the event log.
+//! [`writing`], a thread of its own, appends to the event log; [`owed`] is what a log that fails lacks.
 //!
 //! So a step wakes one thread, since an engine may need the same cores; a slow disk delays acknowledgements only. What waits to be
-//! written is bounded by the streams: each sends on only while what it has outstanding weighs less than [`MOST_UNACKNOWLEDGED`].
+//! written or sent is bounded in bytes, for each stream and for all together: [`stream`] says how.
 
 pub(crate) mod log_state;
+mod owed;
 mod stream;
 mod tracking;
 mod writing;
 
 pub(crate) use log_state::LogState;
-pub(crate) use stream::{Answer, MOST_UNACKNOWLEDGED, Progress, weight};
+pub(crate) use stream::{Account, Answer, Progress};
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -21,7 +22,7 @@ use eoscast_log::EventLog;
 use eoscast_log::record::Lines;
 use eoscast_proto::domain::StepBatch;
 use eoscast_proto::status::ServiceError;
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 
 use crate::metrics::Metrics;
 use crate::tracker::{StreamId, Tracker};
@@ -37,6 +38,8 @@ pub(crate) struct StreamAnswers {
     pub(crate) answers: mpsc::UnboundedReceiver<Result<Answer, ServiceError>>,
     /// Closed when everything of the stream is written.
     pub(crate) progress: watch::Receiver<Progress>,
+    /// Where acknowledgements that have gone out are noted.
+    pub(crate) account: Arc<Account>,
 }
 
 /// The sending side of one stream. Dropping it closes the stream.
@@ -46,7 +49,7 @@ pub(crate) struct StreamSteps {
 }
 
 impl StreamSteps {
-    /// Applies a message that was received at `received`. The caller holds `weight(batch)` permits.
+    /// Applies a message that was received at `received`.
     pub(crate) fn send(&self, batch: &StepBatch, received: Instant) {
         self.pipeline.tracking().steps(self.id, batch, received);
     }
@@ -99,17 +102,20 @@ impl Pipeline {
         }))
     }
 
-    /// A new stream, and the permits that bound what it has outstanding.
-    pub(crate) fn open_stream(self: &Arc<Self>) -> (StreamSteps, StreamAnswers, Arc<Semaphore>) {
+    /// A new stream.
+    pub(crate) fn open_stream(self: &Arc<Self>) -> (StreamSteps, StreamAnswers) {
         let id = self.last_stream.fetch_add(1, Ordering::Relaxed) + 1;
-        #[expect(clippy::disallowed_methods, reason = "the permits bound what has no answer yet")]
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "what a stream has outstanding is bounded, and the answers with it"
+        )]
         let (answers, answer_queue) = mpsc::unbounded_channel();
         let (progress, progress_seen) = watch::channel(Progress::default());
-        self.tracking().open(id, answers, Arc::new(progress));
+        let account = Arc::new(Account::default());
+        self.tracking().open(id, answers, Arc::new(progress), account.clone());
         (
             StreamSteps { id, pipeline: self.clone() },
-            StreamAnswers { answers: answer_queue, progress: progress_seen },
-            Arc::new(Semaphore::new(MOST_UNACKNOWLEDGED)),
+            StreamAnswers { answers: answer_queue, progress: progress_seen, account },
         )
     }
 

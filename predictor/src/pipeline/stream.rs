@@ -1,18 +1,65 @@
 //! What goes through one stream: the weight of its messages, and what they are answered with.
 
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use eoscast_proto::domain::{LengthEstimate, LengthPrior, StepBatch};
+use eoscast_proto::status::ServiceError;
+use tokio_util::sync::CancellationToken;
 
-/// Largest weight of the messages of one stream that are not acknowledged yet.
-pub(crate) const MOST_UNACKNOWLEDGED: usize = 4_096;
+/// Most that one stream may have outstanding, in bytes: messages whose acknowledgement its worker has not taken. Workers that keep
+/// to the contract stay far below.
+pub(super) const MOST_OF_STREAM: u64 = 64 << 20;
+/// The same of all streams together. Beyond it the stream that has most is ended.
+pub(super) const MOST_OF_ALL: u64 = 128 << 20;
 
-/// Entries of a message that weigh as much as the message itself.
-const ENTRIES_PER_WEIGHT: usize = 64;
+/// What an entry takes beside its bytes on the wire: its line until that is written, and its estimate until that is sent.
+const ENTRY_BYTES: usize = 512;
 
-/// What a message counts against [`MOST_UNACKNOWLEDGED`]: 1, and 1 more for each 64 events and other entries.
-pub(crate) fn weight(batch: &StepBatch) -> u32 {
-    let entries = batch.started.len() + batch.events.len() + batch.ended.len();
-    // Messages have at most a few thousand entries.
-    1 + u32::try_from(entries / ENTRIES_PER_WEIGHT).unwrap_or(u32::MAX / 2)
+/// What a message counts against the bounds, in bytes.
+pub(super) fn weight(batch: &StepBatch) -> u64 {
+    (batch.wire_bytes() + ENTRY_BYTES * batch.entries()) as u64
+}
+
+/// What one stream has outstanding, and how it ends. Shared by all who work for it.
+#[derive(Debug, Default)]
+pub(crate) struct Account {
+    /// Weight of the messages whose acknowledgement has gone out.
+    released: AtomicU64,
+    error: OnceLock<ServiceError>,
+    cut: CancellationToken,
+}
+
+impl Account {
+    /// Notes that the messages up to this total weight are acknowledged, and that the acknowledgement has gone out.
+    pub(crate) fn release(&self, weight: u64) {
+        self.released.fetch_max(weight, Ordering::Relaxed);
+    }
+
+    pub(super) fn outstanding(&self, weight: u64) -> u64 {
+        weight.saturating_sub(self.released.load(Ordering::Relaxed))
+    }
+
+    /// Says what the stream ends with; the first to say so counts.
+    pub(crate) fn fail(&self, error: ServiceError) {
+        let _ = self.error.set(error);
+    }
+
+    /// Ends the stream at once, without what is still to be sent.
+    pub(super) fn cut(&self, error: ServiceError) {
+        self.fail(error);
+        self.cut.cancel();
+    }
+
+    /// What the stream ends with; in peace if `None`.
+    pub(crate) fn error(&self) -> Option<ServiceError> {
+        self.error.get().cloned()
+    }
+
+    /// Does `work` until it is done or the stream is cut.
+    pub(crate) async fn unless_cut<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        self.cut.run_until_cancelled(work).await
+    }
 }
 
 /// What a message, or a change of the prior, is answered with.

@@ -9,7 +9,7 @@ use eoscast_proto::domain::{LengthPrior, StepBatch, WorkerRun};
 use eoscast_proto::status::{FieldViolation, ServiceError};
 use tokio::sync::{mpsc, watch};
 
-use super::stream::{Answer, Progress, weight};
+use super::stream::{Account, Answer, MOST_OF_ALL, MOST_OF_STREAM, Progress, weight};
 use super::writing::{Job, Queue, Receipt};
 use crate::metrics::Metrics;
 use crate::tracker::{StreamId, Tracker};
@@ -25,12 +25,17 @@ struct Stream {
     run: Option<WorkerRun>,
     answers: mpsc::UnboundedSender<Result<Answer, ServiceError>>,
     progress: Arc<watch::Sender<Progress>>,
+    account: Arc<Account>,
     /// Weight of the messages so far.
     weight: u64,
     prior_sent: Option<(u64, Instant)>,
 }
 
 impl Stream {
+    fn outstanding(&self) -> u64 {
+        self.account.outstanding(self.weight)
+    }
+
     /// The prior, if this stream is due to get it.
     fn due_prior(&mut self, tracker: &Tracker, now: Instant) -> Option<LengthPrior> {
         let outcomes = tracker.outcomes();
@@ -69,6 +74,8 @@ impl Stream {
 pub(super) struct Tracking {
     tracker: Tracker,
     streams: HashMap<StreamId, Stream>,
+    /// At least what all streams have outstanding.
+    outstanding: u64,
     jobs: Arc<Queue>,
     orphan_timeout: Duration,
     /// Outcomes that the accuracy shown rests on.
@@ -90,6 +97,7 @@ impl Tracking {
         let tracking = Self {
             tracker,
             streams: HashMap::new(),
+            outstanding: 0,
             jobs,
             orphan_timeout,
             judged: 0,
@@ -109,8 +117,9 @@ impl Tracking {
         id: StreamId,
         answers: mpsc::UnboundedSender<Result<Answer, ServiceError>>,
         progress: Arc<watch::Sender<Progress>>,
+        account: Arc<Account>,
     ) {
-        let mut stream = Stream { run: None, answers, progress, weight: 0, prior_sent: None };
+        let mut stream = Stream { run: None, answers, progress, account, weight: 0, prior_sent: None };
         // At once, so that the worker has something to fall back on in its first step.
         stream.send_due_prior(&self.tracker, Instant::now());
         self.streams.insert(id, stream);
@@ -124,6 +133,9 @@ impl Tracking {
 
     pub(super) fn steps(&mut self, id: StreamId, batch: &StepBatch, received: Instant) {
         // A stream that was ended may still have messages on the way.
+        if !self.has_room(id, weight(batch)) {
+            return;
+        }
         let Some(stream) = self.streams.get_mut(&id) else { return };
         let applied = stream.check_run(batch).and_then(|()| self.tracker.apply(batch, id));
         let applied = match applied {
@@ -150,15 +162,52 @@ impl Tracking {
             let _ = stream.answers.send(Ok(Answer { estimates: applied.estimates, prior }));
             self.metrics.estimate_seconds.observe(received.elapsed().as_secs_f64());
         }
-        stream.weight += u64::from(weight(batch));
         let receipt =
             Receipt { progress: stream.progress.clone(), acknowledged: applied.acknowledged, weight: stream.weight };
         self.metrics.observe(batch, &applied.tally);
         self.write(Job { lines: applied.lines, receipt: Some(receipt) });
         if let Some(old) = applied.superseded {
             let message = format!("a newer stream of worker {} has taken over", batch.run.worker_id);
-            self.end(old, Some(ServiceError::FailedPrecondition(message)));
+            self.end(old, Some(ServiceError::EpochOver { message, next_epoch: batch.run.epoch.saturating_add(1) }));
         }
+    }
+
+    /// Adds a message of `weight` to what the stream has outstanding. A stream that has too much by then is ended, and while all
+    /// together have too much, so is the one that has most. Whether this one is still there.
+    fn has_room(&mut self, id: StreamId, weight: u64) -> bool {
+        let Some(stream) = self.streams.get_mut(&id) else { return false };
+        stream.weight += weight;
+        self.outstanding += weight;
+        if stream.outstanding() > MOST_OF_STREAM {
+            self.cut(id, MOST_OF_STREAM);
+        }
+        while self.outstanding > MOST_OF_ALL {
+            let sizes = || self.streams.iter().map(|(id, stream)| (*id, stream.outstanding()));
+            let exact: u64 = sizes().map(|(_, size)| size).sum();
+            let largest = sizes().max_by_key(|(_, size)| *size);
+            self.outstanding = exact;
+            if let Some((largest, size)) = largest.filter(|_| exact > MOST_OF_ALL) {
+                self.cut(largest, size);
+            }
+        }
+        self.streams.contains_key(&id)
+    }
+
+    fn cut(&mut self, id: StreamId, bytes: u64) {
+        if let Some(stream) = self.streams.remove(&id) {
+            self.outstanding = self.outstanding.saturating_sub(stream.outstanding());
+            let message = format!(
+                "the stream has {} MiB without a taken acknowledgement; read what is sent, and send less ahead",
+                bytes >> 20
+            );
+            let worker = stream.run.as_ref().map_or("", |run| run.worker_id.as_str());
+            tracing::warn!(worker, bytes, "ended a stream whose worker does not read its acknowledgements");
+            let error = ServiceError::ResourceExhausted { message, retry_after: Duration::from_secs(5) };
+            self.metrics.count_stream_error(&error);
+            stream.account.cut(error);
+        }
+        self.tracker.disconnect(id, Instant::now());
+        self.metrics.streams.set(self.streams.len() as i64);
     }
 
     pub(super) fn close(&mut self, id: StreamId, error: Option<ServiceError>) {
@@ -167,10 +216,12 @@ impl Tracking {
     }
 
     fn end(&mut self, id: StreamId, error: Option<ServiceError>) {
-        if let Some(stream) = self.streams.remove(&id)
-            && let Some(error) = error
-        {
-            let _ = stream.answers.send(Err(error));
+        if let Some(stream) = self.streams.remove(&id) {
+            self.outstanding = self.outstanding.saturating_sub(stream.outstanding());
+            if let Some(error) = error {
+                self.metrics.count_stream_error(&error);
+                let _ = stream.answers.send(Err(error));
+            }
         }
         self.metrics.streams.set(self.streams.len() as i64);
     }
@@ -222,7 +273,7 @@ mod tests {
         let (answers, mut answered) = mpsc::unbounded_channel();
         let (progress, written) = watch::channel(Progress::default());
         let mut tracking = Tracking::new(tracker, lines, jobs.clone(), Duration::MAX, Arc::default());
-        tracking.open(1, answers, Arc::new(progress));
+        tracking.open(1, answers, Arc::new(progress), Arc::default());
         for sequence_number in 1..=MESSAGES {
             tracking.steps(1, &arrival(sequence_number), Instant::now());
         }

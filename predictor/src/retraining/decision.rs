@@ -7,9 +7,6 @@ use eoscast_log::location::Location;
 use eoscast_log::reader::LineReader;
 use serde::{Deserialize, Serialize};
 
-/// Name of the file.
-const FILE: &str = "retrainings.jsonl";
-
 /// What came of one retraining.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Decision {
@@ -51,7 +48,7 @@ impl Decision {
         // A line before that is torn ends here; empty lines are passed over.
         line.insert(0, b'\n');
         line.push(b'\n');
-        OpenOptions::new().append(true).create(true).open(location.beside(FILE))?.write_all(&line)
+        OpenOptions::new().append(true).create(true).open(location.retrainings())?.write_all(&line)
     }
 
     /// All of a log, oldest first; lines that are damaged are passed over.
@@ -59,7 +56,7 @@ impl Decision {
     /// # Errors
     /// When the file cannot be read; one that is missing tells of none.
     pub(crate) fn all(location: &Location) -> io::Result<Vec<Self>> {
-        let mut reader = match LineReader::open(&location.beside(FILE)) {
+        let mut reader = match LineReader::open(&location.retrainings()) {
             Ok(reader) => reader,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(vec![]),
             Err(error) => return Err(error),

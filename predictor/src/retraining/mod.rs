@@ -95,6 +95,9 @@ impl Retrainer {
         if let Some(artifact) = artifact {
             pipeline.ask(|tracker| tracker.swap(artifact));
         }
+        self.metrics.count_retraining(&decision);
+        // Before the log line: whoever reads that may ask for the decision.
+        self.decisions.send_replace(Some(decision.clone()));
         tracing::info!(
             candidate = decision.candidate,
             candidate_mae = decision.candidate_mae,
@@ -107,8 +110,6 @@ impl Retrainer {
             reason = decision.reason,
             "retrained"
         );
-        self.metrics.count_retraining(&decision);
-        self.decisions.send_replace(Some(decision));
     }
 
     /// What to do after a trial, and the artifact to swap in, which is written by then; so is the decision.

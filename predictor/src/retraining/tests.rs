@@ -1,6 +1,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use super::trial::TrialRequests;
 use super::*;
 use eoscast_forecast::fitting::dataset::{Dataset, Selection};
 use eoscast_forecast::fitting::synthetic::{dataset, write_log, write_shifting_log};
@@ -8,10 +9,6 @@ use eoscast_forecast::fitting::train::train;
 use eoscast_forecast::history::History;
 use eoscast_forecast::models::ModelKind;
 use eoscast_log::record::Outcome;
-
-fn options() -> TrainingOptions {
-    TrainingOptions { seed: 1, split_seed: 1, epochs: 1, command: "serve".to_owned(), also_for: vec![], threads: 2 }
-}
 
 /// A model that serves, after the outcomes of the log.
 fn incumbent(folder: &Path, artifact: Option<Artifact>) -> Incumbent {
@@ -38,10 +35,12 @@ fn when_traffic_has_shifted_a_refitted_model_takes_over_and_is_found_again() {
     write_shifting_log(folder.path(), 40, 220, 5);
     let location = Location::Folder(folder.path().to_owned());
     // Trained on traffic as it was before.
-    let aliased = TrainingOptions { also_for: vec!["alias".to_owned()], ..options() };
+    let aliased = TrainingOptions { also_for: vec!["alias".to_owned()], ..TrainingOptions::for_test() };
     let bytes = train(ModelKind::Logistic, &dataset(150, 9), &aliased, &mut |_| {}).unwrap();
     let old = Artifact::parse(&bytes).unwrap();
-    let found = trial(&location, &incumbent(folder.path(), Some(old.clone())), &options()).unwrap();
+    let requests = TrialRequests::load(&location).unwrap();
+    let candidates = requests.refit(&[ModelKind::Logistic], Some(&old), &TrainingOptions::for_test()).unwrap();
+    let found = requests.judge(&incumbent(folder.path(), Some(old.clone())), candidates.clone()).unwrap();
     assert!(found.is_better() && found.candidate_mae < 0.8 * found.serving_mae, "{found:?}");
     assert_eq!((found.requests > 40, found.serving.contains(&old.start.digest)), (true, true));
 
@@ -55,13 +54,14 @@ fn when_traffic_has_shifted_a_refitted_model_takes_over_and_is_found_again() {
     assert_eq!(decision::last_swap(&all, "survival/1+aa"), None, "whoever starts with another model means that one");
     assert_eq!(artifacts(&location).unwrap().len(), 1);
     let card = artifact.card.unwrap();
-    assert_eq!((card.command.as_str(), card.requests > 200), ("serve", true));
+    assert_eq!((card.command.as_str(), card.requests > 200), ("train", true));
     assert!(card.trained_for == "synthetic" && card.also_for == ["alias"], "{card:?}");
 
     // Nothing is gained by doing it again.
-    let again = trial(&location, &incumbent(folder.path(), Some(artifacts(&location).unwrap().remove(0))), &options());
-    assert!(!again.as_ref().unwrap().is_better(), "{again:?}");
-    let (decision, artifact) = retrainer(&location).decide(520, String::new(), again);
+    let swapped_in = artifacts(&location).unwrap().remove(0);
+    let again = requests.judge(&incumbent(folder.path(), Some(swapped_in)), candidates).unwrap();
+    assert!(!again.is_better(), "{again:?}");
+    let (decision, artifact) = retrainer(&location).decide(520, String::new(), Ok(again));
     assert!(artifact.is_none() && !decision.swapped && decision.reason.contains("not better"), "{decision:?}");
     assert_eq!(decision::last_swap(&Decision::all(&location).unwrap(), "prior/1"), Some(name));
 }
@@ -71,7 +71,7 @@ fn too_few_requests_are_told_and_change_nothing() {
     let folder = tempfile::tempdir().unwrap();
     write_log(folder.path(), 60, 5);
     let location = Location::Folder(folder.path().to_owned());
-    let tried = trial(&location, &incumbent(folder.path(), None), &options());
+    let tried = trial(&location, &incumbent(folder.path(), None), &TrainingOptions::for_test());
     let (decision, artifact) = retrainer(&location).decide(60, "prior/1".to_owned(), tried);
     assert!(artifact.is_none() && decision.candidate.is_empty(), "{decision:?}");
     assert!(decision.reason.contains("at least 40 are needed"), "{decision:?}");

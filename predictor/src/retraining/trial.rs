@@ -68,47 +68,90 @@ impl Trial {
 /// # Errors
 /// When the log cannot be read or holds too little; says how much is needed.
 pub(crate) fn trial(location: &Location, incumbent: &Incumbent, options: &TrainingOptions) -> anyhow::Result<Trial> {
-    let selection = Selection { model: Wanted::Commonest, bytes: MOST_BYTES, ..Selection::default() };
-    let mut older = Dataset::load(location.path(), &selection, |_| {})?;
-    older.samples.drain(..older.samples.len().saturating_sub(MOST_REQUESTS));
-    let newest = older.samples.split_off(older.samples.len() - older.samples.len() / HELD_BACK);
-    let held_back: Vec<&Sample> = newest.iter().filter(|sample| sample.is_served_out()).collect();
-    ensure!(
-        held_back.len() >= LEAST_JUDGED,
-        "there are {} requests to judge on, at least {LEAST_JUDGED} are needed, about {} finished ones in all",
-        held_back.len(),
-        HELD_BACK * LEAST_JUDGED
-    );
-    let history = before(&incumbent.history, newest[0].outcome_number);
-    let serving = Serving::new(incumbent.kind, incumbent.artifact.as_ref(), &history);
-    let serving = serving.model_for(&older.model);
-    let serving_errors = errors(serving, &held_back);
-    let names = incumbent.artifact.iter().filter(|artifact| artifact.is_for(&older.model));
-    let others = names.flat_map(|artifact| &artifact.start.trained_for).filter(|name| **name != older.model);
-    let also_for = others.cloned().collect();
-    let options = TrainingOptions { also_for, ..options.clone() };
-    let all: Vec<usize> = (0..older.samples.len()).collect();
-    let mut best: Option<Trial> = None;
-    for kind in KINDS {
-        let bytes = train_on(kind, &older, &all, &options, &mut |_| {})?;
-        let name = format!("retrained-{}", kind.as_str());
-        let artifact = Artifact::parse(&bytes)?.at(name);
-        let found = errors(kind.build(Some(&artifact), &History::default()).as_ref(), &held_back);
-        let (candidate_mae, serving_mae, standard_error) = compare(&found, &serving_errors);
-        if best.as_ref().is_none_or(|best| candidate_mae < best.candidate_mae) {
-            best = Some(Trial {
-                model: older.model.clone(),
+    let requests = TrialRequests::load(location)?;
+    let candidates = requests.refit(&KINDS, incumbent.artifact.as_ref(), options)?;
+    requests.judge(incumbent, candidates)
+}
+
+/// The requests of a trial.
+pub(crate) struct TrialRequests {
+    /// To learn from.
+    older: Dataset,
+    /// To judge on: the newest, if they are served out.
+    held_back: Vec<Sample>,
+    /// Number of the first outcome among the newest.
+    first_held_back: u64,
+}
+
+/// A model that was refitted.
+#[derive(Clone)]
+pub(crate) struct Candidate {
+    artifact: Artifact,
+    bytes: Vec<u8>,
+}
+
+impl TrialRequests {
+    pub(crate) fn load(location: &Location) -> anyhow::Result<Self> {
+        let selection = Selection { model: Wanted::Commonest, bytes: MOST_BYTES, ..Selection::default() };
+        let mut older = Dataset::load(location.path(), &selection, |_| {})?;
+        older.samples.drain(..older.samples.len().saturating_sub(MOST_REQUESTS));
+        let newest = older.samples.split_off(older.samples.len() - older.samples.len() / HELD_BACK);
+        let first_held_back = newest.first().map_or(u64::MAX, |sample| sample.outcome_number);
+        let held_back: Vec<Sample> = newest.into_iter().filter(Sample::is_served_out).collect();
+        ensure!(
+            held_back.len() >= LEAST_JUDGED,
+            "there are {} requests to judge on, at least {LEAST_JUDGED} are needed, about {} finished ones in all",
+            held_back.len(),
+            HELD_BACK * LEAST_JUDGED
+        );
+        Ok(Self { older, held_back, first_held_back })
+    }
+
+    /// Fits a model of each of the `kinds`, for all names that `serving` was trained for.
+    pub(crate) fn refit(
+        &self,
+        kinds: &[ModelKind],
+        serving: Option<&Artifact>,
+        options: &TrainingOptions,
+    ) -> anyhow::Result<Vec<Candidate>> {
+        let model = &self.older.model;
+        let names = serving.into_iter().filter(|artifact| artifact.is_for(model));
+        let others = names.flat_map(|artifact| &artifact.start.trained_for).filter(|name| *name != model);
+        let options = TrainingOptions { also_for: others.cloned().collect(), ..options.clone() };
+        let all: Vec<usize> = (0..self.older.samples.len()).collect();
+        let fit = |kind: &ModelKind| {
+            let bytes = train_on(*kind, &self.older, &all, &options, &mut |_| {})?;
+            let artifact = Artifact::parse(&bytes)?.at(format!("retrained-{}", kind.as_str()));
+            Ok(Candidate { artifact, bytes })
+        };
+        kinds.iter().map(fit).collect()
+    }
+
+    /// The best of the `candidates` beside the model that serves.
+    pub(crate) fn judge(&self, incumbent: &Incumbent, candidates: Vec<Candidate>) -> anyhow::Result<Trial> {
+        let history = before(&incumbent.history, self.first_held_back);
+        let serving = Serving::new(incumbent.kind, incumbent.artifact.as_ref(), &history);
+        let serving = serving.model_for(&self.older.model);
+        let serving_errors = errors(serving, &self.held_back);
+        let judged = candidates.into_iter().map(|Candidate { artifact, bytes }| {
+            let model = artifact.kind.build(Some(&artifact), &History::default());
+            let found = errors(model.as_ref(), &self.held_back);
+            let (candidate_mae, serving_mae, standard_error) = compare(&found, &serving_errors);
+            Trial {
+                model: self.older.model.clone(),
                 artifact,
                 bytes,
                 serving: ModelVersion::family_of(serving),
-                requests: held_back.len(),
+                requests: self.held_back.len(),
                 candidate_mae,
                 serving_mae,
                 standard_error,
-            });
-        }
+            }
+        });
+        judged
+            .min_by(|a, b| a.candidate_mae.total_cmp(&b.candidate_mae))
+            .ok_or_else(|| anyhow::anyhow!("there is no model to refit"))
     }
-    best.ok_or_else(|| anyhow::anyhow!("there is no model to refit"))
 }
 
 /// The history as it was before outcome `number`.
@@ -121,8 +164,8 @@ pub(super) fn before(history: &History, number: u64) -> History {
 }
 
 /// Mean absolute error of each reply.
-fn errors(model: &dyn LengthModel, samples: &[&Sample]) -> Vec<f64> {
-    let of_sample = |sample: &&Sample| {
+fn errors(model: &dyn LengthModel, samples: &[Sample]) -> Vec<f64> {
+    let of_sample = |sample: &Sample| {
         let reply = reply(sample, String::new());
         let (judged, _) = judge(model, sample, &reply);
         mean_absolute(&ReplyErrors::of(&[judged]), &[1.0]).unwrap_or_default()

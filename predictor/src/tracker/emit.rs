@@ -5,17 +5,17 @@ use eoscast_proto::domain::{FinishReason, RequestEnded, RequestId, StepBatch};
 
 use super::applied::Applied;
 use super::live::LiveRequest;
+use super::outcomes::Outcomes;
 use super::steps::Group;
 use super::worker::{Taken, Worker};
 use crate::accuracy::Accuracy;
-use eoscast_forecast::history::History;
 use eoscast_forecast::models::Serving;
 
 /// Writes what one message led to.
 pub(super) struct Emitter<'a> {
     pub(super) applied: Applied,
     models: &'a Serving,
-    history: &'a mut History,
+    outcomes: &'a mut Outcomes,
     accuracy: &'a mut Accuracy,
     /// When the step ended, seconds since 1970.
     pub(super) at: f64,
@@ -27,19 +27,19 @@ impl<'a> Emitter<'a> {
     pub(super) fn new(
         batch: &StepBatch,
         models: &'a Serving,
-        history: &'a mut History,
+        outcomes: &'a mut Outcomes,
         accuracy: &'a mut Accuracy,
     ) -> Self {
         let mut applied = Applied::default();
         applied.estimates.reserve_exact(batch.started.len() + batch.events.len());
         applied.lines.steps.reserve_exact(batch.events.len());
         let at = seconds(batch.timestamp_micros);
-        Self { applied, models, history, accuracy, at, sequence_number: batch.sequence_number }
+        Self { applied, models, outcomes, accuracy, at, sequence_number: batch.sequence_number }
     }
 
-    /// The requests of an older run of the worker, which end with it.
-    pub(super) fn older_run(&mut self, mut run: Worker) {
-        self.applied.lines.requests.extend(aborted(run.take_all(), self.at, self.models, self.history));
+    /// The requests of a run that is over.
+    pub(super) fn ended_run(&mut self, mut run: Worker) {
+        self.applied.lines.requests.extend(aborted(run.take_all(), self.at, self.models, self.outcomes));
     }
 
     /// A message seen before is answered with what holds now.
@@ -92,19 +92,21 @@ impl<'a> Emitter<'a> {
     ) {
         worker.forget(request_id);
         let watched = live.watched().clone();
-        if let Some(line) = live.conclude(reason, output_length, self.at, self.models, self.history) {
-            self.accuracy.observe(&watched, &line);
+        if let Some(line) = live.conclude(reason, output_length, self.at, self.models, self.outcomes) {
+            if line.is_learned() {
+                self.accuracy.observe(&watched, &line);
+            }
             self.applied.lines.requests.push(line);
         }
     }
 }
 
-/// The outcomes of requests that are cut at `at` seconds since 1970, counted in `history`.
+/// The outcomes of requests that are cut at `at` seconds since 1970, counted in `outcomes`.
 pub(super) fn aborted(
     live: impl IntoIterator<Item = Box<LiveRequest>>,
     at: f64,
     models: &Serving,
-    history: &mut History,
+    outcomes: &mut Outcomes,
 ) -> impl Iterator<Item = RequestLine> {
-    live.into_iter().filter_map(move |live| live.conclude(FinishReason::Abort, 0, at, models, history))
+    live.into_iter().filter_map(move |live| live.conclude(FinishReason::Abort, 0, at, models, outcomes))
 }

@@ -4,11 +4,11 @@ use eoscast_log::record::{RequestLine, StartLine, StepLine};
 use eoscast_log::request::LoggedRequest;
 use eoscast_proto::domain::{FinishReason, LengthEstimate, ModelForecast, RequestStarted, StepEvent, WorkerRun};
 
+use super::outcomes::Outcomes;
 use crate::accuracy::Watched;
 use crate::recovery::RecoveredRequest;
 use eoscast_forecast::features::{FeatureRow, FeatureState};
 use eoscast_forecast::forecast::forecast;
-use eoscast_forecast::history::History;
 use eoscast_forecast::models::{LengthModel, Memory, Serving};
 
 /// What is kept of a live request.
@@ -21,6 +21,8 @@ pub(super) struct LiveRequest {
     watched: Watched,
     /// Its outcome is counted and logged already; see [`recovery`](crate::recovery).
     concluded: bool,
+    /// It has changed since somebody looked.
+    pub(super) is_marked: bool,
 }
 
 impl LiveRequest {
@@ -37,6 +39,7 @@ impl LiveRequest {
             forecast,
             watched: Watched::default(),
             concluded: false,
+            is_marked: false,
         };
         live.watch(&live.features.row(), model);
         live
@@ -53,6 +56,7 @@ impl LiveRequest {
             features: request.features,
             watched: Watched::default(),
             concluded: request.concluded,
+            is_marked: false,
         }
     }
 
@@ -66,7 +70,7 @@ impl LiveRequest {
 
     fn watch(&mut self, row: &FeatureRow, model: &dyn LengthModel) {
         let prior = || model.prior().total_length().condition(row.step).clip(row.left()).quantile(0.5);
-        self.watched.consider(row.step, row.arrival.max_tokens, row.chance(), &self.forecast, prior);
+        self.watched.consider(row.step, row.arrival.limit(), row.chance(), &self.forecast, prior);
     }
 
     /// What was sent of it.
@@ -131,7 +135,7 @@ impl LiveRequest {
         self.logged.step_line(event, sequence_number, forecast)
     }
 
-    /// The outcome, counted in `history`; nothing if it is counted already. Lengths and times never go back behind what was
+    /// The outcome, counted in `outcomes`; nothing if it is counted already. Lengths and times never go back behind what was
     /// seen.
     pub(super) fn conclude(
         self,
@@ -139,7 +143,7 @@ impl LiveRequest {
         output_length: u32,
         at: f64,
         models: &Serving,
-        history: &mut History,
+        outcomes: &mut Outcomes,
     ) -> Option<RequestLine> {
         if self.concluded {
             return None;
@@ -148,8 +152,7 @@ impl LiveRequest {
         if line.is_served_out() {
             line.pits = models.model_for(&line.model).pits(&self.memory, line.outcome().length);
         }
-        history.push(line.outcome());
-        (line.outcome_number, line.censored_outcomes) = (history.seen, history.censored);
+        outcomes.count(&mut line, models.model().prior().window());
         Some(line)
     }
 }

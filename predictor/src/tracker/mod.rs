@@ -5,8 +5,10 @@
 
 mod accept;
 mod applied;
+mod changes;
 mod emit;
 mod live;
+mod outcomes;
 mod steps;
 mod views;
 mod worker;
@@ -26,13 +28,16 @@ use crate::accuracy::{Accuracy, ModelAccuracy};
 use crate::recovery::Recovered;
 use accept::{Accepted, accept};
 pub use applied::{Applied, Tally};
+use changes::Changes;
+pub use changes::{RequestKey, TakenChanges};
 use emit::{Emitter, aborted};
 use eoscast_forecast::history::History;
 use eoscast_forecast::models::{Artifact, ModelKind, ModelVersion, Serving};
 use eoscast_log::record::Lines;
 use live::LiveRequest;
+use outcomes::Outcomes;
 use steps::{Group, start};
-pub use views::{ModelInfo, RequestKey};
+pub use views::ModelInfo;
 pub use worker::StreamId;
 use worker::Worker;
 
@@ -44,9 +49,11 @@ pub struct Tracker {
     kind: ModelKind,
     artifact: Option<Artifact>,
     models: Serving,
-    history: History,
+    outcomes: Outcomes,
     accuracy: Accuracy,
     workers: BTreeMap<WorkerId, Worker>,
+    /// Noted while somebody watches.
+    changes: Option<Changes>,
 }
 
 impl Tracker {
@@ -57,11 +64,13 @@ impl Tracker {
             kind,
             artifact,
             models,
-            history: recovered.history,
+            outcomes: Outcomes::new(recovered.history, recovered.learned_from, now),
             accuracy: Accuracy::default(),
             workers: BTreeMap::new(),
+            changes: None,
         };
-        for run in recovered.last.keys().chain(recovered.live.iter().map(|request| request.logged.run())) {
+        let runs = recovered.last.keys().chain(recovered.live.iter().map(|request| request.logged.run()));
+        for run in runs.filter(|run| run.epoch <= recovered.latest_epoch) {
             let worker = tracker.workers.entry(run.worker_id.clone()).or_default();
             worker.epoch = worker.epoch.max(run.epoch);
             worker.alone_since = Some(now);
@@ -79,14 +88,13 @@ impl Tracker {
         }
         let mut lines = Lines::default();
         for request in recovered.live {
-            let Some(worker) = tracker.workers.get_mut(&request.logged.run().worker_id) else { continue };
+            let worker = tracker.workers.get_mut(&request.logged.run().worker_id);
             let (epoch, request_id) = (request.logged.run().epoch, request.logged.started().request_id.clone());
             let model = tracker.models.model_for(&request.logged.started().model);
             let live = Box::new(LiveRequest::recovered(request, model));
-            if worker.epoch == epoch {
-                worker.live.insert(request_id, Some(live));
-            } else {
-                lines.requests.extend(aborted([live], 0.0, &tracker.models, &mut tracker.history));
+            match worker.filter(|worker| worker.epoch == epoch) {
+                Some(worker) => drop(worker.live.insert(request_id, Some(live))),
+                None => lines.requests.extend(aborted([live], 0.0, &tracker.models, &mut tracker.outcomes)),
             }
         }
         tracker.learn(&lines);
@@ -98,12 +106,10 @@ impl Tracker {
     /// # Errors
     /// When the worker has a newer run, or there are too many workers or requests; nothing is applied then.
     pub fn apply(&mut self, batch: &StepBatch, stream: StreamId) -> Result<Applied, ServiceError> {
-        let Accepted { worker, is_new, missing_messages, superseded, older_run, finished } =
+        let Accepted { worker, is_new, missing_messages, superseded, ended_runs, finished } =
             accept(&mut self.workers, batch, stream)?;
-        let mut emit = Emitter::new(batch, &self.models, &mut self.history, &mut self.accuracy);
-        if let Some(run) = older_run {
-            emit.older_run(run);
-        }
+        let mut emit = Emitter::new(batch, &self.models, &mut self.outcomes, &mut self.accuracy);
+        ended_runs.into_iter().for_each(|run| emit.ended_run(run));
         if is_new {
             emit.applied.tally.missing_messages = missing_messages;
             for started in batch.started.iter().filter(|started| !finished.contains(&started.request_id)) {
@@ -125,12 +131,13 @@ impl Tracker {
         let mut applied = emit.applied;
         (applied.acknowledged, applied.superseded) = (worker.last_applied, superseded);
         self.learn(&applied.lines);
+        self.note_message(batch, &applied.lines);
         Ok(applied)
     }
 
     /// Outcomes reach the model after the message they came in, so that its estimates are all from one state.
     fn learn(&mut self, lines: &Lines) {
-        for line in &lines.requests {
+        for line in lines.requests.iter().filter(|line| line.is_learned()) {
             self.models.observe(line.outcome());
         }
     }
@@ -146,14 +153,17 @@ impl Tracker {
     /// Ends the requests of workers that have had no stream for `timeout`, at `at` seconds since 1970.
     pub fn expire(&mut self, now: Instant, timeout: Duration, at: f64) -> Lines {
         let mut lines = Lines::default();
+        self.outcomes.set_now(now);
         self.workers.retain(|_, worker| {
             let alone = worker.alone_since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
             if worker.alone_since.is_some() && alone >= timeout {
-                lines.requests.extend(aborted(worker.take_all(), at, &self.models, &mut self.history));
+                worker.is_given_up = true;
+                lines.requests.extend(aborted(worker.take_all(), at, &self.models, &mut self.outcomes));
             }
             alone < FORGET_WORKER.max(timeout)
         });
         self.learn(&lines);
+        self.note_ends(&lines);
         lines
     }
 
@@ -163,7 +173,7 @@ impl Tracker {
         if (self.kind, artifact.kind) != (ModelKind::Threshold, ModelKind::Prior) {
             self.kind = artifact.kind;
         }
-        self.models = Serving::new(self.kind, Some(&artifact), &self.history);
+        self.models = Serving::new(self.kind, Some(&artifact), &self.outcomes.history);
         self.artifact = Some(artifact);
         for live in self.workers.values_mut().flat_map(|worker| worker.live.values_mut().flatten()) {
             let model = self.models.model_for(&live.started().model);
@@ -183,7 +193,7 @@ impl Tracker {
 
     /// What answers now: the kind, the artifact and the outcomes so far.
     pub fn serving(&self) -> (ModelKind, Option<Artifact>, History) {
-        (self.kind, self.artifact.clone(), self.history.clone())
+        (self.kind, self.artifact.clone(), self.outcomes.history.clone())
     }
 
     /// How long replies are before anything is known of them.
@@ -203,6 +213,6 @@ impl Tracker {
 
     /// Outcomes so far.
     pub fn outcomes(&self) -> u64 {
-        self.history.seen
+        self.outcomes.history.seen
     }
 }

@@ -1,6 +1,9 @@
-use eoscast_proto::domain::{FinishReason, LengthEstimate, RequestId, RequestStarted, StepEvent, StepSignals};
+use eoscast_proto::domain::{
+    FinishReason, LengthEstimate, RequestEnded, RequestId, RequestStarted, StepEvent, StepSignals,
+};
 
-use super::accept::MOST_LIVE;
+use super::accept::{MOST_LIVE, MOST_LIVE_OF_WORKER};
+use super::changes::MOST_NOTED;
 use super::*;
 use eoscast_forecast::features::FeatureState;
 use eoscast_log::prompt::PromptFeatures;
@@ -150,7 +153,7 @@ fn a_newer_run_of_a_worker_ends_the_requests_of_the_older_one() {
     let line = &applied.lines.requests[0];
     assert_eq!((line.finish_reason, line.censored, line.epoch), (FinishReason::Abort, true, 1));
     assert_eq!((applied.superseded, applied.acknowledged), (Some(1), 1));
-    assert!(matches!(tracker.apply(&batch(10, vec![], vec![]), 3), Err(ServiceError::FailedPrecondition(_))));
+    assert!(matches!(tracker.apply(&batch(10, vec![], vec![]), 3), Err(ServiceError::EpochOver { next_epoch: 3, .. })));
 }
 
 #[test]
@@ -195,16 +198,104 @@ fn a_controlled_reply_that_ends_before_it_is_steered_is_a_natural_one() {
     assert_eq!(applied.lines.requests[0].outcome(), eoscast_log::record::Outcome::new(2, false));
 }
 
+fn of_worker(name: &str, batch: StepBatch) -> StepBatch {
+    let run = eoscast_proto::domain::WorkerRun { worker_id: WorkerId::for_test(name), ..batch.run };
+    StepBatch { run, ..batch }
+}
+
+fn flood(count: usize) -> Vec<RequestStarted> {
+    (0..count).map(|i| started(&format!("flood-{i}"))).collect()
+}
+
 #[test]
-fn a_flood_of_live_requests_is_refused_as_a_whole() {
+fn one_worker_cannot_take_the_places_of_all_and_what_it_has_goes_on() {
     let mut tracker = tracker();
-    for message in 0..16 {
-        let flood = (0..4096).map(|i| started(&format!("{message}-{i}"))).collect();
-        apply(&mut tracker, &batch(message + 1, flood, vec![]));
-    }
-    let refused = tracker.apply(&batch(17, vec![started("one-more")], vec![]), 1);
+    apply(&mut tracker, &batch(1, flood(MOST_LIVE_OF_WORKER), vec![]));
+    let refused = tracker.apply(&batch(2, vec![started("one-more")], vec![]), 1);
     assert!(matches!(refused, Err(ServiceError::ResourceExhausted { .. })));
-    assert_eq!(tracker.live_requests(), MOST_LIVE);
+    assert_eq!(tracker.live_requests(), MOST_LIVE_OF_WORKER, "a message is refused as a whole");
+    // Announced again: none of these is new.
+    assert!(tracker.apply(&batch(2, flood(4_096), vec![event("flood-1", 1)]), 1).is_ok());
+    assert!(tracker.apply(&of_worker("v", batch(1, vec![started("a")], vec![event("a", 1)])), 2).is_ok());
+}
+
+#[test]
+fn many_workers_with_many_requests_leave_places_to_those_with_few() {
+    let mut tracker = tracker();
+    let mut refused = None;
+    for stream in 1.. {
+        let worker = of_worker(&format!("w{stream}"), batch(1, flood(StepBatch::MOST_LIVE), vec![]));
+        if let Err(error) = tracker.apply(&worker, stream) {
+            refused = Some((stream, error));
+            break;
+        }
+    }
+    let (stream, error) = refused.unwrap();
+    assert!(matches!(error, ServiceError::ResourceExhausted { .. }) && stream == 7, "{stream}: {error}");
+    assert!(tracker.apply(&of_worker("few", batch(1, flood(100), vec![])), 100).is_ok());
+    // A worker that has gone makes room for one that is there.
+    tracker.disconnect(3, Instant::now());
+    let applied = tracker.apply(&of_worker("w7", batch(1, flood(8_000), vec![])), 7).unwrap();
+    assert_eq!(applied.lines.requests.len(), StepBatch::MOST_LIVE);
+    assert!(tracker.live_requests() <= MOST_LIVE);
+}
+
+#[test]
+fn a_flood_of_made_up_workers_gives_way_to_a_real_one() {
+    let mut tracker = tracker();
+    tracker.apply(&of_worker("busy", batch(1, vec![started("a")], vec![])), 1).unwrap();
+    for i in 0..3_000u64 {
+        tracker.apply(&of_worker(&format!("made-up-{i}"), batch(1, vec![], vec![])), i + 2).unwrap();
+        tracker.disconnect(i + 2, Instant::now());
+    }
+    let applied = tracker.apply(&of_worker("busy", batch(2, vec![], vec![event("a", 1)])), 1).unwrap();
+    assert_eq!(applied.estimates.len(), 1);
+}
+
+#[test]
+fn forged_outcomes_leave_the_prior_where_it_was() {
+    let mut tracker = tracker();
+    let mut number = 0;
+    for i in 0..400 {
+        number += 1;
+        let (name, length) = (format!("r{i}"), 20 + i % 40);
+        let steps = (1..length).map(|step| event(&name, step)).chain([last(&name, length)]).collect();
+        apply(&mut tracker, &batch(number, vec![started(&name)], steps));
+    }
+    let before = tracker.length_prior().mean;
+    for i in 0..3_000u64 {
+        let name = format!("forged-{i}");
+        let endless = RequestStarted { max_tokens: u32::MAX, ..started(&name) };
+        let end = RequestEnded {
+            request_id: RequestId::for_test(&name),
+            finish_reason: FinishReason::Stop,
+            output_length: 1 << 20,
+        };
+        let message = StepBatch { ended: vec![end], ..batch(i + 1, vec![endless], vec![]) };
+        let applied = tracker.apply(&of_worker("forger", message), 2).unwrap();
+        assert!(!applied.lines.requests[0].is_learned());
+    }
+    assert_eq!((tracker.length_prior().mean, tracker.outcomes()), (before, 400));
+}
+
+#[test]
+fn changes_that_nobody_takes_are_dropped_and_noted_again_with_the_next_view() {
+    let mut tracker = tracker();
+    tracker.note_changes(true);
+    let names: Vec<_> = (0..1_024).map(|i| format!("r{i}")).collect();
+    let mut number = 0;
+    for _ in 0..=MOST_NOTED / names.len() {
+        apply(&mut tracker, &batch(number + 1, names.iter().map(|name| started(name)).collect(), vec![]));
+        apply(&mut tracker, &batch(number + 2, vec![], names.iter().map(|name| last(name, 1)).collect()));
+        number += 2;
+    }
+    apply(&mut tracker, &batch(number + 1, vec![started("a")], vec![]));
+    let noted = tracker.changes.as_ref().unwrap();
+    assert_eq!((noted.changed.capacity(), noted.ended.capacity()), (0, 0));
+    assert!(tracker.take_changes(1).is_none(), "the view has to begin anew");
+    tracker.note_changes(true);
+    apply(&mut tracker, &batch(number + 2, vec![], vec![event("a", 1)]));
+    assert_eq!(tracker.take_changes(1).unwrap().changed.len(), 1);
 }
 
 #[test]

@@ -16,28 +16,20 @@ use eoscast_forecast::fitting::sample::Sample;
 use eoscast_forecast::fitting::synthetic::{MAX_TOKENS, MODEL, dataset};
 use eoscast_forecast::fitting::train::{TrainingOptions, train};
 
-static DATA: LazyLock<Dataset> = LazyLock::new(|| dataset(200, 3));
+static DATA: LazyLock<Dataset> = LazyLock::new(|| dataset(150, 3));
 
 /// Each kind is trained once for all tests.
 fn artifact(kind: ModelKind) -> Artifact {
     static TRAINED: Mutex<BTreeMap<&str, Arc<OnceLock<Artifact>>>> = Mutex::new(BTreeMap::new());
-    let options = TrainingOptions {
-        seed: 1,
-        split_seed: 2,
-        epochs: 1,
-        command: "train".to_owned(),
-        also_for: vec![],
-        threads: 2,
-    };
     let trained = TRAINED.lock().unwrap().entry(kind.as_str()).or_default().clone();
-    let train = || train(kind, &DATA, &options, &mut |_| {}).unwrap();
+    let train = || train(kind, &DATA, &TrainingOptions::for_test(), &mut |_| {}).unwrap();
     trained.get_or_init(|| Artifact::parse(&train()).unwrap()).clone()
 }
 
 fn started(sample: &Sample, model: &str) -> RequestStarted {
     RequestStarted {
         model: model.to_owned(),
-        prompt_length: sample.arrival.prompt_length,
+        prompt_length: sample.arrival.prompt_length.unwrap(),
         max_tokens: MAX_TOKENS,
         temperature: 0.8,
         prompt: Some("Why?".to_owned()),

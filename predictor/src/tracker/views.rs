@@ -2,12 +2,14 @@
 
 use std::ops::Bound;
 
-use eoscast_proto::domain::{LengthPrior, RequestId, RequestState, WorkerId};
+use eoscast_log::record::Lines;
+use eoscast_proto::domain::{LengthPrior, RequestId, RequestState, StepBatch, WorkerId};
 use eoscast_proto::status::ServiceError;
 
 use crate::accuracy::ModelAccuracy;
 
 use super::Tracker;
+use super::changes::{Changes, RequestKey, TakenChanges};
 use super::live::LiveRequest;
 
 /// The model that answers, and what it has seen.
@@ -32,9 +34,6 @@ pub struct ModelInfo {
     /// Names of the generating model that it was trained for; none if it serves any.
     pub trained_for: Vec<String>,
 }
-
-/// Names a live request; live requests are listed in this order.
-pub type RequestKey = (WorkerId, RequestId);
 
 impl Tracker {
     /// One live request; `worker_id` may be left out while only one worker has a request of this id.
@@ -92,12 +91,61 @@ impl Tracker {
             source: self.models.model().name().to_owned(),
             version: self.models.model().version().as_ref().to_owned(),
             artifact: self.artifact.as_ref().map_or(String::new(), |artifact| artifact.path.display().to_string()),
-            outcomes: self.history.seen,
-            censored_outcomes: self.history.censored,
+            outcomes: self.outcomes.history.seen,
+            censored_outcomes: self.outcomes.history.censored,
             prior_window: self.models.model().prior().window(),
             prior: self.length_prior(),
             accuracy: self.accuracy(),
             trained_for: self.models.model().trained_for().to_vec(),
+        }
+    }
+
+    /// Notes changes from now on, or no more.
+    pub fn note_changes(&mut self, wanted: bool) {
+        self.changes = wanted.then(Changes::default);
+        for live in self.workers.values_mut().flat_map(|worker| worker.live.values_mut().flatten()) {
+            live.is_marked = false;
+        }
+    }
+
+    /// Up to `count` changed requests, and what has ended; nothing if changes are not noted, or more came together than are kept: a
+    /// view begins anew then.
+    pub fn take_changes(&mut self, count: usize) -> Option<TakenChanges> {
+        let changes = self.changes.as_mut().filter(|changes| !changes.is_incomplete)?;
+        let keys = changes.changed.split_off(changes.changed.len().saturating_sub(count));
+        let (ended, has_more) = (std::mem::take(&mut changes.ended), !changes.changed.is_empty());
+        let mut changed = Vec::with_capacity(keys.len());
+        for (worker_id, request_id) in keys {
+            if let Some(live) = self.workers.get_mut(&worker_id).and_then(|worker| worker.get_mut(&request_id)) {
+                live.is_marked = false;
+                changed.extend(visible(live).map(|live| state(&worker_id, live)));
+            }
+        }
+        Some(TakenChanges { ended, changed, has_more })
+    }
+
+    /// Notes what a message led to.
+    pub(super) fn note_message(&mut self, batch: &StepBatch, lines: &Lines) {
+        self.note_ends(lines);
+        let Some(changes) = &mut self.changes else { return };
+        let Some(worker) = self.workers.get_mut(&batch.run.worker_id) else { return };
+        let started = batch.started.iter().map(|started| &started.request_id);
+        let ids = started.chain(batch.events.iter().map(|event| &event.request_id));
+        changes.note(|noted| {
+            for id in ids {
+                if let Some(live) = worker.get_mut(id)
+                    && !std::mem::replace(&mut live.is_marked, true)
+                {
+                    noted.changed.push((batch.run.worker_id.clone(), id.clone()));
+                }
+            }
+        });
+    }
+
+    /// Notes the requests that have ended.
+    pub(super) fn note_ends(&mut self, lines: &Lines) {
+        if let Some(changes) = &mut self.changes {
+            changes.note_ends(lines);
         }
     }
 }

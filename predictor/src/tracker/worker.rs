@@ -19,6 +19,8 @@ pub(super) struct Worker {
     pub(super) stream: Option<StreamId>,
     /// Since when there is no stream.
     pub(super) alone_since: Option<Instant>,
+    /// It had no stream for so long that its requests were ended. It may come back as any run.
+    pub(super) is_given_up: bool,
     /// Highest sequence number found in the log after a restart. That message may be only partly written, so it counts as not
     /// applied.
     pub(super) last_logged: u64,
@@ -35,6 +37,11 @@ pub(super) enum Taken {
 }
 
 impl Worker {
+    /// The last message that is known, though perhaps not applied.
+    pub(super) fn last_known(&self) -> u64 {
+        self.last_applied.max(self.last_logged)
+    }
+
     /// Takes a live request out of its place. It is [put back](Self::put_back) or [forgotten](Self::forget) later.
     pub(super) fn take(&mut self, id: &RequestId) -> Taken {
         match self.live.get_mut(id).map(Option::take) {
@@ -56,6 +63,10 @@ impl Worker {
 
     pub(super) fn get(&self, id: &RequestId) -> Option<&LiveRequest> {
         self.live.get(id)?.as_deref()
+    }
+
+    pub(super) fn get_mut(&mut self, id: &RequestId) -> Option<&mut LiveRequest> {
+        self.live.get_mut(id)?.as_deref_mut()
     }
 
     /// Takes all live requests out for good.

@@ -101,11 +101,12 @@ async fn a_model_is_swapped_under_a_live_stream() {
             "outcomes":[[3,false],[3,false],[4,false],[4,false],[5,false],[3,false],[4,false],[3,false]]}"#,
     )
     .unwrap();
-    let predictor = Predictor::start(data.path(), &["--metrics", "off"]);
+    let folder = data.path().to_str().unwrap();
+    let predictor = Predictor::start(data.path(), &["--metrics", "off", "--artifact-dir", folder]);
     let mut stream = with_live(&predictor, "w", &["a"]).await;
     let before = stream.estimates[0].mean;
     let mut client = predictor.client().await;
-    let ask = pb::ReloadModelRequest { artifact: artifact.to_str().unwrap().into() };
+    let ask = pb::ReloadModelRequest { artifact: "short.json".into() };
     let version = client.reload_model(ask).await.unwrap().into_inner().model_version;
     stream.send(pb::StreamStepsRequest { events: vec![event("a", 1)], ..message("w", 2) }).await;
     stream.acknowledged(2).await;
@@ -118,10 +119,70 @@ async fn a_model_is_swapped_under_a_live_stream() {
         (version, 50, FEATURE_NAMES.len())
     );
 
-    for bad in ["", "/nowhere", data.path().to_str().unwrap()] {
+    for bad in ["", "nothing", "/nowhere", "../short.json", artifact.to_str().unwrap()] {
         let status = client.reload_model(pb::ReloadModelRequest { artifact: bad.into() }).await.unwrap_err();
         assert_eq!(status.code(), Code::InvalidArgument, "{bad}");
         assert!(status.message().starts_with("artifact:"), "{status}");
+    }
+}
+
+#[tokio::test]
+async fn without_a_folder_of_artifacts_no_model_is_reloaded() {
+    let data = tempfile::tempdir().unwrap();
+    let predictor = Predictor::start(data.path(), &["--metrics", "off"]);
+    for artifact in ["", "/etc/passwd", "x"] {
+        let ask = pb::ReloadModelRequest { artifact: artifact.into() };
+        let status = predictor.client().await.reload_model(ask).await.unwrap_err();
+        assert_eq!(status.code(), Code::FailedPrecondition, "{status}");
+        assert!(status.message().contains("--artifact-dir"), "{status}");
+    }
+}
+
+#[tokio::test]
+async fn watchers_of_many_requests_are_told_in_pieces_and_beyond_the_most_refused() {
+    let data = tempfile::tempdir().unwrap();
+    let predictor = Predictor::start(data.path(), &["--metrics", "off"]);
+    let ids: Vec<String> = (0..1_200).map(|i| format!("r{i:04}")).collect();
+    let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+    let stream = with_live(&predictor, "w", &ids).await;
+    let mut client = predictor.client().await;
+    let mut watches = vec![];
+    let refused = loop {
+        match client.watch_requests(pb::WatchRequestsRequest::default()).await {
+            Ok(watch) => watches.push(watch.into_inner()),
+            Err(status) => break status,
+        }
+    };
+    assert_eq!((refused.code(), watches.len()), (Code::ResourceExhausted, 32));
+    for watch in [0, 31] {
+        let mut seen = vec![];
+        while seen.len() < ids.len() {
+            let response = watches[watch].message().await.unwrap().unwrap();
+            assert!(response.requests.len() <= 250, "{}", response.requests.len());
+            seen.extend(response.requests.into_iter().map(|request| request.request_id));
+        }
+        assert_eq!(seen, ids);
+    }
+    let end = finished("r0700", 1, pb::FinishReason::Stop);
+    stream.send(pb::StreamStepsRequest { events: vec![event("r0001", 1), end], ..message("w", 2) }).await;
+    let (mut changed, mut gone) = (vec![], vec![]);
+    while changed.is_empty() || gone.is_empty() {
+        let response = watches[31].message().await.unwrap().unwrap();
+        changed.extend(response.requests.into_iter().map(|request| request.request_id));
+        gone.extend(response.finished.into_iter().map(|request| request.request_id));
+    }
+    assert_eq!((changed, gone), (vec!["r0001".to_owned()], vec!["r0700".to_owned()]));
+    // A place is free again once its watcher has gone, and what is live then is told from the start.
+    drop(watches);
+    let mut again = loop {
+        match client.watch_requests(pb::WatchRequestsRequest { worker_id: "w".into(), ..Default::default() }).await {
+            Ok(watch) => break watch.into_inner(),
+            Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+        }
+    };
+    let mut seen = 0;
+    while seen < ids.len() - 1 {
+        seen += again.message().await.unwrap().unwrap().requests.len();
     }
 }
 
@@ -144,6 +205,18 @@ async fn health_and_both_reflections_answer() {
     let answer = client.server_reflection_info(tokio_stream::once(request)).await.unwrap().into_inner().message().await;
     let services = format!("{answer:?}");
     assert!(services.contains("eoscast.predictor.v1.PredictorService") && !services.contains("WorkerService"));
+    assert!(services.contains("grpc.reflection.v1.ServerReflection") && services.contains("grpc.health.v1.Health"));
+    let request = v1::ServerReflectionRequest {
+        host: String::new(),
+        message_request: Some(v1::server_reflection_request::MessageRequest::FileContainingSymbol(
+            "google.rpc.BadRequest".into(),
+        )),
+    };
+    let answer = client.server_reflection_info(tokio_stream::once(request)).await.unwrap().into_inner().message().await;
+    assert!(
+        format!("{answer:?}").contains("FileDescriptorResponse"),
+        "clients print the details of errors: {answer:?}"
+    );
     let request = v1alpha::ServerReflectionRequest {
         host: String::new(),
         message_request: Some(v1alpha::server_reflection_request::MessageRequest::ListServices(String::new())),
@@ -151,6 +224,31 @@ async fn health_and_both_reflections_answer() {
     let mut client = v1alpha::server_reflection_client::ServerReflectionClient::new(channel);
     let answer = client.server_reflection_info(tokio_stream::once(request)).await.unwrap().into_inner().message().await;
     assert!(format!("{answer:?}").contains("eoscast.predictor.v1.PredictorService"));
+}
+
+/// Calls `method` with a message whose first field is a number, where the contract has a text.
+async fn send_nonsense(predictor: &Predictor, method: &str) -> tonic::Status {
+    let mut client = tonic::client::Grpc::new(predictor.channel().await);
+    client.ready().await.unwrap();
+    let path = format!("/{}/{method}", eoscast_proto::predictor::v1::predictor_service_server::SERVICE_NAME);
+    let messages = tokio_stream::once(prost_types::Timestamp { seconds: 7, nanos: 7 });
+    // Any response is read as nothing: what counts is how the call ends.
+    let codec = eoscast_proto::codec::MessageCodec::<prost_types::Timestamp, ()>::default();
+    match client.streaming(tonic::Request::new(messages), path.parse().unwrap(), codec).await {
+        Err(status) => status,
+        Ok(responses) => responses.into_inner().trailers().await.unwrap_err(),
+    }
+}
+
+#[tokio::test]
+async fn bytes_that_are_no_message_are_the_callers_mistake() {
+    let data = tempfile::tempdir().unwrap();
+    let predictor = Predictor::start(data.path(), &["--metrics", "off"]);
+    for method in ["GetEstimate", "ListRequests", "WatchRequests", "StreamSteps"] {
+        let status = send_nonsense(&predictor, method).await;
+        assert_eq!(status.code(), Code::InvalidArgument, "{method}: {status}");
+        assert!(status.message().starts_with("message: is not valid protobuf: "), "{method}: {status}");
+    }
 }
 
 #[tokio::test]
@@ -164,14 +262,15 @@ async fn metrics_count_what_was_received() {
     let events = vec![finished("a", 1, pb::FinishReason::Stop), event("stranger", 1)];
     stream.send(pb::StreamStepsRequest { events, ..message("w", 2) }).await;
     stream.acknowledged(2).await;
-    let get = async |path: &str| {
+    let get_as = async |path: &str, accept: &str| {
         let mut connection = tokio::net::TcpStream::connect(&addr).await.unwrap();
-        let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nAccept: {accept}\r\nConnection: close\r\n\r\n");
         connection.write_all(request.as_bytes()).await.unwrap();
         let mut page = String::new();
         connection.read_to_string(&mut page).await.unwrap();
         page
     };
+    let get = async |path: &str| get_as(path, "*/*").await;
     // Some figures are brought up to date twice a second.
     let accuracy = "eoscast_predictor_accuracy_requests{model=\"prior/1\",task=\"\"} 1";
     let mut page = get("/metrics").await;
@@ -180,6 +279,10 @@ async fn metrics_count_what_was_received() {
         page = get("/metrics").await;
     }
     for line in [
+        "text/plain; version=0.0.4",
+        "# TYPE eoscast_predictor_events_total counter",
+        "eoscast_predictor_build_info{version=",
+        "process_resident_memory_bytes ",
         "eoscast_predictor_events_total 2",
         "eoscast_predictor_log_lines_total 1",
         "eoscast_predictor_log_state 1",
@@ -192,6 +295,8 @@ async fn metrics_count_what_was_received() {
     ] {
         assert!(page.contains(line), "{line} is not in\n{page}");
     }
+    let page_in_openmetrics = get_as("/metrics", "application/openmetrics-text").await;
+    assert!(page_in_openmetrics.contains("application/openmetrics-text; version=1.0.0"), "{page_in_openmetrics}");
     let model = predictor.client().await.get_model(pb::GetModelRequest {}).await.unwrap().into_inner();
     let [accuracy] = &model.accuracy[..] else { panic!("one model, no task: {model:?}") };
     assert_eq!((accuracy.model.as_str(), accuracy.requests, accuracy.mae), ("prior/1", 1, accuracy.prior_mae));

@@ -6,7 +6,7 @@ use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
 
 use crate::predictor::{Predictor, binary, lines};
-use crate::workload::{event, message, started};
+use crate::workload::{event, finished, message, started};
 
 /// Serves one request's first step with these environment variables, in an empty folder.
 async fn one_step(folder: &Path, variables: &[(&str, &str)]) -> bool {
@@ -108,12 +108,68 @@ async fn damaged_lines_are_reported_at_start_and_skipped() {
     assert!(log.contains("steps-0000000000000000.jsonl:2:") && log.contains("damaged=12"), "{log}");
 }
 
-/// Files may not grow beyond 64 KiB until the limit is lifted: to the predictor, a full disk.
+/// Deletes `folder`, which the predictor may make again meanwhile.
+fn delete_folder(folder: &Path) {
+    while let Err(error) = std::fs::remove_dir_all(folder) {
+        assert_eq!(error.kind(), std::io::ErrorKind::DirectoryNotEmpty, "{error}");
+    }
+}
+
+/// Puts a file in the place of `folder`.
+fn replace_by_file(folder: &Path) {
+    loop {
+        delete_folder(folder);
+        match std::fs::write(folder, "a file") {
+            Err(error) if error.kind() == std::io::ErrorKind::IsADirectory => {}
+            written => return written.unwrap(),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_log_whose_folder_is_deleted_goes_on_in_a_new_one_within_a_second() {
+    let parent = tempfile::tempdir().unwrap();
+    let folder = parent.path().join("log");
+    let predictor = Predictor::start(&folder, &["--metrics", "off"]);
+    let mut stream = predictor.stream().await;
+    let first = pb::StreamStepsRequest { started: vec![started("a")], events: vec![event("a", 1)], ..message("w", 1) };
+    stream.send(first).await;
+    assert!(stream.acknowledged(1).await.logged);
+    delete_folder(&folder);
+    // Nobody sends anything meanwhile.
+    let warning = predictor.wait_for_log("was deleted while it was written");
+    assert!(warning.contains("WARN"), "{warning}");
+    for step in 2..=4 {
+        let next = pb::StreamStepsRequest { events: vec![event("a", step)], ..message("w", u64::from(step)) };
+        stream.send(next).await;
+        assert!(stream.acknowledged(u64::from(step)).await.logged);
+    }
+    let mut health = HealthClient::new(predictor.channel().await);
+    let service = "eoscast.predictor.v1.EventLog".to_owned();
+    assert_eq!(health.check(HealthCheckRequest { service }).await.unwrap().into_inner().status, 1);
+    assert_eq!(
+        lines(&folder, "steps-").iter().map(|line| line["step"].as_u64()).collect::<Vec<_>>(),
+        [Some(2), Some(3), Some(4)]
+    );
+    assert_eq!(lines(&folder, "gaps").len(), 1);
+    // The folder in the way of the log is worse: it cannot be written.
+    replace_by_file(&folder);
+    assert!(predictor.wait_for_log("event log failed").contains("ERROR"));
+    loop {
+        let service = "eoscast.predictor.v1.EventLog".to_owned();
+        if health.check(HealthCheckRequest { service }).await.unwrap().into_inner().status == 2 {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+}
+
+/// Files may not grow beyond 16 KiB until the limit is lifted: to the predictor, a full disk.
 #[tokio::test]
 async fn a_full_disk_stops_the_logging_and_not_the_serving() {
     let data = tempfile::tempdir().unwrap();
     let mut command = Command::new("sh");
-    let script = "trap '' XFSZ; ulimit -S -f 128; exec \"$0\" \"$@\"";
+    let script = "trap '' XFSZ; ulimit -S -f 32; exec \"$0\" \"$@\"";
     command.args(["-c", script, env!("CARGO_BIN_EXE_eoscast-predictor"), "serve", "--metrics", "off", "--data-dir"]);
     command.arg(data.path());
     let predictor = Predictor::spawn(command);
@@ -147,11 +203,19 @@ async fn a_full_disk_stops_the_logging_and_not_the_serving() {
     stream.acknowledged(2 + u64::from(step)).await;
     // Estimates go on.
     stream.estimate_at(step + 1).await;
+    // Its outcome is owed: later estimates rest on it.
+    let whole = pb::StreamStepsRequest {
+        started: vec![started("b")],
+        events: vec![finished("b", 1, pb::FinishReason::Stop)],
+        ..message("w", 3 + u64::from(step))
+    };
+    stream.send(whole).await;
+    assert!(!stream.acknowledged(3 + u64::from(step)).await.logged);
 
-    // Room again: after at most 10 s the log goes on, and replay tells that steps are missing instead of guessing.
+    // Room again: after at most 5 s the log goes on, and replay tells that steps are missing instead of guessing.
     let lifted = Command::new("prlimit").args(["--pid", &predictor.pid(), "--fsize=unlimited"]).status().unwrap();
     assert!(lifted.success());
-    step += 1;
+    step += 2;
     loop {
         step += 1;
         tokio::time::sleep(std::time::Duration::from_millis(200)).await;
@@ -166,6 +230,13 @@ async fn a_full_disk_stops_the_logging_and_not_the_serving() {
     assert!(predictor.terminate());
     let replay = binary().arg("replay").arg(data.path()).arg("--json").output().unwrap();
     let report: serde_json::Value = serde_json::from_slice(&replay.stdout).unwrap();
-    assert_eq!((&report["different"], report["identical"].as_u64()), (&0.into(), Some(u64::from(refused))), "{report}");
-    assert_eq!(report["not_recomputable"]["earlier steps of the request are not in the log"], 1, "{report}");
+    // With those of b on arrival, which stand beside its outcome once more.
+    let identical = Some(u64::from(refused) + 2);
+    assert_eq!((&report["different"], report["identical"].as_u64()), (&0.into(), identical), "{report}");
+    let missing = serde_json::json!({"earlier steps of the request are not in the log": 1});
+    assert_eq!(report["not_recomputable"], missing, "{report}");
+    assert_eq!(lines(data.path(), "requests-")[0]["request_id"], "b");
+    let gaps = lines(data.path(), "gaps");
+    assert!(gaps.len() == 1 && gaps[0]["missing"]["steps"].as_u64() > Some(2), "{gaps:?}");
+    assert_eq!((&report["gaps"], &report["missing_lines"]), (&1.into(), &gaps[0]["missing"]["steps"]), "{report}");
 }

@@ -9,12 +9,15 @@
 )]
 
 mod calls;
+mod command_line;
+mod connections;
 mod durability;
 mod event_log;
 mod memory;
 mod predictor;
 mod pressure;
 mod replay;
+mod shutdown;
 mod streams;
 mod swaps;
 mod workload;

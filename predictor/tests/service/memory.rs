@@ -20,12 +20,22 @@ fn step(id: &str, step: u32) -> pb::StepEvent {
     pb::StepEvent { sketch: vec![0.25; 64], ..event(id, step) }
 }
 
+/// Groups of one worker: as many requests as it may have live.
+const GROUPS_A_WORKER: u64 = 8;
+
 /// Starts the requests of each group, with a first step in a message of its own; ends them in a third one if `end`.
-async fn play(stream: &mut StepStream, sequence_number: &mut u64, groups: std::ops::Range<u64>, end: bool) {
+async fn play(predictor: &Predictor, streams: &mut Vec<StepStream>, groups: std::ops::Range<u64>, end: bool) {
     for group in groups {
+        // Requests that end leave their places to others of the same worker.
+        let worker = if end { 0 } else { group / GROUPS_A_WORKER };
+        if streams.len() as u64 == worker {
+            streams.push(predictor.stream().await);
+        }
+        let stream = &mut streams[worker as usize];
+        let mut sequence_number = group * 3;
         let mut next = || {
-            *sequence_number += 1;
-            message("w", *sequence_number)
+            sequence_number += 1;
+            message(&format!("w{worker}"), sequence_number)
         };
         let arrivals = pb::StreamStepsRequest { started: ids(group).map(|id| started(&id)).collect(), ..next() };
         let steps = pb::StreamStepsRequest { events: ids(group).map(|id| step(&id, 1)).collect(), ..next() };
@@ -34,7 +44,7 @@ async fn play(stream: &mut StepStream, sequence_number: &mut u64, groups: std::o
         for message in [Some(arrivals), Some(steps), ends].into_iter().flatten() {
             assert!(stream.send(message).await);
         }
-        stream.acknowledged(*sequence_number).await;
+        stream.acknowledged(sequence_number).await;
     }
 }
 
@@ -43,12 +53,11 @@ async fn a_live_request_takes_four_kibibytes_of_the_process_at_most() {
     const MORE: u64 = 20;
     let data = tempfile::tempdir().unwrap();
     let predictor = Predictor::start(data.path(), &["--metrics", "off"]);
-    let mut stream = predictor.stream().await;
-    let mut sequence_number = 0;
+    let mut streams = vec![];
     // What messages of this size need is there after some of them.
-    play(&mut stream, &mut sequence_number, 0..4, false).await;
+    play(&predictor, &mut streams, 0..4, false).await;
     let before = resident(&predictor);
-    play(&mut stream, &mut sequence_number, 4..4 + MORE, false).await;
+    play(&predictor, &mut streams, 4..4 + MORE, false).await;
     let each = resident(&predictor).saturating_sub(before) / (MORE * REQUESTS_A_GROUP);
     assert!((1_000..=4_096).contains(&each), "{each} bytes a live request");
 }
@@ -57,12 +66,11 @@ async fn a_live_request_takes_four_kibibytes_of_the_process_at_most() {
 async fn finished_requests_leave_no_memory_behind() {
     let data = tempfile::tempdir().unwrap();
     let predictor = Predictor::start(data.path(), &["--metrics", "off"]);
-    let mut stream = predictor.stream().await;
-    let mut sequence_number = 0;
+    let mut streams = vec![];
     // By then the windows of outcomes are full.
-    play(&mut stream, &mut sequence_number, 0..12, true).await;
+    play(&predictor, &mut streams, 0..12, true).await;
     let before = resident(&predictor);
-    play(&mut stream, &mut sequence_number, 12..36, true).await;
+    play(&predictor, &mut streams, 12..36, true).await;
     let more = resident(&predictor).saturating_sub(before);
     assert!(more <= 24 * REQUESTS_A_GROUP * 64, "{more} bytes more after 24,000 requests");
 }

@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use eoscast_proto::predictor::v1 as pb;
 use eoscast_proto::predictor::v1::predictor_service_client::PredictorServiceClient;
@@ -28,6 +28,8 @@ pub(crate) fn binary() -> Command {
 pub(crate) struct Predictor {
     child: Child,
     pub(crate) addr: String,
+    /// The log line that says where it listens.
+    pub(crate) listening: String,
     stderr: mpsc::Receiver<String>,
 }
 
@@ -45,9 +47,9 @@ impl Predictor {
         let (lines, stderr) = mpsc::channel();
         let reader = BufReader::new(child.stderr.take().unwrap());
         std::thread::spawn(move || reader.lines().map_while(Result::ok).try_for_each(|line| lines.send(line)));
-        let mut predictor = Self { child, addr: String::new(), stderr };
-        let listening = predictor.wait_for_log("addr=");
-        predictor.addr = listening.split("addr=").nth(1).unwrap().split(' ').next().unwrap().to_owned();
+        let mut predictor = Self { child, addr: String::new(), listening: String::new(), stderr };
+        predictor.listening = predictor.wait_for_log("addr=");
+        predictor.addr = predictor.listening.split("addr=").nth(1).unwrap().split(' ').next().unwrap().to_owned();
         predictor
     }
 
@@ -66,8 +68,25 @@ impl Predictor {
         }
     }
 
+    /// Where it serves its metrics.
+    pub(crate) fn metrics_addr(&self) -> String {
+        self.listening.split("metrics=").nth(1).unwrap().split_whitespace().next().unwrap().to_owned()
+    }
+
     pub(crate) fn pid(&self) -> String {
         self.child.id().to_string()
+    }
+
+    /// Waits for its end; gives its exit code, if it had one, and how long that took.
+    pub(crate) fn ended(mut self) -> (Option<i32>, Duration) {
+        let began = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return (status.code(), began.elapsed());
+            }
+            assert!(began.elapsed() < PATIENCE, "it did not end");
+            std::thread::sleep(Duration::from_millis(10));
+        }
     }
 
     /// SIGKILL.
@@ -200,5 +219,6 @@ pub(crate) fn files(folder: &Path, series: &str) -> Vec<PathBuf> {
 /// Every line of one series; each must be whole JSON.
 pub(crate) fn lines(folder: &Path, series: &str) -> Vec<Value> {
     let text: String = files(folder, series).iter().map(|path| std::fs::read_to_string(path).unwrap()).collect();
-    text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}"))).collect()
+    let written = text.lines().filter(|line| !line.is_empty());
+    written.map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}"))).collect()
 }

@@ -6,6 +6,7 @@ use eoscast_forecast::files::ArtifactSource;
 use eoscast_forecast::history::History;
 use eoscast_lab::estimate::estimate;
 use eoscast_log::location::Location;
+use eoscast_log::packed::pack_for_test;
 use eoscast_log::segment::Rotation;
 use eoscast_log::{EventLog, Fsync, LogConfig};
 use serde_json::Value;
@@ -21,7 +22,12 @@ pub(crate) fn replay(log: &Path, args: &[&str]) -> (Option<i32>, Value) {
 
 /// Two workers at once, with a restart in between.
 async fn live_log(folder: &Path, args: &[&str]) {
-    for workers in [["w1", "w2"], ["w3", "w4"]] {
+    log_of(folder, args, &[["w1", "w2"], ["w3", "w4"]]).await;
+}
+
+/// The log of pairs of workers, each pair with a predictor of its own.
+async fn log_of(folder: &Path, args: &[&str], pairs: &[[&'static str; 2]]) {
+    for workers in pairs.iter().copied() {
         let predictor = Predictor::start(folder, args);
         let mut running = vec![];
         for worker in workers {
@@ -56,6 +62,29 @@ async fn every_estimate_of_a_live_log_comes_out_again_bit_for_bit() {
         assert!(report["estimates"].as_u64() > Some(20_000), "{report}");
         assert_eq!(lines(data.path(), "requests-").len(), 320);
     }
+}
+
+#[tokio::test]
+async fn a_log_whose_full_files_are_packed_is_replayed_and_continued() {
+    let data = tempfile::tempdir().unwrap();
+    let args = ["--metrics", "off", "--model", "prior", "--segment-bytes", "1000000"];
+    log_of(data.path(), &args, &[["w1", "w2"]]).await;
+    let (_, before) = replay(data.path(), &[]);
+    ["starts-", "requests-", "steps-"]
+        .iter()
+        .flat_map(|series| files(data.path(), series))
+        .for_each(|file| pack_for_test(&file).unwrap());
+    assert_eq!(replay(data.path(), &[]), (Some(0), before.clone()));
+
+    // A predictor that starts on it begins new files behind those.
+    log_of(data.path(), &args, &[["w3", "w4"]]).await;
+    let (code, after) = replay(data.path(), &[]);
+    assert_eq!((code, &after["different"], &after["not_recomputable"]), (Some(0), &0.into(), &serde_json::json!({})));
+    assert!(after["estimates"].as_u64() > before["estimates"].as_u64().map(|estimates| estimates + 10_000), "{after}");
+    // The new file and its outcomes are numbered on from the 160 that are packed.
+    let new = lines(data.path(), "requests-0000000000000160.jsonl");
+    let numbers = new.iter().map(|line| line["outcome_number"].as_u64().unwrap());
+    assert!(numbers.eq(161..=320));
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@ use eoscast_proto::predictor::v1 as pb;
 use tonic::Code;
 use tonic_types::StatusExt;
 
-use crate::predictor::{Predictor, lines};
+use crate::predictor::{Predictor, files, lines};
 use crate::workload::{event, finished, message, started};
 
 #[tokio::test]
@@ -107,6 +107,101 @@ async fn a_bad_message_ends_its_stream_alone_and_names_the_field() {
     healthy.send(pb::StreamStepsRequest { events: vec![event("a", 1)], ..message("healthy", 2) }).await;
     healthy.acknowledged(2).await;
     assert_eq!(lines(data.path(), "steps-").len(), 1, "nothing of a bad message is applied");
+}
+
+#[tokio::test]
+async fn a_message_that_is_too_large_ends_its_stream_with_a_status_that_says_so() {
+    let data = tempfile::tempdir().unwrap();
+    let predictor = Predictor::start(data.path(), &["--metrics", "off"]);
+    let mut stream = predictor.stream().await;
+    let long = |n| pb::RequestStarted { prompt: "\u{20ac}".repeat(16_384), ..started(&format!("r{n}")) };
+    stream.send(pb::StreamStepsRequest { started: (0..100).map(long).collect(), ..message("w", 1) }).await;
+    let status = stream.ended().await.unwrap_err();
+    assert_eq!(status.code(), Code::InvalidArgument, "{status}");
+    assert!(status.message().starts_with("message: "), "{status}");
+}
+
+/// The epoch that a refused stream is told to go on with.
+async fn told_epoch(predictor: &Predictor, message: pb::StreamStepsRequest) -> u64 {
+    let mut stream = predictor.stream().await;
+    stream.send(message).await;
+    let status = stream.ended().await.unwrap_err();
+    assert_eq!(status.code(), Code::FailedPrecondition, "{status}");
+    eoscast_proto::status::next_epoch(&status).expect("the epoch to go on with")
+}
+
+#[tokio::test]
+async fn a_run_that_is_refused_is_told_the_epoch_with_which_it_is_heard() {
+    let data = tempfile::tempdir().unwrap();
+    let predictor = Predictor::start(data.path(), &["--metrics", "off"]);
+    let mut stream = predictor.stream().await;
+    stream.send(pb::StreamStepsRequest { started: vec![started("a")], ..message("w", 1) }).await;
+    stream.acknowledged(1).await;
+    drop(stream);
+    // Its clock went back.
+    let next = told_epoch(&predictor, pb::StreamStepsRequest { epoch: 1, ..message("w", 1) }).await;
+    let mut stream = predictor.stream().await;
+    let announced = pb::RequestStarted { output_length: 3, ..started("a") };
+    stream.send(pb::StreamStepsRequest { epoch: next, started: vec![announced], ..message("w", 7) }).await;
+    stream.acknowledged(7).await;
+    drop(stream);
+    // Numbers that no worker comes to, and what a worker then hears that did not send them.
+    let forged = pb::StreamStepsRequest { epoch: next, ..message("w", 1_000_000_000) };
+    assert!(told_epoch(&predictor, forged).await > next);
+    // An epoch that would shut out all later runs.
+    let forged = pb::StreamStepsRequest { epoch: u64::MAX, ..message("w", 1) };
+    let told = told_epoch(&predictor, forged).await;
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_micros() as u64;
+    assert!((next..=now).contains(&told), "{told}");
+    let mut stream = predictor.stream().await;
+    stream.send(pb::StreamStepsRequest { epoch: next, ..message("w", 8) }).await;
+    stream.acknowledged(8).await;
+}
+
+#[tokio::test]
+async fn a_forged_epoch_in_the_log_shuts_nobody_out_after_a_restart() {
+    let data = tempfile::tempdir().unwrap();
+    let predictor = Predictor::start(data.path(), &["--metrics", "off"]);
+    let mut stream = predictor.stream().await;
+    let first = pb::StreamStepsRequest { started: vec![started("a")], events: vec![event("a", 1)], ..message("w", 1) };
+    stream.send(first).await;
+    stream.acknowledged(1).await;
+    predictor.kill();
+    for series in ["starts-", "steps-"] {
+        for file in files(data.path(), series) {
+            let text = std::fs::read_to_string(&file).unwrap();
+            let forged = text.replace("\"epoch\":5", &format!("\"epoch\":{}", u64::MAX));
+            assert_ne!(forged, text);
+            std::fs::write(file, forged).unwrap();
+        }
+    }
+    let predictor = Predictor::start(data.path(), &["--metrics", "off"]);
+    let mut stream = predictor.stream().await;
+    stream.send(message("w", 1)).await;
+    stream.acknowledged(1).await;
+    assert_eq!(lines(data.path(), "requests-")[0]["finish_reason"], "abort", "what the log made up has ended");
+}
+
+#[tokio::test]
+async fn a_worker_that_stayed_away_may_come_back_as_any_run() {
+    let data = tempfile::tempdir().unwrap();
+    let predictor = Predictor::start(data.path(), &["--metrics", "off", "--orphan-timeout", "100ms"]);
+    let mut stream = predictor.stream().await;
+    stream.send(message("w", 100_000)).await;
+    stream.acknowledged(100_000).await;
+    drop(stream);
+    // As workers did before they could be told an epoch: they try again.
+    loop {
+        let mut stream = predictor.stream().await;
+        stream.send(pb::StreamStepsRequest { epoch: 1, ..message("w", 1) }).await;
+        if let Ok(Some(response)) = stream.next().await
+            && response.acknowledged_sequence_number == 0
+            && let Ok(Some(_)) = stream.next().await
+        {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
 }
 
 #[tokio::test]

@@ -63,17 +63,19 @@ async fn serve_worker(
 #[tokio::test]
 async fn models_are_swapped_under_64_live_streams_and_nothing_is_dropped() {
     const STREAMS: usize = 64;
-    const REQUESTS: usize = 3;
+    const REQUESTS: usize = 2;
     let (data, files) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let short = prior_artifact(files.path(), "short.json", 20, 500);
     let long = prior_artifact(files.path(), "long.json", 2_000, 500);
-    let predictor = Predictor::start(data.path(), &["--metrics", "off"]);
+    std::fs::copy(SHIPPED, files.path().join("shipped.safetensors")).unwrap();
+    let folder = files.path().to_str().unwrap();
+    let predictor = Predictor::start(data.path(), &["--metrics", "off", "--artifact-dir", folder]);
     let mut running = vec![];
     for i in 0..STREAMS {
         running.push(serve_worker(&predictor, format!("w{i}"), REQUESTS, 8).await);
     }
     let (mut client, mut swapped) = (predictor.client().await, vec![]);
-    for artifact in [&short, SHIPPED, &long, &short].into_iter().cycle() {
+    for artifact in ["short.json", "shipped.safetensors", "long.json", "short.json"].into_iter().cycle() {
         if running.iter().all(tokio::task::JoinHandle::is_finished) {
             break;
         }
@@ -102,6 +104,7 @@ async fn without_flags_the_shipped_model_answers_for_its_language_model_and_the_
     let data = tempfile::tempdir().unwrap();
     let mut command = binary();
     command.env_remove("EOSCAST_PREDICTOR_MODEL").args(["serve", "--metrics", "off", "--data-dir"]).arg(data.path());
+    command.arg("--artifact-dir").arg(data.path());
     let predictor = Predictor::spawn(command);
     let told = model(&predictor).await;
     assert!(told.source == "survival" && told.artifact.starts_with("shipped/"), "{told:?}");
@@ -124,9 +127,9 @@ async fn a_retrained_model_takes_over_from_a_bad_one_and_stays_after_a_restart()
     let (data, files) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     // Lengths that never come; so many that what comes hardly counts.
     let bad = prior_artifact(files.path(), "bad.json", 5_000, 10_000);
-    let args = ["--metrics", "off", "--artifact", &bad, "--retrain-every", "260"];
+    let args = ["--metrics", "off", "--artifact", &bad, "--retrain-every", "240"];
     let predictor = Predictor::start(data.path(), &args);
-    serve_worker(&predictor, "w".to_owned(), 262, 1_000).await.await.unwrap();
+    serve_worker(&predictor, "w".to_owned(), 242, 1_000).await.await.unwrap();
     // Unoptimised, and beside other tests, fitting takes its time.
     let told = predictor.wait_long_for_log("swapped=", Duration::from_secs(300));
     assert!(

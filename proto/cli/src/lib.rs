@@ -1,21 +1,45 @@
-//! What the command lines share: version, completions, exit codes, logging.
+//! What the command lines share: version, completions, exit codes, logs, progress, health checks, and how values are written.
 //!
 //! # Layout
 //! - here: [`main`], which parses and runs a [`CommandLine`]
+//! - `environment`: empty variables, and errors that name a variable
+//! - [`address`], [`size`]: values of options
 //! - [`logging`]: text or JSON logs on stderr
+//! - [`progress`]: bars on stderr, or lines where that is no terminal
+//! - [`interrupt`]: how a command is told to end
+//! - [`health`]: the command that asks a service whether it serves
 
+pub mod address;
+mod environment;
+pub mod health;
+pub mod interrupt;
 pub mod logging;
+pub mod progress;
+pub mod size;
 
+use std::ffi::OsString;
 use std::io::{Write, stdout};
 use std::process::ExitCode;
+use std::sync::OnceLock;
 
 use clap::{Arg, ArgMatches, Command, CommandFactory, FromArgMatches};
 use clap_complete::Shell;
 
+use environment::{name_variable, without_empty_variables};
+use logging::LogFormat;
+
 const COMPLETIONS: &str = "completions";
+const LOG_FORMAT: &str = "log-format";
+
+/// A commit that the build did not know.
+const UNKNOWN: &str = "unknown";
+static COMMIT: OnceLock<&str> = OnceLock::new();
 
 /// A parsed command line.
 pub trait CommandLine: CommandFactory + FromArgMatches {
+    /// What is logged unless `RUST_LOG` says otherwise.
+    fn log_level(&self) -> &'static str;
+
     /// Does what the command line says.
     ///
     /// # Errors
@@ -26,11 +50,20 @@ pub trait CommandLine: CommandFactory + FromArgMatches {
 /// The whole of a binary's `main`. `commit` is what was built, if the build knew it.
 ///
 /// Exits with 1 when the command fails and with 2 when the command line is wrong, as clap does.
-pub fn main<C: CommandLine>(commit: Option<&str>) -> ExitCode {
-    let matches = command::<C>(commit).get_matches();
+pub fn main<C: CommandLine>(commit: Option<&'static str>) -> ExitCode {
+    let _ = COMMIT.set(commit.unwrap_or(UNKNOWN));
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    let command = without_empty_variables(command::<C>(commit));
+    let matches = command.clone().try_get_matches_from(&arguments).unwrap_or_else(|mut error| {
+        name_variable(&mut error, &command, &arguments);
+        error.exit()
+    });
     let result = match matches.subcommand() {
-        Some((COMPLETIONS, chosen)) => print_completions(command::<C>(commit), chosen),
-        _ => C::from_arg_matches(&matches).map_err(anyhow::Error::from).and_then(C::run),
+        Some((COMPLETIONS, chosen)) => print_completions(command, chosen),
+        _ => C::from_arg_matches(&matches).map_err(anyhow::Error::from).and_then(|cli| {
+            logging::start(matches.get_one(LOG_FORMAT).copied().unwrap_or(LogFormat::Text), cli.log_level());
+            cli.run()
+        }),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -41,18 +74,30 @@ pub fn main<C: CommandLine>(commit: Option<&str>) -> ExitCode {
     }
 }
 
-/// The command with its version and `completions`.
+/// The commit that [`main`] was given.
+pub fn commit() -> &'static str {
+    COMMIT.get().copied().unwrap_or(UNKNOWN)
+}
+
+/// The command with its version, `completions` and `--log-format`.
 fn command<C: CommandLine>(commit: Option<&str>) -> Command {
     let command = C::command();
     let number = command.get_version().unwrap_or_default();
-    let version = format!("{number} (commit {})", commit.unwrap_or("unknown"));
+    let version = format!("{number} (commit {})", commit.unwrap_or(UNKNOWN));
     let shell = Arg::new("shell")
         .required(true)
         .value_name("SHELL")
         .help("The shell to complete in")
         .value_parser(["bash", "zsh", "fish"]);
     let completions = Command::new(COMPLETIONS).about("Print a completion script for bash, zsh or fish").arg(shell);
-    command.version(version).propagate_version(true).subcommand(completions)
+    let log_format = Arg::new(LOG_FORMAT)
+        .long(LOG_FORMAT)
+        .env("EOSCAST_LOG_FORMAT")
+        .global(true)
+        .help("Format of the logs on stderr; RUST_LOG sets what is logged, e.g. RUST_LOG=debug")
+        .value_parser(clap::value_parser!(LogFormat))
+        .default_value("text");
+    command.version(version).propagate_version(true).arg(log_format).subcommand(completions)
 }
 
 fn print_completions(mut command: Command, chosen: &ArgMatches) -> anyhow::Result<()> {
@@ -106,6 +151,10 @@ mod tests {
     }
 
     impl CommandLine for Example {
+        fn log_level(&self) -> &'static str {
+            "info"
+        }
+
         fn run(self) -> anyhow::Result<()> {
             Ok(())
         }

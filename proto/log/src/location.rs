@@ -5,10 +5,18 @@
 //! | folder `d` | `d/steps-0000000000001200.jsonl` | `d/steps-0000000000000000.jsonl` |
 //! | file `d/x.jsonl` | `d/x.jsonl`, `d/x.starts.jsonl` | `d/x-0000000000000000.jsonl`, `d/x.starts-0000000000000000.jsonl` |
 //!
-//! The number is that of the file's first line in its series, counted from 0 over all files that ever were.
+//! The number is that of the file's first line in its series, counted from 0 over all files that ever were. Files that are full may be
+//! packed with gzip, as `steps-0000000000000000.jsonl.gz`; they are read, counted and removed like the others.
 
 use std::io;
 use std::path::{Path, PathBuf};
+
+use crate::packed;
+
+/// What comes between the name of a log file and `.jsonl` in the name of the file with the decisions of retraining.
+pub const RETRAININGS: &str = "retrainings";
+/// The same of the file with the gaps of the log.
+pub const GAPS: &str = "gaps";
 
 /// A kind of line; each kind has files of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,7 +30,11 @@ pub enum Series {
 }
 
 impl Series {
-    fn as_str(self) -> &'static str {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Starts, Self::Requests, Self::Steps];
+
+    /// As it stands in file names.
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::Starts => "starts",
             Self::Requests => "requests",
@@ -38,6 +50,13 @@ pub struct Segment {
     pub path: PathBuf,
     /// Number of its first line; `None` where the name does not say so.
     pub offset: Option<u64>,
+}
+
+impl Segment {
+    /// Its name says that it is packed: no line can be appended to it or cut off.
+    pub fn is_packed(&self) -> bool {
+        self.path.extension().is_some_and(|extension| extension == "gz")
+    }
 }
 
 /// A folder of segments, or one file with its companions beside it.
@@ -122,27 +141,42 @@ impl Location {
         }
     }
 
-    /// The newest files of a series, oldest first, until they have `bytes` bytes; and whether these are all.
+    /// The file beside the log with the decisions of retraining.
+    pub fn retrainings(&self) -> PathBuf {
+        self.beside(&format!("{RETRAININGS}.jsonl"))
+    }
+
+    /// The file beside the log with its gaps.
+    pub fn gaps(&self) -> PathBuf {
+        self.beside(&format!("{GAPS}.jsonl"))
+    }
+
+    /// The newest files of a series, oldest first, until they have `bytes` bytes of lines, counted unpacked; and whether these are all.
+    /// The oldest of them may hold more than is left of `bytes`.
     ///
     /// # Errors
-    /// When the folder cannot be read.
+    /// When the folder or a packed file cannot be read.
     pub fn newest(&self, series: Series, bytes: u64) -> io::Result<(Vec<Segment>, bool)> {
         let all = self.segments(series)?;
+        if bytes == u64::MAX {
+            // Nothing to weigh.
+            return Ok((all, true));
+        }
         let (mut found, mut first) = (0, all.len());
         while first > 0 && found < bytes {
             first -= 1;
-            found += std::fs::metadata(&all[first].path)?.len();
+            found += packed::unpacked_bytes(&all[first].path, bytes - found)?;
         }
         Ok((all.into_iter().skip(first).collect(), first == 0))
     }
 
-    /// Bytes of all files of the log.
+    /// Bytes of all files of the log as they lie on the disk.
     ///
     /// # Errors
     /// When the folder cannot be read.
     pub fn bytes(&self) -> io::Result<u64> {
         let mut bytes = 0;
-        for series in [Series::Starts, Series::Requests, Series::Steps] {
+        for series in Series::ALL {
             for segment in self.segments(series)? {
                 bytes += std::fs::metadata(&segment.path)?.len();
             }
@@ -150,11 +184,22 @@ impl Location {
         Ok(bytes)
     }
 
-    /// The files of a series that exist, oldest first.
+    /// The files of a series, oldest first, packed or not: all that there is to read. Of a file that is there in both forms, only the
+    /// one that is not packed.
     ///
     /// # Errors
     /// When the folder cannot be read; one that is missing has no files.
     pub fn segments(&self, series: Series) -> io::Result<Vec<Segment>> {
+        let mut segments = self.files(series)?;
+        segments.dedup_by_key(|segment| segment.offset);
+        Ok(segments)
+    }
+
+    /// The same with both forms of a file that is there packed and not packed, the latter first.
+    ///
+    /// # Errors
+    /// When the folder cannot be read; one that is missing has no files.
+    pub(crate) fn files(&self, series: Series) -> io::Result<Vec<Segment>> {
         let prefix = format!("{}-", self.stem(series));
         let entries = match std::fs::read_dir(self.folder()) {
             Ok(entries) => entries,
@@ -165,12 +210,13 @@ impl Location {
         for entry in entries {
             let path = entry?.path();
             let name = path.file_name().unwrap_or_default().to_string_lossy();
-            let digits = name.strip_prefix(&prefix).and_then(|rest| rest.strip_suffix(".jsonl"));
+            let rest = name.strip_prefix(&prefix);
+            let digits = rest.and_then(|rest| rest.strip_suffix(".gz").unwrap_or(rest).strip_suffix(".jsonl"));
             if let Some(offset) = digits.filter(|digits| digits.len() == 16).and_then(|digits| digits.parse().ok()) {
                 segments.push(Segment { path: path.clone(), offset: Some(offset) });
             }
         }
-        segments.sort_by_key(|segment| segment.offset);
+        segments.sort_by(|a, b| a.offset.cmp(&b.offset).then_with(|| a.path.cmp(&b.path)));
         let active = self.active(series, 0);
         if matches!(self, Self::File(_)) && active.is_file() {
             segments.push(Segment { path: active, offset: None });
@@ -211,5 +257,39 @@ mod tests {
         }
         let segments = Location::parse(folder.path()).segments(Series::Steps).unwrap();
         assert_eq!(segments.iter().map(|s| s.offset).collect::<Vec<_>>(), [Some(2), Some(10)]);
+    }
+
+    #[test]
+    fn a_file_that_is_there_packed_too_is_listed_once() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in
+            ["steps-0000000000000000.jsonl.gz", "steps-0000000000000000.jsonl", "steps-0000000000000005.jsonl.gz"]
+        {
+            std::fs::write(folder.path().join(name), "").unwrap();
+        }
+        let location = Location::parse(folder.path());
+        let segments = location.segments(Series::Steps).unwrap();
+        assert_eq!(segments.iter().map(Segment::is_packed).collect::<Vec<_>>(), [false, true]);
+        assert_eq!(location.files(Series::Steps).unwrap().len(), 3);
+    }
+
+    #[test]
+    fn the_newest_files_are_weighed_as_what_they_unpack_to() {
+        let folder = tempfile::tempdir().unwrap();
+        let text = b"{}\n".repeat(1_000);
+        let name = |number: u32| folder.path().join(format!("steps-{number:016}.jsonl"));
+        for number in [0, 1_000, 2_000] {
+            std::fs::write(name(number).with_extension("jsonl.gz"), packed::tests::packed(&text)).unwrap();
+        }
+        std::fs::write(name(3_000), &text).unwrap();
+        let location = Location::parse(folder.path());
+        let newest = |bytes| {
+            let (segments, is_all) = location.newest(Series::Steps, bytes).unwrap();
+            (segments.iter().map(|segment| segment.offset.unwrap()).collect::<Vec<_>>(), is_all)
+        };
+        assert_eq!(newest(3_000), (vec![3_000], false));
+        assert_eq!(newest(3_001), (vec![2_000, 3_000], false));
+        assert_eq!(newest(9_000), (vec![1_000, 2_000, 3_000], false));
+        assert_eq!(newest(u64::MAX), (vec![0, 1_000, 2_000, 3_000], true));
     }
 }

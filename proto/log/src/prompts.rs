@@ -10,15 +10,30 @@ use eoscast_proto::domain::{RequestId, task_label};
 use eoscast_proto::hash::fnv1a;
 use serde::Deserialize;
 
-/// One line; other fields are ignored.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+/// A prompt to collect replies to.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Prompt {
-    /// Names its request; no two lines have the same.
+    /// Names its request; no two prompts of a file have the same.
     pub id: String,
     /// Kind of work.
     pub task: Option<String>,
     /// What the user says.
     pub prompt: String,
+}
+
+/// A line of the file; other fields are ignored.
+#[derive(Deserialize)]
+struct Line {
+    id: Option<Id>,
+    task: Option<String>,
+    prompt: String,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "must be a text or a whole number")]
+enum Id {
+    Text(String),
+    Number(i64),
 }
 
 impl Prompt {
@@ -32,7 +47,7 @@ impl Prompt {
     }
 }
 
-/// The prompts of a file; blank lines are passed over.
+/// The prompts of a file; blank lines are skipped. A prompt without an id is named `line-N` after its place in the file.
 ///
 /// # Errors
 /// The file cannot be read, holds no prompts, or a line is not one, named with the field that is wrong.
@@ -46,7 +61,7 @@ pub fn read_prompts(path: &Path) -> anyhow::Result<Vec<Prompt>> {
         if line.trim().is_empty() {
             continue;
         }
-        let prompt = read_prompt(&line).with_context(place)?;
+        let prompt = read_prompt(&line, number).with_context(place)?;
         if let Some(other) = line_of_id.insert(prompt.id.clone(), number) {
             bail!("{}: id: {:?} is that of line {other} too", place(), prompt.id);
         }
@@ -66,10 +81,16 @@ pub fn draw(prompts: Vec<Prompt>, count: usize, seed: u64) -> Vec<Prompt> {
     prompts.into_iter().enumerate().filter(|(i, _)| drawn.contains(i)).map(|(_, prompt)| prompt).collect()
 }
 
-fn read_prompt(line: &str) -> anyhow::Result<Prompt> {
-    let mut fields = serde_json::Deserializer::from_str(line);
-    let prompt: Prompt = serde_path_to_error::deserialize(&mut fields)?;
+fn read_prompt(line: &str, number: usize) -> anyhow::Result<Prompt> {
+    let mut fields = serde_json::Deserializer::from_str(line.trim_start_matches('\u{FEFF}'));
+    let Line { id, task, prompt } = serde_path_to_error::deserialize(&mut fields)?;
     fields.end()?;
+    let id = match id {
+        Some(Id::Text(id)) => id,
+        Some(Id::Number(id)) => id.to_string(),
+        None => format!("line-{number}"),
+    };
+    let prompt = Prompt { id, task, prompt };
     ensure!(!prompt.id.is_empty(), "id: is empty");
     prompt.request_id(u32::MAX, u32::MAX).context("id")?;
     ensure!(!prompt.prompt.is_empty(), "prompt: is empty");
@@ -94,6 +115,17 @@ mod tests {
         let prompts = read(&text).unwrap();
         assert_eq!(prompts[0].task.as_deref(), Some("chat"));
         assert_eq!((prompts[1].id.as_str(), prompts[1].task.as_deref()), ("b", None));
+    }
+
+    #[test]
+    fn a_prompt_without_an_id_is_named_after_its_line() {
+        let prompts =
+            read("\u{FEFF}{\"prompt\":\"p\"}\r\n\n{\"prompt\":\"q\",\"id\":null}\n{\"id\":7,\"prompt\":\"r\"}\n")
+                .unwrap();
+        let ids: Vec<_> = prompts.iter().map(|prompt| prompt.id.as_str()).collect();
+        assert_eq!(ids, ["line-1", "line-3", "7"]);
+        let error = format!("{:#}", read("{\"id\":\"line-2\",\"prompt\":\"p\"}\n{\"prompt\":\"q\"}\n").unwrap_err());
+        assert!(error.contains("line 1 too"), "{error}");
     }
 
     #[test]

@@ -17,7 +17,7 @@ pub struct LoggedRequest {
     run: WorkerRun,
     model: Arc<str>,
     task: Option<Arc<str>>,
-    arrival: Arrival,
+    prompt: Option<PromptFeatures>,
     started_at: f64,
     seen_at: f64,
     steering: Steering,
@@ -37,7 +37,7 @@ impl LoggedRequest {
     /// The same where only the features of the prompt are known.
     pub fn of_known_prompt(started: RequestStarted, run: WorkerRun, at: f64, prompt: Option<PromptFeatures>) -> Self {
         Self {
-            arrival: arrival_of!(started, prompt: prompt),
+            prompt,
             model: started.model.as_str().into(),
             task: started.task.as_deref().map(Arc::from),
             steering: Steering::new(started.target_tokens.is_some(), started.output_length),
@@ -64,7 +64,7 @@ impl LoggedRequest {
 
     /// What is known of it before its first token.
     pub fn arrival(&self) -> Arrival {
-        self.arrival
+        arrival_of!(self.started, prompt: self.prompt)
     }
 
     /// Seconds since 1970.
@@ -92,7 +92,7 @@ impl LoggedRequest {
         self.observed += 1;
         self.steering.observe(event.step, event.eos_bias);
         let eos_prob = event.signals.eos_probability();
-        self.eos_prob.push(eos_prob, self.observed);
+        self.eos_prob.push(eos_prob);
         (self.last_step, self.seen_at, self.final_eos_prob) = (event.step, at, eos_prob);
     }
 
@@ -119,7 +119,7 @@ impl LoggedRequest {
             ignore_eos: self.started.ignore_eos,
             estimate,
             target_tokens: self.started.target_tokens,
-            prompt_features: self.arrival.prompt,
+            prompt_features: self.prompt,
         }
     }
 
@@ -161,7 +161,8 @@ impl LoggedRequest {
         }
     }
 
-    /// Its outcome at `at`, not numbered yet. Lengths and times never go back behind what was seen.
+    /// Its outcome at `at`, not numbered yet. Lengths and times never go back behind what was seen, and no length that is only
+    /// reported exceeds `max_tokens`.
     pub fn request_line(
         self,
         finish_reason: FinishReason,
@@ -169,9 +170,10 @@ impl LoggedRequest {
         at: f64,
         first_estimate: Option<ModelForecast>,
     ) -> RequestLine {
-        let output_length = output_length.max(self.last_step).max(self.started.output_length);
+        let output_length =
+            output_length.min(self.started.max_tokens).max(self.last_step).max(self.started.output_length);
         let steered_from = self.steering.reaching(output_length).from();
-        let [mean_eos_prob, max_eos_prob, std_eos_prob] = self.eos_prob.summary(self.observed);
+        let [mean_eos_prob, max_eos_prob, std_eos_prob] = self.eos_prob.summary();
         RequestLine {
             worker_id: self.run.worker_id,
             epoch: self.run.epoch,
@@ -198,7 +200,7 @@ impl LoggedRequest {
             outcome_number: 0,
             censored_outcomes: 0,
             steered_from,
-            prompt_features: self.arrival.prompt,
+            prompt_features: self.prompt,
             pits: None,
         }
     }

@@ -6,15 +6,17 @@ pub struct Running {
     mean: f64,
     squares: f64,
     max: f32,
+    count: u32,
 }
 
 impl Running {
-    /// Adds value number `count`, which counts from 1.
-    pub fn push(&mut self, value: f32, count: u32) {
+    /// Adds a value.
+    pub fn push(&mut self, value: f32) {
+        self.count += 1;
         let delta = f64::from(value) - self.mean;
-        self.mean += delta / f64::from(count);
+        self.mean += delta / f64::from(self.count);
         self.squares += delta * (f64::from(value) - self.mean);
-        self.max = if count == 1 { value } else { self.max.max(value) };
+        self.max = if self.count == 1 { value } else { self.max.max(value) };
     }
 
     /// The largest value; 0 before the first.
@@ -22,9 +24,14 @@ impl Running {
         self.max
     }
 
-    /// Mean, maximum and population standard deviation of `count` values; zeros before the first.
-    pub fn summary(&self, count: u32) -> [f32; 3] {
-        let spread = (self.squares / f64::from(count.max(1))).sqrt();
+    /// Whether there is no value yet.
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// Mean, maximum and population standard deviation of the values; zeros before the first.
+    pub fn summary(&self) -> [f32; 3] {
+        let spread = (self.squares / f64::from(self.count.max(1))).sqrt();
         [self.mean as f32, self.max, spread as f32]
     }
 }

@@ -1,7 +1,9 @@
 //! Client to worker: requests.
 
 use super::optional_text;
-use crate::domain::{ChatMessage, GenerateSpec, Input, LengthControl, RequestId, SamplingParams, task_label};
+use crate::domain::{
+    ChatMessage, Conversation, GenerateSpec, Input, LengthControl, RequestId, SamplingParams, task_label,
+};
 use crate::status::FieldViolation;
 use crate::worker::v1 as pb;
 use pb::generate_request::Input as WireInput;
@@ -46,7 +48,7 @@ fn input(input: Option<WireInput>) -> Result<Input, FieldViolation> {
                 ChatMessage::new(role, content).map_err(|violation| violation.scope(format!("chat.messages[{i}]")))
             })
             .collect::<Result<_, _>>()
-            .map(Input::Chat),
+            .map(|messages| Input::Chat(Conversation::new(messages))),
     }
 }
 
@@ -70,7 +72,9 @@ impl TryFrom<pb::SamplingParams> for SamplingParams {
             ignore_eos: message.ignore_eos,
             seed: message.seed,
             logprobs: message.logprobs,
+            prompt_logprobs: false,
             length_control: message.length_control.map(Into::into),
+            logit_bias: message.logit_bias.into_iter().collect(),
         };
         sampling.validate()?;
         Ok(sampling)

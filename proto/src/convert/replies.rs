@@ -31,7 +31,7 @@ impl From<Chunk> for pb::Chunk {
 }
 
 impl From<TokenLogprob> for pb::TokenLogprob {
-    fn from(TokenLogprob { token, top }: TokenLogprob) -> Self {
+    fn from(TokenLogprob { token, top, .. }: TokenLogprob) -> Self {
         Self {
             token_id: token.id,
             logprob: token.logprob,

@@ -85,20 +85,15 @@ impl From<RequestStarted> for pb::RequestStarted {
     }
 }
 
-/// Longest model name, in bytes.
-const MODEL_BYTES: usize = 256;
-/// Most ids of an EOS set.
-const EOS_IDS: usize = 64;
-
 impl TryFrom<pb::RequestStarted> for RequestStarted {
     type Error = FieldViolation;
 
     fn try_from(message: pb::RequestStarted) -> Result<Self, Self::Error> {
-        if message.model.is_empty() || message.model.len() > MODEL_BYTES {
-            return Err(FieldViolation::new("model", format!("must be 1 to {MODEL_BYTES} bytes")));
+        if message.model.is_empty() || message.model.len() > Self::MODEL_BYTES {
+            return Err(FieldViolation::new("model", format!("must be 1 to {} bytes", Self::MODEL_BYTES)));
         }
-        if message.eos_token_ids.is_empty() || message.eos_token_ids.len() > EOS_IDS {
-            return Err(FieldViolation::new("eos_token_ids", format!("must be 1 to {EOS_IDS} ids")));
+        if message.eos_token_ids.is_empty() || message.eos_token_ids.len() > Self::EOS_IDS {
+            return Err(FieldViolation::new("eos_token_ids", format!("must be 1 to {} ids", Self::EOS_IDS)));
         }
         let most = limits::PROMPT_CHARACTERS;
         if message.prompt.len() > most && message.prompt.chars().nth(most).is_some() {

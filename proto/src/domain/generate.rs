@@ -1,7 +1,9 @@
 //! What a client asks a worker for.
 
-use super::RequestId;
-use super::check::{finite, positive, within};
+use std::collections::BTreeMap;
+
+use super::check::{above_zero, positive, within};
+use super::{Conversation, RequestId};
 use crate::status::FieldViolation;
 
 /// Bounds that keep one request from costing others.
@@ -26,6 +28,10 @@ pub mod limits {
     pub const CONTROL_STRENGTH: f32 = 100.0;
     /// Largest frequency or presence penalty in either direction.
     pub const PENALTY: f32 = 2.0;
+    /// Most tokens of a request whose logits are shifted.
+    pub const LOGIT_BIASES: usize = 1024;
+    /// Largest shift of a logit in either direction.
+    pub const LOGIT_BIAS: f32 = 100.0;
 }
 
 /// A checked request. What depends on the model (context, vocabulary, template) is checked by the worker.
@@ -53,31 +59,9 @@ pub enum Input {
     /// Continued as it is.
     Text(String),
     /// Rendered with the model's chat template.
-    Chat(Vec<ChatMessage>),
+    Chat(Conversation),
     /// Already tokenised.
     TokenIds(Vec<u32>),
-}
-
-/// One turn of a conversation.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct ChatMessage {
-    /// `system`, `user` or `assistant`.
-    pub role: String,
-    /// Text of the turn.
-    pub content: String,
-}
-
-impl ChatMessage {
-    /// A turn of a role that models know.
-    ///
-    /// # Errors
-    /// A violation of `role`.
-    pub fn new(role: String, content: String) -> Result<Self, FieldViolation> {
-        match role.as_str() {
-            "system" | "user" | "assistant" => Ok(Self { role, content }),
-            _ => Err(FieldViolation::new("role", format!("must be system, user or assistant, got {role:?}"))),
-        }
-    }
 }
 
 /// A label of the kind of work; an empty one is none.
@@ -107,9 +91,7 @@ impl LengthControl {
 
     fn validate(self) -> Result<(), FieldViolation> {
         positive("target_tokens", self.target_tokens)?;
-        if within("strength", self.strength, 0.0, limits::CONTROL_STRENGTH)? <= 0.0 {
-            return Err(FieldViolation::new("strength", "must be above 0; leave length_control out to switch it off"));
-        }
+        above_zero("strength", self.strength, limits::CONTROL_STRENGTH)?;
         Ok(())
     }
 }
@@ -145,8 +127,12 @@ pub struct SamplingParams {
     pub seed: Option<u64>,
     /// Likely tokens to report beside each token; None: no log-probabilities.
     pub logprobs: Option<u32>,
+    /// The prompt's tokens are reported in the same way; needs `logprobs`.
+    pub prompt_logprobs: bool,
     /// None: the model alone decides when to end.
     pub length_control: Option<LengthControl>,
+    /// Added to the logits of these tokens, before penalties and temperature.
+    pub logit_bias: BTreeMap<u32, f32>,
 }
 
 impl Default for SamplingParams {
@@ -166,7 +152,9 @@ impl Default for SamplingParams {
             ignore_eos: false,
             seed: None,
             logprobs: None,
+            prompt_logprobs: false,
             length_control: None,
+            logit_bias: BTreeMap::new(),
         }
     }
 }
@@ -178,12 +166,9 @@ impl SamplingParams {
     /// The first field that is wrong, and what would be right.
     pub fn validate(&self) -> Result<(), FieldViolation> {
         within("temperature", self.temperature, 0.0, limits::TEMPERATURE)?;
-        within("top_p", self.top_p, f32::MIN_POSITIVE, 1.0)?;
+        above_zero("top_p", self.top_p, 1.0)?;
         within("min_p", self.min_p, 0.0, 1.0)?;
-        if finite("repetition_penalty", self.repetition_penalty)? <= 0.0 {
-            let got = self.repetition_penalty;
-            return Err(FieldViolation::new("repetition_penalty", format!("must be above 0, got {got}")));
-        }
+        above_zero("repetition_penalty", self.repetition_penalty, f32::INFINITY)?;
         within("frequency_penalty", self.frequency_penalty, -limits::PENALTY, limits::PENALTY)?;
         within("presence_penalty", self.presence_penalty, -limits::PENALTY, limits::PENALTY)?;
         if let Some(max_tokens) = self.max_tokens {
@@ -209,6 +194,13 @@ impl SamplingParams {
         }
         if let Some(got) = self.logprobs.filter(|n| *n > limits::LOGPROBS) {
             return Err(FieldViolation::new("logprobs", format!("must be at most {}, got {got}", limits::LOGPROBS)));
+        }
+        if self.logit_bias.len() > limits::LOGIT_BIASES {
+            let description = format!("at most {} tokens, got {}", limits::LOGIT_BIASES, self.logit_bias.len());
+            return Err(FieldViolation::new("logit_bias", description));
+        }
+        for (id, bias) in &self.logit_bias {
+            within(&format!("logit_bias.{id}"), *bias, -limits::LOGIT_BIAS, limits::LOGIT_BIAS)?;
         }
         if let Some(control) = self.length_control {
             control.validate().map_err(|violation| violation.scope("length_control"))?;

@@ -1,16 +1,19 @@
 //! The plain types that both services compute with. A value of one of these types is valid.
 
+mod chat;
 pub(crate) mod check;
 mod estimate;
 mod forecast;
 mod generate;
 mod reply;
 mod step;
+mod step_size;
 
+pub use chat::{ChatMessage, Conversation, ReplyStart, ToolCall};
 pub use estimate::{LengthEstimate, LengthPrior, RequestState, StepsReply};
 pub use forecast::{END_WITHIN, Forecast, ModelForecast, QUANTILE_LEVELS, whole_tokens};
-pub use generate::{ChatMessage, GenerateSpec, Input, LengthControl, SamplingParams, limits, task_label};
-pub use reply::{Chunk, Complete, MatchedStop, RankedToken, ReplyEvent, TokenLogprob};
+pub use generate::{GenerateSpec, Input, LengthControl, SamplingParams, limits, task_label};
+pub use reply::{Chunk, Complete, MatchedStop, PromptLogprob, RankedToken, ReplyEvent, TokenLogprob};
 pub use step::{EngineLoad, FinishReason, RequestEnded, RequestStarted, StepBatch, StepEvent, StepSignals, WorkerRun};
 
 use std::fmt;

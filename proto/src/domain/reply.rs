@@ -20,6 +20,8 @@ pub struct Chunk {
     pub text: String,
     /// Tokens generated.
     pub token_ids: Vec<u32>,
+    /// On request, and in the first chunk only: one per token of the prompt.
+    pub prompt_logprobs: Vec<PromptLogprob>,
     /// On request, one per token.
     pub logprobs: Vec<TokenLogprob>,
     /// On request, one per token.
@@ -35,6 +37,21 @@ pub struct TokenLogprob {
     pub token: RankedToken,
     /// The likeliest, in falling order.
     pub top: Vec<RankedToken>,
+    /// Whole characters of the reply before the token; never more than the reply has in the end.
+    pub text_offset: u32,
+}
+
+/// A token of the prompt beside those that were likely in its place, from the raw logits.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PromptLogprob {
+    /// Id in the vocabulary.
+    pub id: u32,
+    /// Natural logarithm of its probability; none of the first token, which follows nothing.
+    pub logprob: Option<f32>,
+    /// Ids and log-probabilities of the likeliest tokens, in falling order.
+    pub top: Vec<(u32, f32)>,
+    /// Whole characters of the prompt before the token.
+    pub text_offset: u32,
 }
 
 /// One token with its natural log-probability.
@@ -46,6 +63,13 @@ pub struct RankedToken {
     pub logprob: f32,
     /// Its text, lossy where it is not whole characters.
     pub text: String,
+}
+
+impl RankedToken {
+    /// A token of these bytes.
+    pub fn new(id: u32, logprob: f32, bytes: &[u8]) -> Self {
+        Self { id, logprob, text: String::from_utf8_lossy(bytes).into_owned() }
+    }
 }
 
 /// How a reply ended.

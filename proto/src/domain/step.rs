@@ -242,3 +242,10 @@ pub struct EngineLoad {
     /// Since the worker started.
     pub generated_tokens: u64,
 }
+
+impl EngineLoad {
+    /// Share of the KV budget in use, 0 to 1.
+    pub fn kv_usage(&self) -> f64 {
+        f64::from(self.kv_blocks_used) / f64::from(self.kv_blocks_total.max(1))
+    }
+}

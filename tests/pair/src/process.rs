@@ -30,7 +30,7 @@ impl Process {
     /// # Errors
     /// When the binary is not built or cannot be started.
     pub fn start(name: &str, args: &[String], envs: &[(&str, String)]) -> anyhow::Result<Self> {
-        Self::spawn(name, Command::new(binary(name)?), args, envs)
+        Self::start_command(name, Command::new(binary(name)?), args, envs)
     }
 
     /// The same at the lowest priority, as `make serve` starts the predictor.
@@ -40,10 +40,19 @@ impl Process {
     pub fn start_nice(name: &str, args: &[String]) -> anyhow::Result<Self> {
         let mut command = Command::new("nice");
         command.args(["-n", "19"]).arg(binary(name)?);
-        Self::spawn(name, command, args, &[])
+        Self::start_command(name, command, args, &[])
     }
 
-    fn spawn(name: &str, mut command: Command, args: &[String], envs: &[(&str, String)]) -> anyhow::Result<Self> {
+    /// The same by a command of the caller: a binary of another build, or a program that starts the binary under limits.
+    ///
+    /// # Errors
+    /// When the command cannot be started.
+    pub fn start_command(
+        name: &str,
+        mut command: Command,
+        args: &[String],
+        envs: &[(&str, String)],
+    ) -> anyhow::Result<Self> {
         for (key, _) in std::env::vars().filter(|(key, _)| key.starts_with("EOSCAST_") || key == "RUST_LOG") {
             command.env_remove(key);
         }
@@ -95,6 +104,11 @@ impl Process {
             let _ = reader.join();
         }
         Ok(status)
+    }
+
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// What it has logged so far.

@@ -39,6 +39,21 @@ async fn a_request_that_cannot_work_is_an_invalid_argument_that_names_the_field(
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn bytes_that_are_no_message_are_an_invalid_argument() {
+    let pair = Pair::start(&PairOptions::default()).unwrap();
+    let endpoint = eoscast_proto::transport::endpoint(&format!("http://{}", pair.worker_addr)).unwrap();
+    let mut client = tonic::client::Grpc::new(endpoint.connect().await.unwrap());
+    client.ready().await.unwrap();
+    // Its third field is a number, where a request has a message. Any response is read as nothing.
+    let nonsense = tonic::Request::new(pb::GetLoadsResponse { kv_usage: 0.5, ..Default::default() });
+    let codec = eoscast_proto::codec::MessageCodec::<pb::GetLoadsResponse, ()>::default();
+    let path = "/eoscast.worker.v1.WorkerService/Generate".parse().unwrap();
+    let status = client.unary(nonsense, path, codec).await.unwrap_err();
+    assert_eq!(status.code(), Code::InvalidArgument, "{status}");
+    assert!(status.message().starts_with("message: is not valid protobuf: "), "{status}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_full_queue_is_resource_exhausted() {
     let pair = Pair::start(&PairOptions::worker(&["--max-waiting", "1", "--max-running", "1"])).unwrap();
     let mut request = chat("", "Write a long story.", 1, 2000);
@@ -61,12 +76,14 @@ fn an_option_that_cannot_work_ends_the_start_with_its_name() {
     std::fs::write(&broken, b"GGUF but not really").unwrap();
     std::fs::write(&taken, b"").unwrap();
     let (broken, under_file) = (broken.display().to_string(), taken.join("data").display().to_string());
-    let cases: [(&str, &[&str], &[&str]); 7] = [
+    let cases: [(&str, &[&str], &[&str]); 9] = [
         ("eoscast-worker", &["--model", "no-such-model"], &["no-such-model"]),
         ("eoscast-worker", &["--model", &broken], &["broken.gguf"]),
         ("eoscast-worker", &["--policy", "nonsense"], &["--policy", "fcfs"]),
         ("eoscast-worker", &["--kv-tokens", "3"], &["kv budget"]),
-        ("eoscast-worker", &["--predictor", "not a url"], &["--predictor"]),
+        ("eoscast-worker", &["--predictor", "not a url"], &["--predictor", "host:port"]),
+        ("eoscast-worker", &["--predictor", "https://127.0.0.1:50052"], &["--predictor", "https is not supported"]),
+        ("eoscast-worker", &["--predictor", "grpc://127.0.0.1:50052"], &["--predictor", "use http://host:port"]),
         ("eoscast-predictor", &["--data-dir", &under_file], &["a-file"]),
         ("eoscast-predictor", &["--artifact", "/no/such/file"], &["/no/such/file"]),
     ];

@@ -2,6 +2,7 @@
 
 use std::process::Command;
 
+use eoscast_log::record::CLASSIC_FIELDS;
 use eoscast_pair::client::{GeneratedReply, chat, generate};
 use eoscast_pair::pair::{Pair, PairOptions};
 use eoscast_pair::{log, prompts::PROMPTS};
@@ -11,20 +12,8 @@ use tokio::task::JoinSet;
 
 use crate::until;
 
-/// The fields of a step line in their order: twelve that EOS-probability logs have always had, then ours.
-const STEP_FIELDS: [&str; 23] = [
-    "request_id",
-    "timestamp",
-    "step",
-    "current_token_id",
-    "eos_token_id",
-    "eos_logprob",
-    "eos_prob",
-    "is_finished",
-    "finish_reason",
-    "prompt_length",
-    "output_length",
-    "total_length",
+/// The fields of a step line that follow the classic ones, in their order.
+const FURTHER_FIELDS: [&str; 11] = [
     "eos_logprob_sampled",
     "token_logprob",
     "entropy",
@@ -86,7 +75,7 @@ async fn grpcurl_streams_text_and_the_log_holds_one_complete_line_per_token() {
     assert_eq!(lines.len(), tokens.len());
     for (i, line) in lines.iter().enumerate() {
         let fields: Vec<&str> = line.as_object().unwrap().keys().map(String::as_str).collect();
-        for field in STEP_FIELDS {
+        for field in CLASSIC_FIELDS.into_iter().chain(FURTHER_FIELDS) {
             assert!(fields.contains(&field), "{field} is missing in {line}");
         }
         assert_eq!(line["request_id"], "by-grpcurl");
@@ -123,6 +112,31 @@ async fn grpcurl_lists_and_describes_the_services_of_both() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn grpcurl_lists_what_a_server_serves_and_prints_the_details_of_errors() {
+    let pair = Pair::start(&PairOptions::default()).unwrap();
+    let grpcurl = |addr: std::net::SocketAddr, args: &[&str]| {
+        let (options, call) = args.split_at(args.len() - 1);
+        let output =
+            Command::new("grpcurl").arg("-plaintext").args(options).arg(addr.to_string()).args(call).output().unwrap();
+        [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat()
+    };
+    for (addr, service, other) in [
+        (pair.worker_addr, "eoscast.worker.v1.WorkerService", "PredictorService"),
+        (pair.predictor_addr, "eoscast.predictor.v1.PredictorService", "WorkerService"),
+    ] {
+        let services = grpcurl(addr, &["list"]);
+        assert!(services.contains(service) && services.contains("grpc.health.v1.Health"), "{services}");
+        assert!(!services.contains(other), "{services}");
+    }
+    let body = r#"{"text":"hi","sampling_params":{"top_p":7}}"#;
+    let error = grpcurl(pair.worker_addr, &["-d", body, "eoscast.worker.v1.WorkerService/Generate"]);
+    assert!(error.contains("google.rpc.BadRequest") && error.contains(r#""field":"sampling_params.top_p""#), "{error}");
+    let call = "eoscast.predictor.v1.PredictorService/GetEstimate";
+    let error = grpcurl(pair.predictor_addr, &["-d", r#"{"request_id":""}"#, call]);
+    assert!(error.contains(r#""field":"request_id""#), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn chunks_carry_live_estimates_and_the_end_carries_the_first_one() {
     let pair = Pair::start(&PairOptions::default()).unwrap();
     let client = pair.worker_client().await.unwrap();
@@ -141,7 +155,7 @@ async fn chunks_carry_live_estimates_and_the_end_carries_the_first_one() {
 #[tokio::test(flavor = "multi_thread")]
 async fn tokens_are_the_same_alone_in_a_batch_of_sixteen_and_after_preemption() {
     let requests = || -> Vec<_> {
-        (0..16).map(|i| chat(&format!("r{i}"), PROMPTS[i % PROMPTS.len()].1, 100 + i as u64, 64)).collect()
+        (0..16).map(|i| chat(&format!("r{i}"), PROMPTS[i % PROMPTS.len()].1, 100 + i as u64, 48)).collect()
     };
     let roomy = Pair::start(&PairOptions::default()).unwrap();
     let mut alone = Vec::new();

@@ -5,7 +5,9 @@
 mod bad_input;
 mod examples;
 mod experiment;
+mod export;
 mod faults;
+mod fetch_model;
 mod generate;
 mod length_control;
 mod local;

@@ -11,16 +11,18 @@ use eoscast_proto::worker::v1 as pb;
 
 use crate::generate::all_at_once;
 
-const MAX_TOKENS: u32 = 224;
+const MAX_TOKENS: u32 = 144;
+/// A third of what sixteen prompts with the longest replies need.
+const KV_TOKENS: u32 = 16 * (40 + MAX_TOKENS) / 3;
 
 fn sixteen(round: &str) -> Vec<pb::GenerateRequest> {
     // The last four prompts ask for long replies.
     (0..16).map(|i| chat(&format!("{round}-{i}"), PROMPTS[8 + i % 4].1, 40 + i as u64, MAX_TOKENS)).collect()
 }
 
-/// Preemptions of the second of two rounds; the predictor learns from the first.
-async fn preemptions(policy: &str, kv_tokens: u32) -> u64 {
-    let budget = kv_tokens.to_string();
+/// Preemptions of the last of so many `rounds`; the predictor learns from those before.
+async fn preemptions(policy: &str, rounds: usize) -> u64 {
+    let budget = KV_TOKENS.to_string();
     let pair = Pair::start(&PairOptions::worker(&["--kv-tokens", &budget, "--policy", policy])).unwrap();
     let over = Arc::new(AtomicBool::new(false));
     let mut observer = pair.worker_client().await.unwrap();
@@ -37,8 +39,10 @@ async fn preemptions(policy: &str, kv_tokens: u32) -> u64 {
             highest
         }
     });
-    all_at_once(&pair, sixteen("first")).await;
-    let replies = all_at_once(&pair, sixteen("second")).await;
+    let mut replies = vec![];
+    for round in 0..rounds {
+        replies = all_at_once(&pair, sixteen(&round.to_string())).await;
+    }
     over.store(true, Ordering::Relaxed);
     assert!(watch.await.unwrap() > 0);
     assert_eq!(replies.len(), 16);
@@ -47,18 +51,10 @@ async fn preemptions(policy: &str, kv_tokens: u32) -> u64 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn under_a_tight_budget_all_finish_and_peak_preempts_less_than_aggressive() {
-    let roomy = Pair::start(&PairOptions::default()).unwrap();
-    let needed: u32 = all_at_once(&roomy, sixteen("measure"))
-        .await
-        .iter()
-        .map(|reply| reply.complete.usage.unwrap())
-        .map(|usage| usage.prompt_tokens + usage.completion_tokens)
-        .sum();
-    drop(roomy);
-    let budget = (needed / 3).max(MAX_TOKENS + 64);
-    let aggressive = preemptions("fcfs+aggressive+lifo", budget).await;
-    let peak = preemptions("srpt-pred+peak(0.8)+longest-remaining", budget).await;
-    println!("preemptions with {budget} KV tokens of {needed}: aggressive {aggressive}, peak {peak}");
+    // This policy asks no forecast.
+    let aggressive = preemptions("fcfs+aggressive+lifo", 1).await;
+    let peak = preemptions("srpt-pred+peak(0.8)+longest-remaining", 2).await;
+    println!("preemptions with {KV_TOKENS} KV tokens: aggressive {aggressive}, peak {peak}");
     assert!(aggressive > 0, "the budget was not tight enough to test anything");
     assert!(peak < aggressive, "peak {peak}, aggressive {aggressive}");
 }

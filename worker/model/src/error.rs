@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use thiserror::Error;
 
 use crate::checkpoint::CheckpointError;
-use crate::text::TextError;
+use crate::text::TokenizerError;
 
 /// A model's file or folder that is unusable.
 #[derive(Debug, Error)]
@@ -23,9 +23,9 @@ pub enum FileError {
     /// Settings or weights.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
-    /// The tokenizer or the chat template.
+    /// The tokenizer.
     #[error(transparent)]
-    Text(#[from] TextError),
+    Tokenizer(#[from] TokenizerError),
     /// A model of another kind.
     #[error("architecture `{found}` is not supported (supported: {supported})")]
     UnsupportedArchitecture {

@@ -13,7 +13,7 @@ use crate::text::{self, ChatTemplate, Tokenizer};
 /// How to load a model.
 #[derive(Debug, Clone)]
 pub struct LoadOptions {
-    /// A GGUF file, or a folder in the hub's layout.
+    /// A GGUF file (any one of a split model), or a folder in the hub's layout.
     pub path: PathBuf,
     /// Arithmetic of the matrix products.
     pub compute: Compute,
@@ -33,8 +33,10 @@ pub struct LoadedModel {
     pub model: Box<dyn CausalLm>,
     /// Text to tokens and back.
     pub tokenizer: Tokenizer,
-    /// Chat messages to text, if the file has a template.
+    /// Chat messages to text, if the file has a template; it may be faulty.
     pub chat_template: Option<ChatTemplate>,
+    /// What is odd in the file, but not needed.
+    pub warnings: Vec<String>,
 }
 
 /// Loads a model; `progress(done, total)` is called as layers arrive.
@@ -55,6 +57,7 @@ struct Source {
     checkpoint: Checkpoint,
     tokenizer: Tokenizer,
     chat_template: Option<ChatTemplate>,
+    warnings: Vec<String>,
 }
 
 impl Source {
@@ -63,8 +66,9 @@ impl Source {
         let vocab_size = self.tokenizer.vocab_size();
         let mut loader = Loader { checkpoint: &mut self.checkpoint, vocab_size, compute, device, progress };
         let model = Box::new((self.architecture.load)(&mut loader)?);
-        let Self { architecture, parameters, quantization, tokenizer, chat_template, .. } = self;
-        Ok(LoadedModel { architecture: architecture.name, parameters, quantization, model, tokenizer, chat_template })
+        let Self { parameters, quantization, tokenizer, chat_template, warnings, .. } = self;
+        let architecture = self.architecture.name;
+        Ok(LoadedModel { architecture, parameters, quantization, model, tokenizer, chat_template, warnings })
     }
 }
 
@@ -73,10 +77,11 @@ fn open_gguf(options: &LoadOptions) -> Result<Source, FileError> {
     let metadata = file.metadata();
     let name = metadata.text("general.architecture").map_err(CheckpointError::from)?;
     let architecture = find(name, |architecture| architecture.name)?;
-    let (tokenizer, chat_template) = text::gguf::read(metadata)?;
+    let mut warnings = Vec::new();
+    let (tokenizer, chat_template) = text::gguf::read(metadata, &mut warnings)?;
     let (parameters, quantization) = (file.parameters(), file.dominant_type());
     let checkpoint = Checkpoint::Gguf(file);
-    Ok(Source { architecture, parameters, quantization, checkpoint, tokenizer, chat_template })
+    Ok(Source { architecture, parameters, quantization, checkpoint, tokenizer, chat_template, warnings })
 }
 
 fn open_folder(options: &LoadOptions) -> Result<Source, FileError> {
@@ -92,7 +97,8 @@ fn open_folder(options: &LoadOptions) -> Result<Source, FileError> {
     let (tokenizer, chat_template) = text::hub::read(path, vocab_size, folder.config.eos_token_ids())?;
     let (parameters, quantization) = (folder.parameters(), format!("{:?}", folder.dominant_type()));
     let checkpoint = Checkpoint::Hub(Box::new(folder));
-    Ok(Source { architecture, parameters, quantization, checkpoint, tokenizer, chat_template })
+    let warnings = Vec::new();
+    Ok(Source { architecture, parameters, quantization, checkpoint, tokenizer, chat_template, warnings })
 }
 
 /// The architecture whose name by `name_of` is `found`.

@@ -5,6 +5,7 @@ use std::io::Write;
 use std::time::Instant;
 
 use anyhow::ensure;
+use eoscast_cli::progress::Progress;
 use serde::Serialize;
 use tokio::task::JoinSet;
 
@@ -12,7 +13,6 @@ use super::bench_args::BenchArgs;
 use super::bench_load::{arrivals, request};
 use super::fit_cost;
 use super::local_engine::LocalEngine;
-use super::model_args::progress_bar;
 use super::predictor_cost::{self, PredictorCost};
 use super::step_time::{PARTS, StepTime};
 use crate::engine::EngineHandle;
@@ -56,7 +56,7 @@ pub(super) fn run(args: &BenchArgs) -> anyhow::Result<()> {
 
 async fn bench(args: &BenchArgs) -> anyhow::Result<()> {
     let without = predictor_cost::engine_without(args).await?;
-    let local = LocalEngine::start("bench", &args.engine, &args.predictor).await?;
+    let local = LocalEngine::start("bench", &args.engine, args.predictor.url()).await?;
     let spec = local.engine.model().clone();
     let longest = args.prompt_tokens + args.output_tokens;
     ensure!(
@@ -64,10 +64,11 @@ async fn bench(args: &BenchArgs) -> anyhow::Result<()> {
         "--prompt-tokens and --output-tokens: {longest} exceed the context of {} or the KV budget",
         spec.context_length
     );
-    ensure!(local.has_predictor || args.predictor == "none", "--predictor: nothing answers at {}", args.predictor);
+    if let Some(url) = args.predictor.url() {
+        ensure!(local.has_predictor, "--predictor: nothing answers at {url}; start one with eoscast-predictor serve");
+    }
     let limits = Limits::measure(Pool::global());
-    let bar = progress_bar("measuring");
-    bar.set_length(args.concurrency.len() as u64 * (1 + u64::from(args.repeats)));
+    let bar = Progress::items("measuring", args.concurrency.len() * (1 + args.repeats as usize));
     let mut runs = Vec::new();
     for &concurrency in &args.concurrency {
         let (mut repeats, mut repeats_without) = (Vec::new(), Vec::new());
@@ -85,12 +86,12 @@ async fn bench(args: &BenchArgs) -> anyhow::Result<()> {
                     (_, false) => repeats_without.push(measured.decode_tokens_per_s),
                 }
             }
-            bar.inc(1);
+            bar.add(1);
         }
         let rates: Vec<f64> = repeats.iter().map(|run| run.decode_tokens_per_s).collect();
         runs.push(BenchRun { cost: PredictorCost::of_pairs(&rates, &repeats_without), ..median(repeats) });
     }
-    bar.finish_and_clear();
+    bar.finish();
     local.stop().await?;
     if let Some(without) = without {
         without.stop().await?;

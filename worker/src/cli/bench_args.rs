@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use clap::builder::RangedU64ValueParser;
+use eoscast_cli::address::OptionalServer;
 
 use super::engine_args::EngineArgs;
 
@@ -22,9 +23,9 @@ pub(super) struct BenchArgs {
     /// Times each run is repeated; the median is reported.
     #[arg(long, env = "EOSCAST_REPEATS", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     pub(super) repeats: u32,
-    /// URL of a predictor that gets the step events, or none.
-    #[arg(long, env = "EOSCAST_PREDICTOR", default_value = "none", value_name = "URL|none")]
-    pub(super) predictor: String,
+    /// A predictor that gets the step events, or none.
+    #[arg(long, env = "EOSCAST_PREDICTOR", default_value = "none", value_name = "HOST:PORT|none")]
+    pub(super) predictor: OptionalServer,
     /// Measure each run without the predictor too, in turn with it, and report what it costs. Loads the model twice.
     #[arg(long, env = "EOSCAST_COMPARE_PREDICTOR", requires = "predictor")]
     pub(super) compare_predictor: bool,

@@ -6,6 +6,7 @@ use anyhow::ensure;
 use eoscast_proto::domain::{Complete, ReplyEvent, RequestId, SamplingParams};
 use tokio_stream::StreamExt;
 
+use crate::bounds::ClientKey;
 use crate::engine::{PreparedRequest, ReplyStream};
 
 /// A request of so many random tokens, and a reply of so many.
@@ -18,6 +19,8 @@ pub(super) fn request(
     let token = |i: u64| ((seed * 1_000_003 + i).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 16) % vocab_size;
     Ok(PreparedRequest {
         request_id: RequestId::try_from(format!("bench-{seed}-{prompt_tokens}"))?,
+        client_request_id: None,
+        client: ClientKey::default(),
         // Below the vocabulary's size, which is a u32's.
         prompt: (0..u64::from(prompt_tokens)).map(|i| token(i) as u32).collect(),
         prompt_text: None,

@@ -2,16 +2,16 @@
 
 use std::io::Write;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context, bail, ensure};
 use clap::Args;
+use eoscast_cli::interrupt::shutdown_signal;
+use eoscast_cli::progress::Progress;
 use eoscast_log::record::RequestLine;
-use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
 use serde::Serialize;
 
 use super::engine_args::EngineArgs;
-use super::interrupt::shutdown_signal;
 use super::local_engine::{LocalEngine, worker_run};
 use crate::collection::folder::{Terms, open_collection};
 use crate::collection::requests::{Sampling, requests};
@@ -19,13 +19,10 @@ use crate::collection::{StepProgress, collect};
 use crate::link::PredictorLink;
 use eoscast_log::prompts::{draw, read_prompts};
 
-/// How often progress is told where there is no terminal for a bar.
-const PROGRESS_LINE_EVERY: Duration = Duration::from_secs(30);
-
 /// Options of `collect`.
 #[derive(Debug, Args)]
 pub(super) struct CollectArgs {
-    /// JSONL file, one prompt a line: id, prompt and, if known, task.
+    /// JSONL file, one prompt a line: prompt and, if known, id and task. A prompt without an id is named line-N.
     #[arg(long, env = "EOSCAST_PROMPTS", value_name = "FILE")]
     prompts: PathBuf,
     /// Folder for the event log.
@@ -101,7 +98,7 @@ async fn collect_all(args: &CollectArgs) -> anyhow::Result<()> {
     .await?;
     folder.sync()?;
     local.stop().await?;
-    progress.bar.finish_and_clear();
+    progress.bar.finish();
     let summary = progress.summary();
     let mut out = std::io::stdout().lock();
     match args.json {
@@ -118,12 +115,10 @@ async fn collect_all(args: &CollectArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What has happened so far, on a bar.
+/// What has happened so far.
 struct CollectProgress {
-    bar: ProgressBar,
+    bar: Progress,
     begin: Instant,
-    /// When a line was last printed in place of the bar, which is for terminals.
-    told: Instant,
     already_there: usize,
     to_do: usize,
     tokens: usize,
@@ -151,28 +146,16 @@ struct CollectSummary {
 
 impl CollectProgress {
     fn new(already_there: usize, to_do: usize) -> Self {
-        // A template that does not parse would only cost the looks.
-        let style = ProgressStyle::with_template("{prefix} [{bar:40}] {pos}/{len} requests, {msg}, {eta} left")
-            .unwrap_or_else(|_| ProgressStyle::default_bar())
-            .progress_chars("=> ");
-        let bar = ProgressBar::new(to_do as u64).with_style(style).with_prefix("collecting");
-        let (begin, lengths) = (Instant::now(), Vec::new());
-        Self { bar, begin, told: begin, already_there, to_do, tokens: 0, lengths, cut: 0 }
+        let bar = Progress::requests("collecting", to_do as u64);
+        Self { bar, begin: Instant::now(), already_there, to_do, tokens: 0, lengths: Vec::new(), cut: 0 }
     }
 
     fn on_step(&mut self, step: StepProgress<'_>) {
         self.tokens += step.tokens;
         self.lengths.extend(step.finished.iter().map(|line| line.output_length));
         self.cut += step.finished.iter().filter(|line: &&RequestLine| line.censored).count();
-        let rate = format!("{:.0} tokens/s", self.tokens as f64 / self.begin.elapsed().as_secs_f64());
-        self.bar.inc(step.finished.len() as u64);
-        let (finished, left) = (self.lengths.len(), self.to_do - self.lengths.len());
-        if self.bar.is_hidden() && finished > 0 && self.told.elapsed() >= PROGRESS_LINE_EVERY {
-            let eta = HumanDuration(self.begin.elapsed().mul_f64(left as f64 / finished as f64));
-            eprintln!("collecting: {finished} of {} requests, {rate}, {eta} left", self.to_do);
-            self.told = Instant::now();
-        }
-        self.bar.set_message(rate);
+        self.bar.set_message(format!("{:.0} tokens/s", self.tokens as f64 / self.begin.elapsed().as_secs_f64()));
+        self.bar.add(step.finished.len() as u64);
     }
 
     fn summary(&mut self) -> CollectSummary {

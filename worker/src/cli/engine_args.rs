@@ -9,11 +9,13 @@ use crate::engine::EngineConfig;
 use crate::runner::ModelSpec;
 use crate::runner::load::LoadedRunner;
 
+/// One reply of 8,000 tokens with the 20 likeliest of each is 11 MB.
+const MOST_UNREAD_BYTES: usize = 64 << 20;
+
 /// Model, limits and policy of the engine.
 #[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Engine")]
 pub(super) struct EngineArgs {
-    #[command(flatten)]
-    model: ModelArgs,
     /// KV budget in tokens, prompts and replies of all running requests together.
     #[arg(long, env = "EOSCAST_KV_TOKENS", default_value_t = 32_768)]
     kv_tokens: usize,
@@ -26,7 +28,7 @@ pub(super) struct EngineArgs {
     /// Most requests in the running batch.
     #[arg(long, env = "EOSCAST_MAX_RUNNING", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..))]
     pub(super) max_running: u32,
-    /// Most requests in the queue; further ones are refused with RESOURCE_EXHAUSTED.
+    /// Most requests in the queue, each choice of several by itself; further ones are refused with RESOURCE_EXHAUSTED.
     #[arg(long, env = "EOSCAST_MAX_WAITING", default_value_t = 1024)]
     max_waiting: usize,
     /// Most tokens computed in a step: decodes first, the rest is for prefill chunks.
@@ -38,6 +40,8 @@ pub(super) struct EngineArgs {
     /// Whether requests with a common prefix share its KV blocks, and blocks that nobody uses are kept for the next.
     #[arg(long, env = "EOSCAST_PREFIX_CACHE", default_value_t = true, action = ArgAction::Set, value_name = "BOOL")]
     prefix_cache: bool,
+    #[command(flatten)]
+    model: ModelArgs,
     #[command(flatten)]
     signals: SignalArgs,
 }
@@ -61,6 +65,7 @@ impl EngineArgs {
             },
             policy: self.policy,
             max_waiting: self.max_waiting,
+            most_unread_bytes: MOST_UNREAD_BYTES,
             estimate_max_age: self.estimate_max_age,
             prefix_cache: self.prefix_cache,
             prompt_text: self.signals.prompt_text,

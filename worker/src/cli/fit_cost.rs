@@ -6,13 +6,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use anyhow::ensure;
+use eoscast_cli::progress::Progress;
 use eoscast_sim::{CostModel, StepWork};
 use tokio::task::JoinSet;
 
 use super::bench_args::BenchArgs;
 use super::bench_load::{arrivals, request};
 use super::local_engine::{LocalEngine, worker_run};
-use super::model_args::progress_bar;
 use crate::link::PredictorLink;
 use crate::runner::{ModelRunner, ModelSpec, Output, RunnerError, SequenceSlice};
 use eoscast_sim::cost_file::write_cost;
@@ -52,8 +52,7 @@ impl ModelRunner for RecordingRunner {
 /// Measures, fits, prints, and writes the prices to `file`.
 pub(super) async fn run(args: &BenchArgs, file: &Path) -> anyhow::Result<()> {
     let steps = Steps::default();
-    let endpoint = (args.predictor != "none").then(|| args.predictor.clone());
-    let link = PredictorLink::new(endpoint, worker_run("bench")?);
+    let link = PredictorLink::new(args.predictor.url(), worker_run("bench")?);
     let recorded = Arc::clone(&steps);
     let wrap =
         |runner| -> Box<dyn ModelRunner> { Box::new(RecordingRunner { inner: Box::new(runner), steps: recorded }) };
@@ -72,8 +71,7 @@ pub(super) async fn run(args: &BenchArgs, file: &Path) -> anyhow::Result<()> {
         }
     }
     ensure!(!runs.is_empty(), "--concurrency: nothing fits the KV budget and the context of {}", spec.context_length);
-    let bar = progress_bar("measuring");
-    bar.set_length(runs.len() as u64 * u64::from(args.repeats + 1));
+    let bar = Progress::items("measuring", runs.len() * (args.repeats as usize + 1));
     let mut measured = Vec::new();
     // The first pass warms caches and page tables.
     for repeat in 0..=args.repeats {
@@ -91,10 +89,10 @@ pub(super) async fn run(args: &BenchArgs, file: &Path) -> anyhow::Result<()> {
             if repeat > 0 {
                 measured.extend(durations(&steps));
             }
-            bar.inc(1);
+            bar.add(1);
         }
     }
-    bar.finish_and_clear();
+    bar.finish();
     local.stop().await?;
     let Fit { cost, steps, kept, raised, median_error, errors_within_90 } = fit(&measured)?;
     write_cost(file, cost)?;

@@ -4,9 +4,10 @@ use std::io::{IsTerminal, Write};
 
 use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
+use eoscast_cli::address::OptionalServer;
 use eoscast_proto::domain::{
-    ChatMessage, Chunk, Complete, Forecast, GenerateSpec, Input, LengthControl, LengthEstimate, ReplyEvent,
-    SamplingParams,
+    ChatMessage, Chunk, Complete, Conversation, Forecast, GenerateSpec, Input, LengthControl, LengthEstimate,
+    ReplyEvent, SamplingParams,
 };
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
@@ -43,9 +44,9 @@ pub(super) struct GenerateArgs {
     /// Same seed, same reply.
     #[arg(long, env = "EOSCAST_SEED")]
     seed: Option<u64>,
-    /// URL of a predictor for the forecast; without one the bar shows max-tokens alone.
-    #[arg(long, env = "EOSCAST_PREDICTOR", default_value = "http://127.0.0.1:50052", value_name = "URL|none")]
-    predictor: String,
+    /// A predictor for the forecast, or none; without one the bar shows max-tokens alone.
+    #[arg(long, env = "EOSCAST_PREDICTOR", default_value = "127.0.0.1:50052", value_name = "HOST:PORT|none")]
+    predictor: OptionalServer,
     /// Print one JSON object instead of text and bar.
     #[arg(long, env = "EOSCAST_JSON")]
     json: bool,
@@ -60,9 +61,9 @@ pub(super) fn run(args: &GenerateArgs) -> anyhow::Result<()> {
 
 async fn generate(args: &GenerateArgs) -> anyhow::Result<()> {
     let spec = args.spec()?;
-    let local = LocalEngine::start("generate", &args.engine, &args.predictor).await?;
-    if !local.has_predictor && args.predictor != "none" && !args.json {
-        eprintln!("no predictor at {}: no forecast (start one with `eoscast-predictor serve`)", args.predictor);
+    let local = LocalEngine::start("generate", &args.engine, args.predictor.url()).await?;
+    if let Some(url) = args.predictor.url().filter(|_| !local.has_predictor && !args.json) {
+        eprintln!("no predictor at {url}: no forecast (start one with `eoscast-predictor serve`)");
     }
     let request = local.preparer.prepare(spec, None)?;
     let max_tokens = request.max_tokens;
@@ -74,7 +75,7 @@ async fn generate(args: &GenerateArgs) -> anyhow::Result<()> {
 
 impl GenerateArgs {
     fn spec(&self) -> anyhow::Result<GenerateSpec> {
-        let message = |role: &str, content: &str| ChatMessage { role: role.to_owned(), content: content.to_owned() };
+        let message = |role: &str, content: &str| ChatMessage::new(role.to_owned(), content.to_owned());
         let system = self.system.iter().map(|text| message("system", text));
         let sampling = SamplingParams {
             temperature: self.temperature,
@@ -92,7 +93,8 @@ impl GenerateArgs {
             input: if self.raw {
                 Input::Text(self.prompt.clone())
             } else {
-                Input::Chat(system.chain([message("user", &self.prompt)]).collect())
+                let messages = system.chain([message("user", &self.prompt)]).collect::<Result<_, _>>()?;
+                Input::Chat(Conversation::new(messages))
             },
             sampling,
             priority: 0,

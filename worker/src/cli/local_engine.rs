@@ -38,10 +38,9 @@ pub(super) fn worker_run(command: &str) -> anyhow::Result<WorkerRun> {
 }
 
 impl LocalEngine {
-    /// Loads the model and starts; `predictor` is a URL or `none`.
-    pub(super) async fn start(command: &str, args: &EngineArgs, predictor: &str) -> anyhow::Result<Self> {
-        let endpoint = (predictor != "none").then(|| predictor.to_owned());
-        Self::with_link(args, PredictorLink::new(endpoint, worker_run(command)?)).await
+    /// Loads the model and starts; `predictor` is a URL, if there is to be one.
+    pub(super) async fn start(command: &str, args: &EngineArgs, predictor: Option<String>) -> anyhow::Result<Self> {
+        Self::with_link(args, PredictorLink::new(predictor, worker_run(command)?)).await
     }
 
     /// The same with a link of its own.

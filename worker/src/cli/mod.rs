@@ -8,7 +8,7 @@ mod device;
 mod engine_args;
 mod fit_cost;
 mod generate;
-mod interrupt;
+mod health;
 mod local_engine;
 mod model_args;
 mod predictor_cost;
@@ -16,21 +16,26 @@ mod score;
 mod serve;
 mod signal_args;
 mod step_time;
+mod template_arg;
 
 use clap::{Parser, Subcommand};
 use eoscast_cli::CommandLine;
-use eoscast_cli::logging::{self, LogFormat};
 
 /// Runs language models, streams their end-of-sequence signals to a predictor, and schedules by its forecasts.
 #[derive(Debug, Parser)]
-#[command(name = "eoscast-worker", version)]
+#[command(name = "eoscast-worker", version, after_help = EXAMPLES)]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
-    /// Format of the logs on stderr; RUST_LOG sets what is logged, e.g. RUST_LOG=debug.
-    #[arg(long, env = "EOSCAST_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text, global = true)]
-    log_format: LogFormat,
 }
+
+const EXAMPLES: &str = "\
+Examples:
+  eoscast-worker serve
+  eoscast-worker generate 'Why is the sky blue?'
+  eoscast-worker bench --concurrency 1,16
+
+Every option can be set by the environment variable shown beside it. `eoscast-worker help COMMAND` explains a command.";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -39,6 +44,9 @@ enum Command {
         grpcurl -plaintext -d '{\"text\":\"Once upon a time\"}' 127.0.0.1:50051 \
         eoscast.worker.v1.WorkerService/Generate")]
     Serve(Box<serve::ServeArgs>),
+    /// Ask a worker whether it serves: exit code 0 if it does. For containers without curl.
+    #[command(after_help = "Example:\n  eoscast-worker health --address 127.0.0.1:50051")]
+    Health(health::HealthArgs),
     /// Print one reply, with a bar that shows its forecast.
     #[command(after_help = "Examples:\n  eoscast-worker generate 'Why is the sky blue?'\n  \
         eoscast-worker generate 'Once upon a time' --raw --predictor none --seed 1 --json")]
@@ -59,18 +67,21 @@ enum Command {
     Collect(Box<collect::CollectArgs>),
     /// Measure tokens per second and where the time of a step goes.
     #[command(after_help = "Examples:\n  eoscast-worker bench --concurrency 1,16\n  \
-        eoscast-worker bench --predictor http://127.0.0.1:50052 --compare-predictor --repeats 20\n  \
+        eoscast-worker bench --predictor 127.0.0.1:50052 --compare-predictor --repeats 20\n  \
         eoscast-worker bench --fit-cost cost.json")]
     Bench(Box<bench_args::BenchArgs>),
 }
 
 impl CommandLine for Cli {
-    fn run(self) -> anyhow::Result<()> {
+    fn log_level(&self) -> &'static str {
         // A command that ends by itself shows its own progress.
-        let quiet = !matches!(self.command, Command::Serve(_));
-        logging::start(self.log_format, if quiet { "warn" } else { "info" });
+        if matches!(self.command, Command::Serve(_)) { "info" } else { "warn" }
+    }
+
+    fn run(self) -> anyhow::Result<()> {
         match &self.command {
             Command::Serve(args) => serve::run(args),
+            Command::Health(args) => health::run(args),
             Command::Generate(args) => generate::run(args),
             Command::Score(args) => score::run(args),
             Command::Collect(args) => collect::run(args),

@@ -1,25 +1,33 @@
-//! Options that say which model to load and how, and the bar that shows it.
+//! Options that say which model to load and how.
 
 use std::num::NonZeroUsize;
 use std::path::Path;
 
 use anyhow::bail;
 use clap::Args;
-use indicatif::{ProgressBar, ProgressStyle};
+use eoscast_cli::progress::Progress;
+use tracing::warn;
 
 use super::device::DeviceArg;
+use super::template_arg::TemplateArg;
 use crate::runner::load::{LoadedRunner, RunnerOptions, load};
 use eoscast_kernels::{Compute, Pool};
 use eoscast_model::locate;
+use eoscast_model::text::ChatTemplate;
 
 /// Which model, and with which arithmetic.
 #[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Model")]
 pub(super) struct ModelArgs {
-    /// A GGUF file; a folder with config.json, safetensors and tokenizer.json; ORGANISATION/REPOSITORY or
-    /// ORGANISATION/REPOSITORY:FILE.gguf on the Hugging Face hub ($HF_ENDPOINT, $HF_HOME, $HF_TOKEN); or a name: smollm2-135m
+    /// A GGUF file (any one of a split model); a folder with config.json, safetensors and tokenizer.json; ORGANISATION/REPOSITORY
+    /// or ORGANISATION/REPOSITORY:FILE.gguf on the Hugging Face hub ($HF_ENDPOINT, $HF_HOME, $HF_TOKEN); or a name: smollm2-135m
     /// (looked up in $EOSCAST_MODELS, ./models and the user's cache folder).
     #[arg(long, env = "EOSCAST_MODEL", default_value = "smollm2-135m", value_name = "PATH|REPOSITORY|NAME")]
     pub(super) model: String,
+    /// Chat template to use instead of the model's own: a file, or the template itself, in the Jinja dialect of Hugging Face's
+    /// `apply_chat_template`.
+    #[arg(long, env = "EOSCAST_CHAT_TEMPLATE", value_name = "FILE|TEMPLATE")]
+    chat_template: Option<TemplateArg>,
     /// Arithmetic of the matrix products.
     #[arg(long, env = "EOSCAST_COMPUTE", value_enum, default_value_t = ComputeArg::Quantized)]
     compute: ComputeArg,
@@ -65,12 +73,22 @@ impl ModelArgs {
             block_size,
             kv_tokens,
         };
-        let bar = progress_bar("loading");
-        let model = load(&options, &mut |done, total| {
-            bar.set_length(total as u64);
-            bar.set_position(done as u64);
+        let bar = Progress::items("loading", 0);
+        let mut model = load(&options, &mut |done, total| {
+            bar.set_total(total as u64);
+            bar.set_done(done as u64);
         })?;
-        bar.finish_and_clear();
+        bar.finish();
+        if let Some(given) = &self.chat_template {
+            model.chat_template = Some(given.template(&model.tokenizer)?);
+        }
+        for warning in &model.warnings {
+            warn!(model = options.name, "{warning}");
+        }
+        if let Some(fault) = model.chat_template.as_ref().and_then(ChatTemplate::fault) {
+            let what = "chat requests are refused, as the chat template cannot be used; --chat-template sets another";
+            warn!(model = options.name, fault, "{what}");
+        }
         Ok(model)
     }
 
@@ -81,13 +99,4 @@ impl ModelArgs {
         let name = name.filter(|_| is_path).map(|name| name.to_string_lossy().into_owned());
         name.unwrap_or_else(|| self.model.clone())
     }
-}
-
-/// A bar on stderr for `what`; its length comes later.
-pub(super) fn progress_bar(what: &'static str) -> ProgressBar {
-    // A template that does not parse would only cost the looks.
-    let style = ProgressStyle::with_template("{prefix:8} [{bar:40}] {pos}/{len}")
-        .unwrap_or_else(|_| ProgressStyle::default_bar())
-        .progress_chars("=> ");
-    ProgressBar::new(0).with_style(style).with_prefix(what)
 }

@@ -22,11 +22,11 @@ pub(super) struct PredictorCost {
 /// An engine that tells no predictor, if the cost of one was asked for.
 pub(super) async fn engine_without(args: &BenchArgs) -> anyhow::Result<Option<LocalEngine>> {
     ensure!(
-        !args.compare_predictor || args.predictor != "none",
-        "--compare-predictor needs --predictor with the URL of one to compare with"
+        !args.compare_predictor || args.predictor.url().is_some(),
+        "--compare-predictor needs --predictor HOST:PORT to compare with"
     );
     Ok(match args.compare_predictor {
-        true => Some(LocalEngine::start("bench-without", &args.engine, "none").await?),
+        true => Some(LocalEngine::start("bench-without", &args.engine, None).await?),
         false => None,
     })
 }

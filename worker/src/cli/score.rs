@@ -8,17 +8,18 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
 use clap::Args;
+use eoscast_cli::progress::Progress;
 use eoscast_proto::domain::{RequestId, RequestStarted, StepSignals, task_label};
 use serde::{Deserialize, Serialize};
 
 use super::local_engine::worker_run;
-use super::model_args::{ModelArgs, progress_bar};
+use super::model_args::ModelArgs;
 use super::signal_args::SignalArgs;
 use crate::collection::scored::ScoredLog;
 use crate::engine::prepare::last_characters;
 use crate::runner::{ModelRunner, ModelSpec, TokenSets};
 use crate::scoring::{ScoredText, Scores, kv_tokens, score};
-use eoscast_model::text::{ChatTemplate, Tokenizer, Turn};
+use eoscast_model::text::{ChatTemplate, RenderOptions, Tokenizer, Turn};
 
 /// Tokens per KV block; nothing is shared here, so any size will do.
 const BLOCK_TOKENS: usize = 16;
@@ -87,8 +88,7 @@ pub(super) fn run(args: &ScoreArgs) -> anyhow::Result<()> {
         true => TokenSets::of_vocabulary(&spec.eos_token_ids, &model.tokenizer, spec.vocab_size),
         false => TokenSets::of_eos(&spec.eos_token_ids),
     };
-    let bar = progress_bar("scoring");
-    bar.set_length(texts.len() as u64);
+    let bar = Progress::items("scoring", texts.len());
     let print = |line: &str| bar.suspend(|| writeln!(std::io::stdout(), "{line}"));
     if !args.json {
         print(&table_header())?;
@@ -107,10 +107,10 @@ pub(super) fn run(args: &ScoreArgs) -> anyhow::Result<()> {
             if let Some(log) = &mut log {
                 log.append(request.started(&spec, args.signals.prompt_text)?, &request.output_ids, scores)?;
             }
-            bar.inc(1);
+            bar.add(1);
         }
     }
-    bar.finish_and_clear();
+    bar.finish();
     Ok(())
 }
 
@@ -177,7 +177,7 @@ fn prompt_tokens(tokenizer: &Tokenizer, template: Option<&ChatTemplate>, prompt:
         return Ok(tokenizer.encode_prompt(prompt)?);
     };
     let message = Turn { role: "user", content: prompt };
-    Ok(tokenizer.encode(&template.render(&[message], true)?)?)
+    Ok(tokenizer.encode(&template.render(&[message], RenderOptions::default())?)?)
 }
 
 fn json_line(request: &ScoreInput, input_ids: Vec<u32>, scores: &Scores) -> anyhow::Result<String> {

@@ -6,6 +6,7 @@ use crate::runner::SketchOptions;
 
 /// Signals beside those of the EOS set, each of which may be left out.
 #[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Signals for the predictor")]
 pub(super) struct SignalArgs {
     /// Tell the predictor the text of a prompt (the last 16,384 characters), which it takes features from and does not keep.
     #[arg(long, env = "EOSCAST_PROMPT_TEXT", default_value_t = true, action = ArgAction::Set, value_name = "BOOL")]

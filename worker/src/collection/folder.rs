@@ -11,7 +11,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
-use eoscast_log::location::{Location, Segment, Series};
+use eoscast_log::location::{Location, Series};
+use eoscast_log::packed::count_lines;
 use eoscast_log::reader::LineReader;
 use eoscast_log::record::{RequestLine, StartLine};
 use eoscast_log::segment::Rotation;
@@ -136,7 +137,7 @@ fn card(location: &Location) -> anyhow::Result<Option<Terms>> {
 }
 
 fn holds_lines(location: &Location) -> anyhow::Result<bool> {
-    for series in [Series::Starts, Series::Requests, Series::Steps] {
+    for series in Series::ALL {
         for segment in location.segments(series)? {
             if std::fs::metadata(&segment.path)?.len() > 0 {
                 return Ok(true);
@@ -154,7 +155,7 @@ fn cut_to_whole_requests(location: &Location, terms: &Terms) -> anyhow::Result<V
         bail!("the requests there were run with {theirs}, not {terms}; choose another folder");
     }
     check(&starts, &requests, terms)?;
-    let step_lines = count_lines(location, Series::Steps)?;
+    let step_lines = lines_of(location, Series::Steps)?;
     let mut steps = 0;
     let whole = requests.iter().zip(&starts).take_while(|(request, _)| {
         let with_it = steps + u64::from(request.steps_observed);
@@ -210,31 +211,33 @@ fn read<T: DeserializeOwned>(location: &Location, series: Series) -> anyhow::Res
     Ok(lines)
 }
 
-fn count_lines(location: &Location, series: Series) -> anyhow::Result<u64> {
+fn lines_of(location: &Location, series: Series) -> anyhow::Result<u64> {
     let mut lines = 0;
     for segment in location.segments(series)? {
-        let mut file = BufReader::new(File::open(&segment.path)?);
-        while file.skip_until(b'\n')? > 0 {
-            lines += 1;
-        }
+        lines += count_lines(&segment.path)?;
     }
     Ok(lines)
 }
 
 /// Leaves the first `lines` of a series.
 fn cut(location: &Location, series: Series, lines: u64) -> anyhow::Result<()> {
-    for Segment { path, offset } in location.segments(series)? {
-        let rest = lines.saturating_sub(offset.unwrap_or(0));
+    for segment in location.segments(series)? {
+        let (path, rest) = (&segment.path, lines.saturating_sub(segment.offset.unwrap_or(0)));
         if rest == 0 {
-            std::fs::remove_file(&path)?;
+            std::fs::remove_file(path)?;
             continue;
         }
-        let mut file = BufReader::new(File::open(&path)?);
+        if segment.is_packed() {
+            let is_whole = count_lines(path)? <= rest;
+            ensure!(is_whole, "{}: lines have to be cut off; unpack it with gunzip", path.display());
+            continue;
+        }
+        let mut file = BufReader::new(File::open(path)?);
         let mut bytes = 0;
         for _ in 0..rest {
             bytes += file.skip_until(b'\n')? as u64;
         }
-        OpenOptions::new().write(true).open(&path)?.set_len(bytes)?;
+        OpenOptions::new().write(true).open(path)?.set_len(bytes)?;
     }
     Ok(())
 }

@@ -46,6 +46,8 @@ pub async fn collect(
             && let Some(request) = requests.next()
         {
             let reply = engine.submit(request)?;
+            // The link's batches bring the tokens.
+            reply.skip_chunks();
             running.insert(reply.request_id.clone(), reply);
         }
         if running.is_empty() {

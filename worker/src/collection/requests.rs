@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use anyhow::Context;
-use eoscast_proto::domain::{ChatMessage, GenerateSpec, Input, RequestId, SamplingParams};
+use eoscast_proto::domain::{ChatMessage, Conversation, GenerateSpec, Input, RequestId, SamplingParams};
 
 use crate::engine::{PreparedRequest, RequestPreparer};
 use eoscast_log::prompts::Prompt;
@@ -57,7 +57,7 @@ pub fn requests(
 fn prepare(prompt: &Prompt, sampling: &Sampling, preparer: &RequestPreparer) -> anyhow::Result<PreparedRequest> {
     let text = prompt.prompt.clone();
     let input = match preparer.chat_template_source() {
-        Some(_) => Input::Chat(vec![ChatMessage::new("user".to_owned(), text)?]),
+        Some(_) => Input::Chat(Conversation::new(vec![ChatMessage::new("user".to_owned(), text)?])),
         None => Input::Text(text),
     };
     let sampling = SamplingParams {

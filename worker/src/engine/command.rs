@@ -2,15 +2,12 @@
 
 use std::time::Instant;
 
-use eoscast_proto::domain::{ReplyEvent, RequestId};
-use eoscast_proto::status::ServiceError;
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use eoscast_proto::domain::RequestId;
 
 use super::live_ids::LiveId;
+use super::places::Place;
 use super::prepare::PreparedRequest;
-
-/// Where a reply goes. Its queue holds at most one message per token, so `max_tokens` bounds it.
-pub(crate) type ReplySender = mpsc::UnboundedSender<Result<ReplyEvent, ServiceError>>;
+use super::reply::ReplySender;
 
 /// What the engine thread does between two steps.
 pub(crate) enum Command {
@@ -27,5 +24,5 @@ pub(crate) struct Submission {
     pub(crate) submitted: Instant,
     pub(crate) live: LiveId,
     /// Given back on admission.
-    pub(crate) queue_slot: OwnedSemaphorePermit,
+    pub(crate) place: Place,
 }

@@ -11,6 +11,9 @@ pub struct EngineConfig {
     pub policy: Policy,
     /// Places in the queue.
     pub max_waiting: usize,
+    /// Bytes of replies that their clients have not read. One reply may use a quarter. When all is used, each client may still use 1/64,
+    /// until as much again is used.
+    pub most_unread_bytes: usize,
     /// Tokens after which an estimate is stale.
     pub estimate_max_age: u32,
     /// Whether requests with a common prefix share its KV blocks.

@@ -1,13 +1,16 @@
 //! From tokens to text that may be shown: whole characters only, and nothing that a stop text may still claim.
 
+use super::characters::Characters;
+
 /// Turns the bytes of one reply's tokens into text, and finds stop texts across token borders.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct OutputText {
     stops: Vec<String>,
-    /// Bytes at the end of the reply that are no whole character yet; at most three.
-    incomplete: Vec<u8>,
+    decoder: Characters,
     /// Text that could be the beginning of a stop text.
     held: String,
+    /// Characters that were shown.
+    shown: u32,
 }
 
 /// What new bytes bring.
@@ -27,30 +30,38 @@ pub(crate) enum Progress {
 impl OutputText {
     /// For a reply that ends at any of `stops`, none of which is empty.
     pub(crate) fn new(stops: Vec<String>) -> Self {
-        Self { stops, incomplete: Vec::new(), held: String::new() }
+        Self { stops, ..Self::default() }
+    }
+
+    /// Whole characters of the reply: shown, and held because a stop text may claim them.
+    pub(crate) fn characters(&self) -> u32 {
+        self.shown + characters(&self.held)
     }
 
     /// Adds the bytes of the next token. Stop texts are looked for only if `may_stop`.
     pub(crate) fn push(&mut self, bytes: &[u8], may_stop: bool) -> Progress {
-        self.incomplete.extend_from_slice(bytes);
-        self.held.push_str(&take_characters(&mut self.incomplete));
+        self.held.push_str(&self.decoder.push(bytes));
         if !may_stop {
-            return Progress::Text(std::mem::take(&mut self.held));
+            return Progress::Text(self.show(self.held.len()));
         }
         if let Some((at, stop)) = self.first_stop() {
             let stop = stop.to_owned();
             self.held.truncate(at);
-            return Progress::Stopped { text: std::mem::take(&mut self.held), stop };
+            return Progress::Stopped { text: self.show(at), stop };
         }
-        let safe = self.held.len() - self.longest_possible_stop();
-        let rest = self.held.split_off(safe);
-        Progress::Text(std::mem::replace(&mut self.held, rest))
+        Progress::Text(self.show(self.held.len() - self.longest_possible_stop()))
     }
 
-    /// What is left when the reply ends otherwise. An incomplete character becomes U+FFFD.
+    /// What is left when the reply ends otherwise. An incomplete character is left out.
     pub(crate) fn finish(&mut self) -> String {
-        let mut text = std::mem::take(&mut self.held);
-        text.push_str(&String::from_utf8_lossy(&std::mem::take(&mut self.incomplete)));
+        self.show(self.held.len())
+    }
+
+    /// Takes the first `bytes` of what is held.
+    fn show(&mut self, bytes: usize) -> String {
+        let rest = self.held.split_off(bytes);
+        let text = std::mem::replace(&mut self.held, rest);
+        self.shown += characters(&text);
         text
     }
 
@@ -68,42 +79,15 @@ impl OutputText {
     }
 }
 
+/// At most those of a context.
+fn characters(text: &str) -> u32 {
+    text.chars().count() as u32
+}
+
 /// Length of the longest proper prefix of `stop` that `text` ends with.
 fn overlap(text: &str, stop: &str) -> usize {
     let most = text.len().min(stop.len() - 1);
     (1..=most).rev().find(|n| text.as_bytes().ends_with(&stop.as_bytes()[..*n])).unwrap_or(0)
-}
-
-/// Takes all whole characters off the front; bytes that can never be one become U+FFFD.
-fn take_characters(bytes: &mut Vec<u8>) -> String {
-    let mut text = String::new();
-    let mut taken = 0;
-    for chunk in bytes.utf8_chunks() {
-        text.push_str(chunk.valid());
-        taken += chunk.valid().len();
-        let reaches_end = taken + chunk.invalid().len() == bytes.len();
-        if reaches_end && may_become_character(chunk.invalid()) {
-            break;
-        }
-        if !chunk.invalid().is_empty() {
-            text.push(char::REPLACEMENT_CHARACTER);
-            taken += chunk.invalid().len();
-        }
-    }
-    bytes.drain(..taken);
-    text
-}
-
-/// Whether more bytes could make this invalid sequence a character. `utf8_chunks` cuts a sequence at its first wrong byte,
-/// so that only its length against what the lead byte announces is left to compare.
-fn may_become_character(invalid: &[u8]) -> bool {
-    let announced = match invalid.first() {
-        Some(0xC2..=0xDF) => 2,
-        Some(0xE0..=0xEF) => 3,
-        Some(0xF0..=0xF4) => 4,
-        _ => 0,
-    };
-    invalid.len() < announced
 }
 
 #[cfg(test)]
@@ -134,9 +118,20 @@ mod tests {
     }
 
     #[test]
-    fn bytes_that_are_no_character_are_replaced() {
+    fn bytes_that_are_no_character_are_replaced_and_a_character_that_is_cut_is_left_out() {
         assert_eq!(run(&[], &[b"a\xFFb", b"\xE2\x28"]).0.concat(), "a\u{FFFD}b\u{FFFD}(");
-        assert_eq!(run(&[], &[b"end\xE2\x82"]).0.concat(), "end\u{FFFD}");
+        assert_eq!(run(&[], &[b"end\xE2\x82"]).0.concat(), "end");
+    }
+
+    #[test]
+    fn characters_are_counted_when_they_are_whole_and_no_longer_when_a_stop_text_claims_them() {
+        let mut output = OutputText::new(vec!["--".into()]);
+        let mut counts = vec![output.characters()];
+        for bytes in [b"a\xF0\x9F".as_slice(), b"\x98\x80", b"-", b"-"] {
+            output.push(bytes, true);
+            counts.push(output.characters());
+        }
+        assert_eq!(counts, [0, 1, 2, 3, 2]);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! A request checked against the model: tokens, limits and defaults settled. Only a [`PreparedRequest`] reaches the engine.
 
+use std::borrow::Cow;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -7,14 +8,22 @@ use eoscast_proto::domain::{GenerateSpec, Input, RequestId, RequestStarted, Samp
 use eoscast_proto::hash::fnv1a;
 use eoscast_proto::status::{FieldViolation, ServiceError};
 
+use tokio_util::sync::CancellationToken;
+
+use super::conversation::{ConversationRenderer, RenderError};
+use crate::bounds::{ClientKey, RETRY_AFTER};
 use crate::runner::ModelSpec;
-use eoscast_model::text::{ChatTemplate, ChatTemplateError, Tokenizer, Turn};
+use eoscast_model::text::{ChatTemplate, ChatTemplateError, Tokenizer};
 
 /// A request with everything settled.
 #[derive(Debug, Clone)]
 pub struct PreparedRequest {
     /// Given by the client or chosen here.
     pub request_id: RequestId,
+    /// What the client calls it in an `x-request-id`, for the logs. Several requests may have the same.
+    pub client_request_id: Option<String>,
+    /// Who sent it.
+    pub client: ClientKey,
     /// The prompt, never empty, all ids in the vocabulary.
     pub prompt: Vec<u32>,
     /// What the predictor may be told of the prompt's text, the end of it if it is long.
@@ -56,12 +65,25 @@ impl PreparedRequest {
     }
 }
 
+/// How a prompt becomes tokens.
+#[derive(Debug, Clone, Copy)]
+pub struct EncodeOptions<'a> {
+    /// A text gets no tokens that the model wants before a prompt.
+    pub bare: bool,
+    /// Also those that leave no room for a reply.
+    pub all: bool,
+    /// Nobody waits for the tokens any longer.
+    pub cancelled: &'a CancellationToken,
+}
+
 /// Turns requests into prepared ones.
 pub struct RequestPreparer {
     tokenizer: std::sync::Arc<Tokenizer>,
-    chat_template: Option<ChatTemplate>,
+    conversations: Option<ConversationRenderer>,
     vocab_size: usize,
     context_length: usize,
+    /// Set by `--max-model-len`; `usize::MAX` without it.
+    max_model_len: usize,
     kv_tokens: usize,
     next_id: AtomicU64,
 }
@@ -71,12 +93,19 @@ impl RequestPreparer {
     pub fn new(tokenizer: std::sync::Arc<Tokenizer>, chat_template: Option<ChatTemplate>, spec: &ModelSpec) -> Self {
         Self {
             tokenizer,
-            chat_template,
+            conversations: chat_template.map(ConversationRenderer::new),
             vocab_size: spec.vocab_size,
             context_length: spec.context_length,
+            max_model_len: usize::MAX,
             kv_tokens: spec.num_blocks * spec.block_size,
             next_id: AtomicU64::new(1),
         }
+    }
+
+    /// The same with at most so many tokens of a prompt and its reply together.
+    #[must_use]
+    pub fn with_max_model_len(self, tokens: usize) -> Self {
+        Self { max_model_len: tokens, ..self }
     }
 
     /// The tokenizer of the model.
@@ -86,7 +115,7 @@ impl RequestPreparer {
 
     /// Source of the model's chat template.
     pub fn chat_template_source(&self) -> Option<&str> {
-        self.chat_template.as_ref().map(ChatTemplate::source)
+        self.conversations.as_ref().map(|renderer| renderer.template().source())
     }
 
     /// Tokenises and checks. Costs time in proportion to the prompt: not for an async thread.
@@ -95,25 +124,43 @@ impl RequestPreparer {
     /// `InvalidArgument` naming the field, if the prompt or `max_tokens` does not fit, an id is unknown, or the chat template
     /// refuses the messages.
     pub fn prepare(&self, spec: GenerateSpec, deadline: Option<Instant>) -> Result<PreparedRequest, ServiceError> {
+        self.prepare_with(
+            spec,
+            deadline,
+            EncodeOptions { bare: false, all: false, cancelled: &CancellationToken::new() },
+        )
+    }
+
+    /// The same for a client that may leave meanwhile.
+    ///
+    /// # Errors
+    /// As of [`prepare`](Self::prepare); `Unavailable` if the client has left.
+    pub fn prepare_with(
+        &self,
+        spec: GenerateSpec,
+        deadline: Option<Instant>,
+        options: EncodeOptions<'_>,
+    ) -> Result<PreparedRequest, ServiceError> {
         let field = field(&spec.input);
-        let prompt = self.encode(&spec.input)?;
-        let prompt_text = Some(self.prompt_text(&spec.input));
+        let prompt = self.encode(&spec.input, options)?;
         if let Some(id) = prompt.iter().find(|id| **id as usize >= self.vocab_size) {
             let most = self.vocab_size - 1;
             return Err(FieldViolation::new(field, format!("token {id} is not in the vocabulary (0 to {most})")).into());
         }
-        for id in &spec.sampling.stop_token_ids {
-            if *id as usize >= self.vocab_size {
-                let field = "sampling_params.stop_token_ids";
-                return Err(FieldViolation::new(field, format!("token {id} is not in the vocabulary")).into());
-            }
+        let stops = spec.sampling.stop_token_ids.iter().map(|id| (id, "sampling_params.stop_token_ids"));
+        let biased = spec.sampling.logit_bias.keys().map(|id| (id, "sampling_params.logit_bias"));
+        if let Some((id, field)) = stops.chain(biased).find(|(id, _)| **id as usize >= self.vocab_size) {
+            return Err(FieldViolation::new(field, format!("token {id} is not in the vocabulary")).into());
         }
         let max_tokens = self.max_tokens(field, prompt.len(), &spec.sampling)?;
+        let prompt_text = Some(last_characters(&self.text_of(&spec.input)));
         let request_id = match spec.request_id {
             Some(id) => id,
-            None => self.choose_id()?,
+            None => self.choose_id("req")?,
         };
         Ok(PreparedRequest {
+            client_request_id: None,
+            client: ClientKey::default(),
             prompt,
             prompt_text,
             max_tokens,
@@ -131,49 +178,100 @@ impl RequestPreparer {
     /// The tokens of a prompt.
     ///
     /// # Errors
-    /// `InvalidArgument` naming the field, if the chat template refuses the messages or the model has none.
-    pub fn encode(&self, input: &Input) -> Result<Vec<u32>, ServiceError> {
+    /// `InvalidArgument` naming the field, if the chat template refuses the messages or the model has none, or if the bytes of the text
+    /// are too many for any tokens that fit; `ResourceExhausted` if too many other chats are being rendered; `Unavailable` if the client has left.
+    pub fn encode(&self, input: &Input, options: EncodeOptions<'_>) -> Result<Vec<u32>, ServiceError> {
         let internal = |error: &dyn std::fmt::Display| ServiceError::Internal(error.to_string());
         match input {
             Input::TokenIds(ids) => Ok(ids.clone()),
-            Input::Text(text) => self.tokenizer.encode_prompt(text).map_err(|error| internal(&error)),
-            Input::Chat(messages) => {
-                let template = self.chat_template.as_ref().ok_or_else(|| {
+            Input::Text(text) => {
+                let start = self.tokenizer.prompt_start().filter(|_| !options.bare);
+                self.encode_text(text, start, field(input), options)
+            }
+            Input::Chat(conversation) => {
+                let renderer = self.conversations.as_ref().ok_or_else(|| {
                     FieldViolation::new("chat", "the model has no chat template: send text or token_ids")
                 })?;
-                let turns: Vec<_> = messages.iter().map(|m| Turn { role: &m.role, content: &m.content }).collect();
-                let text = template.render(&turns, true).map_err(|error| match error {
-                    ChatTemplateError::Rejected(_) | ChatTemplateError::TooMuchWork => {
-                        ServiceError::from(FieldViolation::new(field(input), error.to_string()))
+                let text = renderer.render(conversation).map_err(|error| match error {
+                    RenderError::NothingToContinue => {
+                        let description =
+                            "the chat template leaves out the last message, so that no reply can continue it";
+                        FieldViolation::new("continue_final_message", description).into()
                     }
-                    ChatTemplateError::Syntax(_) | ChatTemplateError::Failed(_) => internal(&error),
+                    RenderError::Template(error @ ChatTemplateError::Busy) => {
+                        ServiceError::ResourceExhausted { message: error.to_string(), retry_after: RETRY_AFTER }
+                    }
+                    RenderError::Template(error @ ChatTemplateError::NoProcess(_)) => internal(&error),
+                    // A template that is faulty costs the chat only: a client that sends text is served.
+                    RenderError::Template(error) => FieldViolation::new(field(input), error.to_string()).into(),
                 })?;
-                self.tokenizer.encode(&text).map_err(|error| internal(&error))
+                self.encode_text(&text, None, field(input), options)
             }
         }
     }
 
-    /// What the user says last: a chat's last user turn, or the text of a plain prompt.
-    fn prompt_text(&self, input: &Input) -> String {
-        let decoded =
-            |ids: &[u32]| -> Vec<u8> { ids.iter().flat_map(|id| self.tokenizer.token_bytes(*id)).copied().collect() };
+    /// The tokens of a text after `start`, a part at a time.
+    fn encode_text(
+        &self,
+        text: &str,
+        start: Option<u32>,
+        field: &str,
+        EncodeOptions { all, cancelled, .. }: EncodeOptions<'_>,
+    ) -> Result<Vec<u32>, ServiceError> {
+        let (limit, what) = self.token_limit();
+        let least = self.tokenizer.least_tokens(text);
+        if least > limit {
+            let (bytes, most) = (text.len(), self.tokenizer.most_bytes_per_token().unwrap_or(0));
+            let description = format!(
+                "{bytes} bytes are at least {least} tokens, of up to {most} bytes each, and exceed the {what} of {limit} tokens"
+            );
+            return Err(FieldViolation::new(field, description).into());
+        }
+        let mut ids: Vec<u32> = start.into_iter().collect();
+        for part in self.tokenizer.encode_in_parts(text) {
+            if cancelled.is_cancelled() {
+                return Err(ServiceError::Unavailable("the client has left".into()));
+            }
+            if !all && ids.len() > limit {
+                let description =
+                    format!("prompt of more than {limit} tokens leaves no room for a reply in the {what}");
+                return Err(FieldViolation::new(field, description).into());
+            }
+            ids.extend(part.map_err(|error| ServiceError::Internal(error.to_string()))?);
+        }
+        Ok(ids)
+    }
+
+    /// A prompt as text: of a chat what the user says last.
+    pub fn text_of<'a>(&self, input: &'a Input) -> Cow<'a, str> {
         match input {
-            Input::Text(text) => last_characters(text),
-            Input::TokenIds(ids) => last_characters(&String::from_utf8_lossy(&decoded(ids))),
-            Input::Chat(turns) => {
-                let user = turns.iter().rfind(|turn| turn.role == "user");
-                user.map_or_else(String::new, |turn| last_characters(&turn.content))
+            Input::Text(text) => Cow::Borrowed(text),
+            Input::TokenIds(ids) => {
+                let bytes: Vec<u8> = ids.iter().flat_map(|id| self.tokenizer.token_bytes(*id)).copied().collect();
+                Cow::Owned(String::from_utf8_lossy(&bytes).into_owned())
+            }
+            Input::Chat(conversation) => {
+                let user = conversation.messages.iter().rfind(|message| message.role == "user");
+                Cow::Borrowed(user.map_or("", |message| &message.content))
             }
         }
     }
 
     /// Most tokens of a prompt and its reply together, and what sets that limit.
     pub fn token_limit(&self) -> (usize, &'static str) {
-        if self.kv_tokens < self.context_length {
+        let context = self.context_length();
+        if self.kv_tokens < context {
             (self.kv_tokens, "KV budget (--kv-tokens)")
+        } else if context < self.context_length {
+            (context, "context (--max-model-len)")
         } else {
-            (self.context_length, "context of the model")
+            (context, "context of the model")
         }
+    }
+
+    /// Tokens that a prompt and its reply may have, if the KV budget holds them.
+    pub fn context_length(&self) -> usize {
+        self.context_length.min(self.max_model_len)
     }
 
     /// The KV entry of the last token is never needed, but a block for it is planned, so both limits are the same sum.
@@ -202,13 +300,14 @@ impl RequestPreparer {
         }
     }
 
-    /// An id for a request that came without: unique over restarts as well, so that logs of several runs can be read together.
+    /// An id that begins with `prefix` for a request that came without: unique over restarts as well, so that logs of several runs
+    /// can be read together.
     ///
     /// # Errors
     /// Never in practice: the id is short and visible.
-    pub fn choose_id(&self) -> Result<RequestId, FieldViolation> {
+    pub fn choose_id(&self, prefix: &str) -> Result<RequestId, FieldViolation> {
         let number = self.next_id.fetch_add(1, Ordering::Relaxed);
-        RequestId::try_from(format!("req-{:012x}-{number}", fnv1a("request", now_nanos()) >> 16))
+        RequestId::try_from(format!("{prefix}-{:012x}-{number}", fnv1a("request", now_nanos()) >> 16))
     }
 }
 

@@ -13,12 +13,16 @@ use tracing::error;
 use super::command::Submission;
 use super::config::EngineConfig;
 use super::sequence::{Ending, Sequence};
+use super::turns::{Changes, Turns};
+use crate::bounds::RETRY_AFTER;
 use crate::link::{EstimateTable, ForecastBasis};
-use crate::runner::{LogitRows, SequenceSlice, TokenSets};
+use crate::runner::{SequenceSlice, TokenSets};
 
 /// Requests from their arrival at the engine until their clients are notified of the end.
 pub(crate) struct LiveRequests {
     scheduler: Scheduler,
+    /// Which of those that wait the scheduler knows.
+    turns: Turns,
     sequences: HashMap<RequestKey, Sequence>,
     keys: HashMap<RequestId, RequestKey>,
     next_key: RequestKey,
@@ -58,6 +62,7 @@ impl LiveRequests {
         let hash_states = || [RandomState::new(), RandomState::new()];
         Ok(Self {
             scheduler: Scheduler::new(config.scheduler, config.policy)?,
+            turns: Turns::default(),
             sequences: HashMap::new(),
             keys: HashMap::new(),
             next_key: 0,
@@ -88,7 +93,8 @@ impl LiveRequests {
     }
 
     pub(crate) fn stats(&self) -> Stats {
-        self.scheduler.stats()
+        let stats = self.scheduler.stats();
+        Stats { waiting: stats.waiting + self.turns.unseen(), ..stats }
     }
 
     /// Replies that ended since the last call, in the order of their ends.
@@ -99,40 +105,52 @@ impl LiveRequests {
     /// Queues a request.
     pub(crate) fn add(&mut self, submission: Submission) {
         self.next_key += 1;
-        let key = self.next_key;
-        let at = |instant: Instant| instant.saturating_duration_since(self.epoch).as_secs_f64();
-        let request = Request {
-            key,
-            // Checked against the context length by the preparer.
-            prompt_tokens: submission.request.prompt.len() as u32,
-            max_tokens: submission.request.max_tokens,
-            priority: submission.request.priority,
-            arrival: at(submission.submitted),
-            deadline: submission.request.deadline.map(at),
-        };
         let sequence = Sequence::new(submission, Arc::clone(&self.sets));
-        match self.scheduler.add(request) {
-            Ok(()) => {
-                self.keys.insert(sequence.id().clone(), key);
-                self.sequences.insert(key, sequence);
-                self.extend_hashes(key);
+        self.turns.add(sequence.turn(self.next_key));
+        self.keys.insert(sequence.id().clone(), self.next_key);
+        self.sequences.insert(self.next_key, sequence);
+    }
+
+    /// Lets the scheduler know those whose turn it is. It sees them as new arrivals, so a request hidden earlier does not overtake those
+    /// shown meanwhile.
+    fn deal_turns(&mut self, now: Instant) {
+        let Changes { shown, hidden } = self.turns.deal();
+        for key in hidden {
+            if let Some(sequence) = self.sequences.get_mut(&key) {
+                sequence.block_hashes = self.scheduler.block_hashes(key).to_vec();
             }
-            Err(refused) => {
-                error!(request_id = %sequence.id(), %refused, "a prepared request was refused");
-                let error = Some(ServiceError::Internal(refused.to_string()));
-                self.finished.push(FinishedReply {
-                    sequence,
-                    ending: (FinishReason::Error, None),
-                    error,
-                    is_cut: true,
-                });
+            self.scheduler.abort(key);
+        }
+        for (key, priority) in shown {
+            let Some(sequence) = self.sequences.get_mut(&key) else { continue };
+            let request = &sequence.request;
+            let at = |instant: Instant| instant.saturating_duration_since(self.epoch).as_secs_f64();
+            let refused = self.scheduler.add(Request {
+                key,
+                // Checked against the context length by the preparer.
+                prompt_tokens: request.prompt.len() as u32,
+                max_tokens: request.max_tokens,
+                priority,
+                arrival: at(now),
+                deadline: request.deadline.map(at),
+            });
+            match refused {
+                Ok(()) => {
+                    self.scheduler.extend_hashes(key, std::mem::take(&mut sequence.block_hashes));
+                    self.extend_hashes(key);
+                }
+                Err(refused) => {
+                    error!(request_id = %sequence.id(), %refused, "a prepared request was refused");
+                    self.cut(key, Some(ServiceError::Internal(refused.to_string())));
+                }
             }
         }
     }
 
     /// Gives the scheduler the hashes of the blocks that the request's tokens have filled, so that others can share them.
     fn extend_hashes(&mut self, key: RequestKey) {
-        if let (Some(hasher), Some(sequence)) = (&self.prefix_hasher, self.sequences.get(&key)) {
+        let sequence = self.sequences.get(&key).filter(|sequence| !sequence.reports_prompt());
+        if let (Some(hasher), Some(sequence)) = (&self.prefix_hasher, sequence) {
             let further = hasher.further(self.scheduler.block_hashes(key), &sequence.tokens);
             self.scheduler.extend_hashes(key, further);
         }
@@ -147,15 +165,28 @@ impl LiveRequests {
 
     /// Ends requests that nobody waits for, or not any longer; all of them if `all`.
     pub(crate) fn cull(&mut self, now: Instant, all: bool) {
-        let over = |sequence: &Sequence| all || sequence.is_abandoned() || sequence.is_expired(now);
+        let over = |sequence: &Sequence| {
+            all || sequence.is_abandoned() || sequence.is_expired(now) || sequence.has_lost_its_place()
+        };
         let mut keys: Vec<RequestKey> =
             self.sequences.iter().filter(|(_, sequence)| over(sequence)).map(|(key, _)| *key).collect();
         keys.sort_unstable();
         for key in keys {
-            let expired = self.sequences.get(&key).is_some_and(|sequence| sequence.is_expired(now));
-            let error = ServiceError::DeadlineExceeded("the deadline passed before the reply ended".into());
-            self.cut(key, expired.then_some(error));
+            let error = self.sequences.get(&key).and_then(|sequence| {
+                if sequence.is_expired(now) {
+                    Some(ServiceError::DeadlineExceeded("the deadline passed before the reply ended".into()))
+                } else {
+                    sequence.has_lost_its_place().then(lost_its_place)
+                }
+            });
+            self.cut(key, error);
         }
+    }
+
+    /// Ids of live requests, for the log.
+    pub(crate) fn ids(&self, keys: &[RequestKey]) -> String {
+        let ids = keys.iter().filter_map(|key| Some(self.sequences.get(key)?.id().as_str()));
+        ids.collect::<Vec<_>>().join(" ")
     }
 
     /// Ends requests by a failure of the worker.
@@ -165,8 +196,8 @@ impl LiveRequests {
         }
     }
 
-    /// Ends a request between two tokens.
-    fn cut(&mut self, key: RequestKey, error: Option<ServiceError>) {
+    /// Ends a request between two tokens, by the client's wish if there is no error.
+    pub(crate) fn cut(&mut self, key: RequestKey, error: Option<ServiceError>) {
         self.scheduler.abort(key);
         let reason =
             if matches!(error, Some(ServiceError::Internal(_))) { FinishReason::Error } else { FinishReason::Abort };
@@ -175,6 +206,7 @@ impl LiveRequests {
 
     fn retire(&mut self, key: RequestKey, ending: Ending, error: Option<ServiceError>, is_cut: bool) {
         let Some(sequence) = self.sequences.remove(&key) else { return };
+        self.turns.end(sequence.turn(key));
         self.keys.remove(sequence.id());
         self.finished.push(FinishedReply { sequence, ending, error, is_cut });
     }
@@ -182,6 +214,7 @@ impl LiveRequests {
     /// Plans the next step; beside the plan the worst basis of the forecasts of those in it.
     pub(crate) fn schedule(&mut self, estimates: &EstimateTable) -> (StepPlan, Option<ForecastBasis>) {
         let now = Instant::now();
+        self.deal_turns(now);
         let (sequences, max_age) = (&self.sequences, self.estimate_max_age);
         let plan = self.scheduler.schedule((now - self.epoch).as_secs_f64(), &mut |view| {
             let sequence = sequences.get(&view.request.key)?;
@@ -190,8 +223,10 @@ impl LiveRequests {
         let in_step = plan.work.iter().filter_map(|work| sequences.get(&work.key));
         let basis = in_step.map(|sequence| estimates.basis(sequence.id(), sequence.generated(), max_age)).max();
         for work in &plan.work {
-            if let Some(sequence) = self.sequences.get_mut(&work.key) {
-                sequence.on_scheduled(now, work.start);
+            if let Some(sequence) = self.sequences.get_mut(&work.key)
+                && sequence.on_scheduled(now, work.start)
+            {
+                self.turns.admit(sequence.turn(work.key));
             }
         }
         for key in &plan.preempted {
@@ -206,11 +241,12 @@ impl LiveRequests {
     pub(crate) fn batch(&self, plan: &StepPlan) -> Vec<SequenceSlice<'_>> {
         let slices = plan.work.iter().filter_map(|work| {
             let start = work.start as usize;
+            let sequence = self.sequences.get(&work.key)?;
             Some(SequenceSlice {
-                tokens: self.sequences.get(&work.key)?.tokens.get(start..start + work.tokens as usize)?,
+                tokens: sequence.tokens.get(start..start + work.tokens as usize)?,
                 start,
                 block_table: self.scheduler.block_table(work.key),
-                logits: if work.samples { LogitRows::Last } else { LogitRows::None },
+                logits: sequence.logit_rows(start, work.samples),
             })
         });
         slices.collect()
@@ -226,4 +262,9 @@ impl LiveRequests {
             self.extend_hashes(work.key);
         }
     }
+}
+
+fn lost_its_place() -> ServiceError {
+    let message = "the queue is full, and the request's place went to a client with fewer requests: try again later";
+    ServiceError::ResourceExhausted { message: message.to_owned(), retry_after: RETRY_AFTER }
 }

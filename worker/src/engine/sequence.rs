@@ -1,25 +1,30 @@
 //! One live request: its tokens, its sampler, and where its reply goes.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use eoscast_proto::domain::{
     Chunk, Complete, FinishReason, LengthEstimate, MatchedStop, RankedToken, ReplyEvent, RequestId, StepEvent,
     TokenLogprob,
 };
 use eoscast_proto::status::ServiceError;
-use eoscast_sched::RemainingLength;
-use tokio::sync::OwnedSemaphorePermit;
+use eoscast_sched::{BlockHash, RemainingLength, RequestKey};
 
-use super::command::{ReplySender, Submission};
+use super::command::Submission;
 use super::live_ids::LiveId;
 use super::output::{OutputText, Progress};
+use super::places::Place;
 use super::prepare::PreparedRequest;
+use super::prompt_scores::PromptScores;
+use super::reply::ReplySender;
+use super::turns::Turn;
 use crate::link::EstimateTable;
+use crate::metrics::FinishedRequest;
 use crate::runner::length_control::eos_bias;
-use crate::runner::sampler::{Sample, Sampler};
+use crate::runner::sampler::{Sample, Sampler, rank};
 use crate::runner::sketch;
-use crate::runner::{OutputRow, TokenSets};
+use crate::runner::{LogitRows, OutputRow, TokenSets};
+use eoscast_kernels::Pool;
 use eoscast_model::text::Vocabulary;
 
 /// What a token brings, to whom.
@@ -44,8 +49,12 @@ pub(crate) struct Sequence {
     pub(crate) request: PreparedRequest,
     /// Prompt, then reply.
     pub(crate) tokens: Vec<u32>,
+    /// While it is hidden from the scheduler: what that knew of them, so that they are not hashed again.
+    pub(crate) block_hashes: Vec<BlockHash>,
     sampler: Sampler,
     output: OutputText,
+    /// Until the first token is drawn, if the prompt is reported.
+    prompt_scores: Option<PromptScores>,
     reply: ReplySender,
     submitted: Instant,
     admitted: Option<Instant>,
@@ -54,7 +63,8 @@ pub(crate) struct Sequence {
     preemptions: u32,
     /// Tokens that the prefix cache had on the first admission.
     cached: Option<u32>,
-    queue_slot: Option<OwnedSemaphorePermit>,
+    /// Until it is admitted.
+    place: Option<Place>,
     live: LiveId,
 }
 
@@ -72,11 +82,17 @@ pub(crate) type Ending = (FinishReason, Option<MatchedStop>);
 
 impl Sequence {
     pub(crate) fn new(submission: Submission, sets: Arc<TokenSets>) -> Self {
-        let Submission { request, reply, submitted, live, queue_slot } = submission;
+        let Submission { request, reply, submitted, live, place } = submission;
         Self {
             sampler: Sampler::new(request.sampling.clone(), request.seed, sets, &request.prompt),
             output: OutputText::new(request.sampling.stop.clone()),
+            prompt_scores: request
+                .sampling
+                .logprobs
+                .filter(|_| request.sampling.prompt_logprobs)
+                .map(|top| PromptScores::new(request.prompt.len(), top)),
             tokens: request.prompt.clone(),
+            block_hashes: Vec::new(),
             request,
             reply,
             submitted,
@@ -85,13 +101,18 @@ impl Sequence {
             first_token: None,
             preemptions: 0,
             cached: None,
-            queue_slot: Some(queue_slot),
+            place: Some(place),
             live,
         }
     }
 
     pub(crate) fn id(&self) -> &RequestId {
         &self.request.request_id
+    }
+
+    pub(crate) fn prompt_tokens(&self) -> u32 {
+        // Bounded by the context length.
+        self.request.prompt.len() as u32
     }
 
     /// Tokens generated.
@@ -105,15 +126,55 @@ impl Sequence {
         self.reply.is_closed()
     }
 
+    /// Whether its place in the queue went to another client.
+    pub(crate) fn has_lost_its_place(&self) -> bool {
+        self.place.as_ref().is_some_and(Place::is_lost)
+    }
+
+    /// The request `key` as one that waits or runs.
+    pub(crate) fn turn(&self, key: RequestKey) -> Turn {
+        Turn { client: self.request.client, priority: self.request.priority, key }
+    }
+
     pub(crate) fn is_expired(&self, now: Instant) -> bool {
         self.request.deadline.is_some_and(|deadline| deadline <= now)
     }
 
-    /// It is in the step that begins, with work from position `start` on.
-    pub(crate) fn on_scheduled(&mut self, now: Instant, start: u32) {
+    /// Whether the prompt's tokens are reported, which needs rows that the prefix cache does not have.
+    pub(crate) fn reports_prompt(&self) -> bool {
+        self.request.sampling.prompt_logprobs
+    }
+
+    /// Whether tokens of the prompt are still to be ranked.
+    pub(crate) fn scores_prompt(&self) -> bool {
+        self.prompt_scores.is_some()
+    }
+
+    /// The rows wanted of the sequence's part of a step, which starts at position `start` and `samples` or not.
+    pub(crate) fn logit_rows(&self, start: usize, samples: bool) -> LogitRows {
+        match &self.prompt_scores {
+            Some(scores) if scores.wants(start) => LogitRows::All,
+            _ if samples => LogitRows::Last,
+            _ => LogitRows::None,
+        }
+    }
+
+    /// Ranks the tokens of the prompt that follow position `start` by their rows. False if one is no distribution.
+    pub(crate) fn score_prompt(&mut self, start: usize, rows: &[&[f32]]) -> bool {
+        let Some(scores) = &mut self.prompt_scores else { return true };
+        let next = self.request.prompt.get(start + 1..).unwrap_or_default();
+        let count = rows.len().min(next.len());
+        let rankings = Pool::global().map(count, |row| rank(rows[row], next[row], scores.top()));
+        let are_distributions = rankings.iter().all(Option::is_some);
+        scores.add(start, rankings.into_iter().flatten());
+        are_distributions
+    }
+
+    /// It is in the step that begins, with work from position `start` on. Whether for the first time.
+    pub(crate) fn on_scheduled(&mut self, now: Instant, start: u32) -> bool {
         self.admitted.get_or_insert(now);
         self.cached.get_or_insert(start);
-        self.queue_slot = None;
+        self.place.take().is_some()
     }
 
     pub(crate) fn on_preempted(&mut self) {
@@ -156,7 +217,10 @@ impl Sequence {
         self.first_token.get_or_insert(now);
         self.last_token = Some(now);
         let step = self.generated();
+        let before = self.output.characters();
         let (text, ending) = self.judge(sample.token_id, step, vocabulary);
+        // A stop text takes back what its tokens began.
+        let text_offset = before.min(self.output.characters());
         let event = StepEvent {
             request_id: self.id().clone(),
             step,
@@ -166,13 +230,15 @@ impl Sequence {
             eos_bias: sample.eos_bias,
             sketch,
         };
-        NextToken { event, ending, chunk: self.chunk(text, sample, estimate, vocabulary) }
+        NextToken { event, ending, chunk: self.chunk(text, text_offset, sample, estimate, vocabulary) }
     }
 
     /// Sends the client what a token brought.
-    pub(crate) fn show(&self, chunk: Chunk) {
-        // A closed channel means that the client is gone, which the next step sees.
-        let _ = self.reply.send(Ok(ReplyEvent::Chunk(chunk)));
+    ///
+    /// # Errors
+    /// `ResourceExhausted` if too much is unread: the reply has to end.
+    pub(crate) fn show(&self, chunk: Chunk) -> Result<(), ServiceError> {
+        self.reply.send(chunk)
     }
 
     /// The text that token number `step` brings, and whether the reply ends with it.
@@ -191,23 +257,24 @@ impl Sequence {
     }
 
     fn chunk(
-        &self,
+        &mut self,
         text: String,
+        text_offset: u32,
         sample: Sample,
         estimate: Option<LengthEstimate>,
         vocabulary: &dyn Vocabulary,
     ) -> Chunk {
-        let ranked = |(id, logprob)| RankedToken {
-            id,
-            logprob,
-            text: String::from_utf8_lossy(vocabulary.token_bytes(id)).into_owned(),
-        };
+        let ranked = |(id, logprob)| RankedToken::new(id, logprob, vocabulary.token_bytes(id));
         let logprobs = self.request.sampling.logprobs.map(|_| TokenLogprob {
             token: ranked((sample.token_id, sample.signals.token_logprob)),
             top: sample.top.into_iter().map(ranked).collect(),
+            text_offset,
         });
+        let scores = self.prompt_scores.take();
         Chunk {
             text,
+            prompt_logprobs: scores
+                .map_or_else(Vec::new, |scores| scores.into_logprobs(&self.request.prompt, vocabulary)),
             token_ids: vec![sample.token_id],
             logprobs: logprobs.into_iter().collect(),
             eos_logprobs: if self.request.include_eos_logprob { vec![sample.signals.eos_logprob] } else { Vec::new() },
@@ -216,21 +283,19 @@ impl Sequence {
     }
 
     /// Tells the client that the reply ended. Its id is free by then.
-    pub(crate) fn complete(self, ending: Ending, first_estimate: Option<LengthEstimate>, now: Instant) {
-        let since = |at: Option<Instant>| at.map_or_else(Default::default, |at| at - self.submitted);
+    pub(crate) fn complete(self, ending: Ending, first_estimate: Option<LengthEstimate>, summary: &FinishedRequest) {
         let (finish_reason, matched_stop) = ending;
         let complete = Complete {
             request_id: self.id().clone(),
             finish_reason,
             matched_stop,
-            // Both are bounded by the context length.
-            prompt_tokens: self.request.prompt.len() as u32,
+            prompt_tokens: summary.prompt_tokens,
             cached_prompt_tokens: self.cached.unwrap_or(0),
-            completion_tokens: self.generated(),
+            completion_tokens: summary.generated_tokens,
             preemptions: self.preemptions,
-            queue: since(self.admitted),
-            first_token: since(self.first_token),
-            total: now - self.submitted,
+            queue: summary.admitted.unwrap_or_default(),
+            first_token: summary.first_token.unwrap_or_default(),
+            total: summary.total,
             first_estimate,
             seed: self.sampler.seed(),
         };
@@ -244,13 +309,25 @@ impl Sequence {
 
     fn end(self, last: Result<ReplyEvent, ServiceError>) {
         drop(self.live);
-        // The client may be gone.
-        let _ = self.reply.send(last);
+        self.reply.end(last);
     }
 
-    /// Seconds from submission to the first token, and to now.
-    pub(crate) fn latencies(&self, now: Instant) -> (Option<f64>, f64) {
-        let first = self.first_token.map(|at| (at - self.submitted).as_secs_f64());
-        (first, (now - self.submitted).as_secs_f64())
+    /// Time since the submission.
+    pub(crate) fn age(&self, now: Instant) -> Duration {
+        now - self.submitted
+    }
+
+    /// What became of it.
+    pub(crate) fn finished(&self, reason: FinishReason, now: Instant) -> FinishedRequest {
+        let since = |at: Instant| at - self.submitted;
+        FinishedRequest {
+            reason,
+            prompt_tokens: self.prompt_tokens(),
+            generated_tokens: self.generated(),
+            admitted: self.admitted.map(since),
+            first_token: self.first_token.map(since),
+            last_token: self.last_token.map(since),
+            total: self.age(now),
+        }
     }
 }

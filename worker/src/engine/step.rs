@@ -1,22 +1,25 @@
 //! The loop: schedule, execute, apply.
 
 use std::cell::RefCell;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
 use eoscast_proto::domain::{EngineLoad, LengthEstimate, StepEvent};
+use eoscast_proto::status::ServiceError;
 use eoscast_sched::{RequestKey, StepOutcome, StepPlan, WorkDone};
 use tokio::sync::mpsc;
 use tracing::{error, info};
 
 use super::command::Command;
 use super::config::EngineConfig;
+use super::finish_line::FinishLine;
 use super::requests::{FinishedReply, LiveRequests};
 use super::sequence::{Draw, Ending, NextToken};
 use crate::link::PredictorLink;
 use crate::link::outbox::StepReport;
 use crate::metrics::{Metrics, Phase, PhaseClock};
-use crate::runner::{ModelRunner, Output, RunnerError, TokenSets};
+use crate::runner::{LogitRows, ModelRunner, Output, RunnerError, SequenceSlice, TokenSets};
 use eoscast_kernels::Pool;
 use eoscast_model::text::Vocabulary;
 
@@ -55,6 +58,8 @@ struct Sampled {
     endings: Vec<(RequestKey, Ending)>,
     /// Requests whose logits were no distribution.
     broken: Vec<RequestKey>,
+    /// Requests whose clients leave too much unread.
+    unread: Vec<(RequestKey, ServiceError)>,
 }
 
 impl Engine {
@@ -112,27 +117,38 @@ impl Engine {
         let now = Instant::now();
         self.requests.cull(now, self.drain_until.is_some_and(|deadline| deadline <= now));
         let (plan, basis) = self.requests.schedule(&self.link.estimates());
-        self.metrics.on_scheduled(basis);
+        self.metrics.on_scheduled(plan.work.iter().map(|work| work.tokens).sum(), basis);
         plan
     }
 
-    /// Runs the model over the plan's batch.
-    fn execute(&mut self, plan: &StepPlan) -> Result<(), RunnerError> {
+    /// Runs the model over the plan's batch; says which rows of its output each part of the plan has.
+    fn execute(&mut self, plan: &StepPlan) -> Result<Vec<Range<usize>>, RunnerError> {
         let batch = self.requests.batch(plan);
-        if batch.is_empty() { Ok(()) } else { self.runner.forward(&batch, &mut self.output) }
+        if !batch.is_empty() {
+            self.runner.forward(&batch, &mut self.output)?;
+        }
+        Ok(row_ranges(&batch))
     }
 
     /// Brings what was computed to clients and scheduler.
-    fn apply(&mut self, plan: &StepPlan, executed: Result<(), RunnerError>) {
-        if let Err(failure) = executed {
-            error!(%failure, requests = plan.work.len(), "a step failed");
-            return self.requests.fail(plan.work.iter().map(|work| work.key), &failure.to_string());
-        }
-        let Sampled { outcome, endings, broken } = self.sample(plan);
+    fn apply(&mut self, plan: &StepPlan, executed: Result<Vec<Range<usize>>, RunnerError>) {
+        let ranges = match executed {
+            Ok(ranges) => ranges,
+            Err(failure) => {
+                let keys: Vec<_> = plan.work.iter().map(|work| work.key).collect();
+                error!(%failure, request_ids = %self.requests.ids(&keys), "a step failed");
+                return self.requests.fail(keys, &failure.to_string());
+            }
+        };
+        let Sampled { outcome, endings, broken, unread } = self.sample(plan, &ranges);
         self.requests.apply(plan, &outcome, endings);
+        for (key, error) in unread {
+            self.metrics.on_unread_reply();
+            self.requests.cut(key, Some(error));
+        }
         if !broken.is_empty() {
             let failure = RunnerError::NoDistribution;
-            error!(requests = ?broken, %failure);
+            error!(%failure, request_ids = %self.requests.ids(&broken), "no token could be drawn");
             self.requests.fail(broken, &failure.to_string());
         }
     }
@@ -178,39 +194,71 @@ impl Engine {
     }
 
     /// Draws a token for each sequence whose logits were computed, and shows it to the client.
-    fn sample(&mut self, plan: &StepPlan) -> Sampled {
+    fn sample(&mut self, plan: &StepPlan, ranges: &[Range<usize>]) -> Sampled {
         let now = Instant::now();
-        let mut sampled = Sampled::default();
+        let mut sampled = Sampled { broken: self.score_prompts(plan, ranges), ..Sampled::default() };
         let prefilled = plan.work.iter().filter(|work| !work.samples);
         sampled.outcome.work.extend(prefilled.map(|work| WorkDone { key: work.key, appended: 0, finished: false }));
         // Chunks go out when all rows are read: each sent during the reading would wake a thread of the network, which takes a
         // core from the others.
-        let drawn = self.draw(plan);
+        let drawn = self.draw(plan, ranges);
+        if ranges.iter().any(|range| range.len() > 1) {
+            // The rows of a prompt would keep their room for good: hundreds of times that of a usual step.
+            self.output = Output::default();
+        }
         for Drawn { key, estimate, draw } in drawn {
             let Some(sequence) = self.requests.get_mut(key) else { continue };
+            if sampled.broken.contains(&key) {
+                continue;
+            }
             let Some(draw) = draw else {
                 sampled.broken.push(key);
                 continue;
             };
-            let since_last = sequence.last_token.map(|last| now - last);
-            let NextToken { event, ending, chunk } = sequence.advance(draw, estimate, &*self.vocabulary, now);
-            sequence.show(chunk);
-            self.metrics.on_token(since_last);
+            match sequence.last_token {
+                None => self.metrics.on_first_token(sequence.prompt_tokens(), sequence.age(now)),
+                Some(last) => self.metrics.on_next_token(now - last),
+            }
+            let NextToken { mut event, ending, chunk } = sequence.advance(draw, estimate, &*self.vocabulary, now);
+            let shown = sequence.show(chunk);
+            if shown.is_err() {
+                // It is cut: a notice of its own tells the end.
+                event.finish_reason = None;
+            }
             self.events.push(event);
-            sampled.outcome.work.push(WorkDone { key, appended: 1, finished: ending.is_some() });
-            sampled.endings.extend(ending.map(|ending| (key, ending)));
+            sampled.outcome.work.push(WorkDone { key, appended: 1, finished: ending.is_some() && shown.is_ok() });
+            match shown {
+                Ok(()) => sampled.endings.extend(ending.map(|ending| (key, ending))),
+                Err(error) => sampled.unread.push((key, error)),
+            }
         }
         sampled
     }
 
+    /// Ranks the tokens of prompts that are reported. Returns the requests with a row of logits that is not a distribution.
+    fn score_prompts(&mut self, plan: &StepPlan, ranges: &[Range<usize>]) -> Vec<RequestKey> {
+        let mut broken = Vec::new();
+        for (work, range) in plan.work.iter().zip(ranges) {
+            let sequence = self.requests.get_mut(work.key).filter(|sequence| sequence.scores_prompt());
+            let Some(sequence) = sequence else { continue };
+            let rows = self.output.rows(self.runner.spec().vocab_size).skip(range.start).take(range.len());
+            let rows: Vec<&[f32]> = rows.map(|row| row.logits).collect();
+            if !sequence.score_prompt(work.start as usize, &rows) {
+                broken.push(work.key);
+            }
+        }
+        broken
+    }
+
     /// Draws from the rows of logits. Reading a row takes long enough to share the rows among threads; a draw depends on nothing
     /// but the row and its sequence. Estimates are read now because the forward pass gave them time to arrive.
-    fn draw(&self, plan: &StepPlan) -> Vec<Drawn> {
-        let rows = self.output.rows(self.runner.spec().vocab_size);
+    fn draw(&self, plan: &StepPlan, ranges: &[Range<usize>]) -> Vec<Drawn> {
+        let rows: Vec<_> = self.output.rows(self.runner.spec().vocab_size).collect();
         let estimates = self.link.estimates();
-        let sampling = plan.work.iter().filter(|work| work.samples).zip(rows);
+        let sampling = plan.work.iter().zip(ranges).filter(|(work, _)| work.samples);
         let inputs: Vec<_> = sampling
-            .filter_map(|(work, row)| {
+            .filter_map(|(work, range)| {
+                let row = *rows.get(range.clone())?.last()?;
                 let sequence = self.requests.get(work.key)?;
                 Some((work.key, sequence, row, sequence.current_forecast(&estimates, self.estimate_max_age)))
             })
@@ -227,15 +275,24 @@ impl Engine {
     /// Notifies the clients of finished replies.
     fn notify_clients(&self, finished: Vec<FinishedReply>) {
         let now = Instant::now();
-        for FinishedReply { sequence, ending, error, .. } in finished {
-            let first_estimate = self.link.estimates().remove(sequence.id());
-            let (first_token, total) = sequence.latencies(now);
-            self.metrics.on_finished(ending.0, sequence.request.prompt.len(), first_token, total);
-            match error {
-                Some(error) => sequence.fail(error),
-                None => sequence.complete(ending, first_estimate, now),
-            }
-        }
+        let model = &self.runner.spec().name;
+        // Writing a line may take long; clients come first.
+        let lines: Vec<_> = finished
+            .into_iter()
+            .map(|finished| {
+                let FinishedReply { sequence, ending, error, .. } = finished;
+                let first_estimate = self.link.estimates().remove(sequence.id());
+                let summary = sequence.finished(ending.0, now);
+                self.metrics.on_finished(&summary);
+                let line = FinishLine::new(&sequence.request, summary, first_estimate.as_ref(), error.as_ref());
+                match error {
+                    Some(error) => sequence.fail(error),
+                    None => sequence.complete(ending, first_estimate, &line.finished),
+                }
+                line
+            })
+            .collect();
+        lines.iter().for_each(|line| line.log(model));
     }
 
     fn publish_load(&self) -> EngineLoad {
@@ -252,4 +309,19 @@ impl Engine {
         self.metrics.on_prefix_cache(stats.prefix_queries_total, stats.prefix_hits_total);
         load
     }
+}
+
+/// Which of the step's rows each slice of a batch has.
+fn row_ranges(batch: &[SequenceSlice<'_>]) -> Vec<Range<usize>> {
+    let mut end = 0;
+    let range = |slice: &SequenceSlice<'_>| {
+        let first = end;
+        end += match slice.logits {
+            LogitRows::None => 0,
+            LogitRows::Last => 1,
+            LogitRows::All => slice.tokens.len(),
+        };
+        first..end
+    };
+    batch.iter().map(range).collect()
 }

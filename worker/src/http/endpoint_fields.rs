@@ -7,6 +7,7 @@ pub(super) const MAX_TOKENS: &str = "max_tokens";
 
 /// The fields of a body that only one endpoint has, or that it reads in its own way.
 pub(super) struct EndpointFields {
+    /// Prompts, at least one.
     pub(super) inputs: Vec<Input>,
     pub(super) max_tokens: Option<u32>,
     /// The field that it was read from.
@@ -15,4 +16,10 @@ pub(super) struct EndpointFields {
     pub(super) default_max_tokens: Option<u32>,
     /// Likely tokens to report beside each token; None: no log-probabilities.
     pub(super) logprobs: Option<u32>,
+    /// Replies start with their prompts.
+    pub(super) echo: bool,
+    /// Nothing follows the prompts.
+    pub(super) prompt_only: bool,
+    /// Prompts of text get no tokens that are not in the text.
+    pub(super) bare: bool,
 }

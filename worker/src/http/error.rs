@@ -6,10 +6,16 @@ use axum::Json;
 use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use eoscast_proto::status::{FieldViolation, ServiceError};
+use schemars::JsonSchema;
 use serde::Serialize;
 
-/// Header that names a request.
-pub(super) const REQUEST_ID: &str = "x-request-id";
+use super::paths::meant_by;
+use crate::client_id::REQUEST_ID;
+use crate::metrics::Refusal;
+use crate::refusal::Refused;
+
+/// Most of what a client wrote, such as a key, a path or a name, that answers and logs repeat.
+const MOST_REPEATED_BYTES: usize = 128;
 
 /// A request that failed.
 #[derive(Debug)]
@@ -17,10 +23,13 @@ pub(super) struct ApiError {
     status: StatusCode,
     body: ErrorBody,
     retry_after: Option<Duration>,
+    /// None if the engine had taken the request: the engine counts and logs its end.
+    refusal: Option<Refusal>,
 }
 
 /// As it is sent, in an answer of its own or in the middle of a stream.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(inline)]
 struct ErrorBody {
     message: String,
     r#type: &'static str,
@@ -29,7 +38,8 @@ struct ErrorBody {
 }
 
 /// The outer object.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Error")]
 pub(super) struct ErrorObject {
     error: ErrorBody,
 }
@@ -41,7 +51,8 @@ impl ApiError {
             status if status.is_server_error() => "server_error",
             _ => "invalid_request_error",
         };
-        Self { status, body: ErrorBody { message: message.into(), r#type, param, code }, retry_after: None }
+        let body = ErrorBody { message: message.into(), r#type, param, code };
+        Self { status, body, retry_after: None, refusal: Some(Refusal::Invalid) }
     }
 
     /// A body that is not what the endpoint reads at all.
@@ -50,16 +61,24 @@ impl ApiError {
     }
 
     pub(super) fn unknown_model(name: &str, served: &str) -> Self {
-        let message = format!("model: `{name}` is not served here, use `{served}`");
-        Self::new(StatusCode::NOT_FOUND, message, Some("model".into()), Some("model_not_found"))
+        let message = format!("model: `{}` is not served here, use `{served}`", beginning(name));
+        let error = Self::new(StatusCode::NOT_FOUND, message, Some("model".into()), Some("model_not_found"));
+        Self { refusal: Some(Refusal::UnknownModel), ..error }
+    }
+
+    /// The failure of a request that the engine had taken.
+    pub(super) fn of_reply(error: ServiceError) -> Self {
+        Self { refusal: None, ..error.into() }
     }
 
     pub(super) async fn no_route(method: Method, uri: Uri) -> Self {
-        Self::new(StatusCode::NOT_FOUND, format!("no such endpoint: {method} {}", uri.path()), None, None)
+        let instead = meant_by(uri.path()).map_or_else(String::new, |endpoint| format!(": use {endpoint}"));
+        let message = format!("no such endpoint: {method} {}{instead}", beginning(uri.path()));
+        Self::new(StatusCode::NOT_FOUND, message, None, None)
     }
 
     pub(super) async fn wrong_method(method: Method, uri: Uri) -> Self {
-        let message = format!("{} does not take {method}", uri.path());
+        let message = format!("{} does not take {method}", beginning(uri.path()));
         Self::new(StatusCode::METHOD_NOT_ALLOWED, message, None, None)
     }
 
@@ -71,20 +90,22 @@ impl ApiError {
 
 impl From<FieldViolation> for ApiError {
     fn from(FieldViolation { field, description }: FieldViolation) -> Self {
-        let field = openai_name(&field);
+        let field = beginning(openai_name(&field));
         Self::new(StatusCode::BAD_REQUEST, format!("{field}: {description}"), Some(field.to_owned()), None)
     }
 }
 
 impl From<ServiceError> for ApiError {
     fn from(error: ServiceError) -> Self {
-        let message = error.to_string();
+        let (message, refusal) = (error.to_string(), Refusal::from(&error));
         let mut retry_after = None;
         let (status, code) = match error {
             ServiceError::InvalidArgument(violation) => return violation.into(),
             ServiceError::NotFound(_) => (StatusCode::NOT_FOUND, "not_found"),
             ServiceError::AlreadyExists(_) => (StatusCode::CONFLICT, "request_id_in_use"),
-            ServiceError::FailedPrecondition(_) => (StatusCode::BAD_REQUEST, "failed_precondition"),
+            ServiceError::FailedPrecondition(_) | ServiceError::EpochOver { .. } => {
+                (StatusCode::BAD_REQUEST, "failed_precondition")
+            }
             ServiceError::ResourceExhausted { retry_after: wait, .. } => {
                 retry_after = Some(wait);
                 (StatusCode::TOO_MANY_REQUESTS, "queue_full")
@@ -93,14 +114,22 @@ impl From<ServiceError> for ApiError {
             ServiceError::Unavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
             ServiceError::Internal(_) => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
         };
-        Self { retry_after, ..Self::new(status, message, None, Some(code)) }
+        Self { retry_after, refusal: Some(refusal), ..Self::new(status, message, None, Some(code)) }
     }
 }
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let (status, retry_after) = (self.status, self.retry_after);
+        let refused = self.refusal.map(|reason| Refused {
+            reason,
+            field: self.body.param.clone(),
+            error: (!reason.is_of_a_field()).then(|| self.body.message.clone()),
+        });
         let mut response = (status, Json(self.into_object())).into_response();
+        if let Some(refused) = refused {
+            response.extensions_mut().insert(refused);
+        }
         if let Some(wait) = retry_after {
             // Whole seconds, and never 0: that would ask to try again at once.
             let seconds = wait.as_secs().max(1);
@@ -108,6 +137,11 @@ impl IntoResponse for ApiError {
         }
         response
     }
+}
+
+/// What is repeated of what a client wrote.
+fn beginning(text: &str) -> &str {
+    &text[..text.floor_char_boundary(MOST_REPEATED_BYTES)]
 }
 
 /// OpenAI's name for a field of the gRPC contract.

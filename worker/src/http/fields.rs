@@ -1,81 +1,106 @@
-//! A JSON body taken apart field by field, so that an error can name the field whatever shape its neighbours have.
+//! The fields of a body, read set by set, so that an error can name the field whatever shape its neighbours have, and so that
+//! a field that nobody asked for is noticed.
 
 use std::collections::HashMap;
 
-use axum::body::Bytes;
-use axum::extract::{FromRequest, Request};
-use axum::http::{StatusCode, header};
 use eoscast_proto::status::FieldViolation;
-use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde::de::value::MapDeserializer;
+use serde::de::{DeserializeOwned, Deserializer, Visitor};
+use serde::forward_to_deserialize_any;
 use serde_json::value::RawValue;
 
-use super::error::ApiError;
+use super::known_fields::{UnknownFields, check};
+use crate::bounds::ByteAccount;
 
-/// Largest request body.
-pub(super) const MAX_BODY_BYTES: usize = 4 * 1024 * 1024;
-
-/// The fields of a JSON object that nobody has taken yet. Unknown ones are ignored, as clients send fields of many servers.
-pub(super) struct Fields(HashMap<String, Box<RawValue>>);
-
-impl<S: Send + Sync> FromRequest<S> for Fields {
-    type Rejection = ApiError;
-
-    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
-        // Asking for this type keeps web pages of other origins out: browsers do not send it without asking us first.
-        let content_type = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-        let essence = content_type.and_then(|value| value.split(';').next()).unwrap_or_default().trim();
-        if !essence.eq_ignore_ascii_case("application/json") {
-            let message = "content-type: must be application/json";
-            return Err(ApiError::unreadable(StatusCode::UNSUPPORTED_MEDIA_TYPE, message));
-        }
-        let body = Bytes::from_request(request, state).await.map_err(|rejection| match rejection.status() {
-            StatusCode::PAYLOAD_TOO_LARGE => {
-                let message = format!("body exceeds {} MiB", MAX_BODY_BYTES >> 20);
-                ApiError::unreadable(StatusCode::PAYLOAD_TOO_LARGE, message)
-            }
-            status => ApiError::unreadable(status, format!("body cannot be read: {}", rejection.body_text())),
-        })?;
-        let fields = serde_json::from_slice(&body).map_err(|error| {
-            ApiError::unreadable(StatusCode::BAD_REQUEST, format!("body must be a json object: {error}"))
-        })?;
-        Ok(Self(fields))
-    }
+/// The fields of a JSON object.
+pub(super) struct Fields {
+    values: HashMap<String, Box<RawValue>>,
+    /// Names that a set of fields has.
+    asked: Vec<&'static str>,
+    /// The body's bytes, which count as long as something made of them waits; none of a body that came from nowhere.
+    account: Option<ByteAccount>,
 }
 
 impl Fields {
-    /// Takes field `name`; `None` if it is absent or null.
+    /// Reads a body whose bytes are on `account`, if it came from a client.
+    pub(super) fn from_json(json: &[u8], account: Option<ByteAccount>) -> serde_json::Result<Self> {
+        Ok(Self { values: serde_json::from_slice(json)?, asked: Vec::new(), account })
+    }
+
+    /// The account of what was read, when the fields are no longer needed.
+    pub(super) fn into_account(self) -> Option<ByteAccount> {
+        self.account
+    }
+
+    /// Reads the set `T`: a struct whose fields are all optional. A field that is null is absent.
     ///
     /// # Errors
-    /// A violation of the field, or of the place in it, that is not a `T`.
-    pub(super) fn take<T: DeserializeOwned>(&mut self, name: &str) -> Result<Option<T>, FieldViolation> {
-        let Some(value) = self.0.remove(name) else { return Ok(None) };
-        let mut json = serde_json::Deserializer::from_str(value.get());
-        serde_path_to_error::deserialize(&mut json).map_err(|error| {
-            let field = match error.path().to_string() {
-                path if path == "." => name.to_owned(),
-                path if path.starts_with('[') => format!("{name}{path}"),
-                path => format!("{name}.{path}"),
-            };
+    /// A violation of the first field, or of the place in it, that is of another type.
+    pub(super) fn read<T: DeserializeOwned>(&mut self) -> Result<T, FieldViolation> {
+        serde_path_to_error::deserialize(FieldSet(self)).map_err(|error| {
             let message = error.inner().to_string();
             // The position is that within the field.
             let description = message.rsplit_once(" at line ").map_or(message.as_str(), |(text, _)| text);
-            FieldViolation::new(field, description)
+            FieldViolation::new(error.path().to_string(), description)
         })
     }
 
-    /// Refuses field `name` unless its value asks for nothing: null, false, or empty.
+    /// Counts the set `T` as read: here its fields change nothing.
+    pub(super) fn skip<T: DeserializeOwned>(&mut self) {
+        self.asked.extend(names_of::<T>());
+    }
+
+    /// Names that were asked for.
+    #[cfg(test)]
+    pub(super) fn asked(&self) -> &[&'static str] {
+        &self.asked
+    }
+
+    /// Checks what no set has asked for.
     ///
     /// # Errors
-    /// A violation of the field.
-    pub(super) fn refuse(&mut self, name: &str) -> Result<(), FieldViolation> {
-        let asks = match self.take::<Value>(name)? {
-            None | Some(Value::Null | Value::Bool(false)) => false,
-            Some(Value::String(text)) => !text.is_empty(),
-            Some(Value::Array(values)) => !values.is_empty(),
-            Some(Value::Object(fields)) => !fields.is_empty(),
-            Some(Value::Bool(true) | Value::Number(_)) => true,
-        };
-        if asks { Err(FieldViolation::new(name, "is not supported: leave it out")) } else { Ok(()) }
+    /// A field that asks for what is not supported, or, unless they are ignored, one that is not known.
+    pub(super) fn check_rest(&self, unknown: UnknownFields) -> Result<(), FieldViolation> {
+        let mut rest: Vec<_> = self.values.iter().filter(|(name, _)| !self.asked.contains(&name.as_str())).collect();
+        rest.sort_unstable_by_key(|(name, _)| *name);
+        rest.into_iter().try_for_each(|(name, value)| check(name, value, &self.asked, unknown))
+    }
+}
+
+/// The names of the fields of `T`.
+pub(super) fn names_of<T: DeserializeOwned>() -> Vec<&'static str> {
+    let mut nothing = Fields { values: HashMap::new(), asked: Vec::new(), account: None };
+    // Only the names matter.
+    let _ = T::deserialize(FieldSet(&mut nothing));
+    nothing.asked
+}
+
+/// Gives a struct the fields that it names.
+struct FieldSet<'a>(&'a mut Fields);
+
+impl<'de> Deserializer<'de> for FieldSet<'de> {
+    type Error = serde_json::Error;
+
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _name: &'static str,
+        names: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Self::Error> {
+        let Fields { values, asked, .. } = self.0;
+        let values: &'de HashMap<String, Box<RawValue>> = values;
+        asked.extend(names);
+        let given = names.iter().filter_map(move |name| Some((*name, &**values.get(*name)?)));
+        visitor.visit_map(MapDeserializer::new(given))
+    }
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Self::Error> {
+        let values: &'de HashMap<String, Box<RawValue>> = &self.0.values;
+        visitor.visit_map(MapDeserializer::new(values.iter().map(|(name, value)| (name.as_str(), &**value))))
+    }
+
+    forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit unit_struct
+        newtype_struct seq tuple tuple_struct map enum identifier ignored_any
     }
 }

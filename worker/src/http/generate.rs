@@ -5,23 +5,26 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use axum::Json;
 use axum::http::HeaderMap;
 use axum::response::sse::{Event, KeepAlive};
 use axum::response::{IntoResponse, Response, Sse};
-use eoscast_proto::domain::{GenerateSpec, ReplyEvent, RequestId, task_label};
+use eoscast_proto::domain::{Chunk, GenerateSpec, ReplyEvent, RequestId, task_label};
 use eoscast_proto::status::{FieldViolation, ServiceError};
 use serde::Serialize;
 use tokio_stream::{Stream, StreamExt, StreamMap};
+use tokio_util::sync::CancellationToken;
 
 use super::app::{App, now_seconds};
-use super::error::{ApiError, REQUEST_ID};
+use super::delivery::StreamOptions;
+use super::endpoint_fields::EndpointFields;
+use super::error::ApiError;
 use super::fields::Fields;
 use super::job::Job;
-use super::logprobs::characters;
-use super::response::{Body, Endpoint, Envelope, Piece, Usage};
-use super::sampling::StreamOptions;
-use crate::engine::{PreparedRequest, ReplyStream, RequestPreparer};
+use super::response::{Endpoint, Envelope, Piece, Usage};
+use super::whole_answer::{self, to_json};
+use crate::bounds::{ByteAccount, ClientKey};
+use crate::client_id::{self, REQUEST_ID};
+use crate::engine::{EncodeOptions, PreparedRequest, ReplyStream, RequestPreparer, Unread};
 
 /// Header that labels the kind of work, for clients that cannot add a field to the body.
 const TASK: &str = "x-eoscast-task";
@@ -29,65 +32,82 @@ const TASK: &str = "x-eoscast-task";
 /// Most choices of one request, over all its prompts.
 const MAX_CHOICES: usize = 256;
 
+/// Most bytes of prompts that replies start with, over all choices.
+const MOST_ECHOED_BYTES: usize = 16 << 20;
+
 /// The handler of `endpoint`.
 pub(super) async fn handle(
     endpoint: Endpoint,
     app: App,
+    client: ClientKey,
     headers: HeaderMap,
     mut fields: Fields,
 ) -> Result<Response, ApiError> {
     app.check_model(&mut fields)?;
-    let job = Job::read(endpoint, &mut fields)?;
-    respond(app, &headers, job).await
+    let job = Job::read(endpoint, &mut fields, app.unknown_fields)?;
+    respond(app, client, &headers, job, fields.into_account()).await
 }
 
 /// Runs a job. Dropping the answer, as happens when the client leaves, frees its slots in the engine.
 ///
 /// # Errors
 /// A field that is wrong, or an engine that refuses or fails before the answer begins.
-async fn respond(app: App, headers: &HeaderMap, mut job: Job) -> Result<Response, ApiError> {
+async fn respond(
+    app: App,
+    client: ClientKey,
+    headers: &HeaderMap,
+    mut job: Job,
+    account: Option<ByteAccount>,
+) -> Result<Response, ApiError> {
     check_choices(&job)?;
-    let id = match header(headers, REQUEST_ID)? {
-        Some(id) => RequestId::try_from(id)?,
-        None => app.preparer.choose_id()?,
-    };
-    if job.options.task.is_none() {
-        job.options.task = task_label(header(headers, TASK)?.unwrap_or_default())?;
+    let id = app.preparer.choose_id(job.endpoint.id_prefix())?;
+    let client_id = client_id::given(headers)?.map(str::to_owned);
+    if job.delivery.task.is_none() {
+        job.delivery.task = task_label(header(headers, TASK)?.unwrap_or_default())?;
     }
     let envelope = Envelope {
         endpoint: job.endpoint,
         id: id.to_string(),
         created: now_seconds(),
-        model: app.engine.model().name.clone(),
-        forecast: job.options.forecast,
+        model: app.model_name().to_owned(),
+        fingerprint: Arc::clone(&app.fingerprint),
+        forecast: job.delivery.forecast,
         preparer: Arc::clone(&app.preparer),
     };
-    let stream = job.options.stream;
+    let (stream, prompt_only) = (job.delivery.stream, job.own.prompt_only);
     let preparer = Arc::clone(&app.preparer);
-    let (usage, requests) = tokio::task::spawn_blocking(move || prepare(&preparer, &id, job))
-        .await
-        .map_err(|error| ServiceError::Internal(format!("preparing the request failed: {error}")))??;
-    // If one is refused, the others are dropped, which frees their places.
-    let replies = requests.into_iter().map(|request| app.engine.submit(request)).collect::<Result<Vec<_>, _>>()?;
+    let sender = Sender { client, client_request_id: client_id };
+    let bytes = account.as_ref().map_or(0, ByteAccount::used);
+    let prepared = app.engine.encoders().run(client, bytes, move |cancelled| {
+        let _account = account;
+        prepare(&preparer, &id, &sender, job, cancelled)
+    });
+    let Prepared { usage, requests, openings } = prepared.await?;
+    let replies = app.engine.submit_all(requests)?;
+    for (reply, opening) in replies.iter().zip(&openings) {
+        reply.hold(opening.text.len()).map_err(ApiError::of_reply)?;
+    }
 
+    let unread = stream.is_none().then(|| replies.iter().map(ReplyStream::gather).collect());
+    let pieces = pieces(replies, openings.iter().map(|opening| opening.echoed).collect(), prompt_only);
+    // For a client that gave no name of its own.
     let headers = [(REQUEST_ID, envelope.id.clone())];
     Ok(match stream {
-        None => (headers, Json(whole(replies, usage, &envelope).await?)).into_response(),
+        None => (headers, whole(pieces, openings, usage, &envelope, unread.unwrap_or_default()).await?).into_response(),
         Some(options) => {
-            let choices = replies.len();
-            let events = Events::new(pieces(replies), choices, usage, envelope, options);
+            let events = Events::new(pieces, openings, usage, envelope, options);
             (headers, Sse::new(events).keep_alive(KeepAlive::default())).into_response()
         }
     })
 }
 
 fn check_choices(job: &Job) -> Result<(), FieldViolation> {
-    let n = job.options.n as usize;
+    let n = job.delivery.n as usize;
     if n == 0 || n > MAX_CHOICES {
         return Err(FieldViolation::new("n", format!("must be 1 to {MAX_CHOICES}, got {n}")));
     }
-    if job.inputs.len() * n > MAX_CHOICES {
-        let prompts = job.inputs.len();
+    if job.own.inputs.len() * n > MAX_CHOICES {
+        let prompts = job.own.inputs.len();
         let description =
             format!("{prompts} prompts of {n} choices each are more than {MAX_CHOICES}: send fewer at once");
         return Err(FieldViolation::new("prompt", description));
@@ -102,52 +122,83 @@ fn header(headers: &HeaderMap, name: &str) -> Result<Option<String>, FieldViolat
     headers.get(name).map(text).transpose()
 }
 
+/// Who sent a job.
+struct Sender {
+    client: ClientKey,
+    /// What the client calls it.
+    client_request_id: Option<String>,
+}
+
+/// A job as engine requests, one a choice.
+struct Prepared {
+    usage: Usage,
+    requests: Vec<PreparedRequest>,
+    /// What the choices begin with: nothing, or their prompts.
+    openings: Vec<Piece>,
+}
+
 /// One engine request a choice. Choice `k` of a prompt samples with the prompt's seed plus `k`, so that it is the same
 /// whatever other prompts and however many choices are asked for.
 fn prepare(
     preparer: &RequestPreparer,
     id: &RequestId,
+    sender: &Sender,
     job: Job,
-) -> Result<(Usage, Vec<PreparedRequest>), ServiceError> {
-    let Job { inputs, sampling, options, terms, .. } = job;
-    let (mut prompt_tokens, mut requests) = (0, Vec::new());
-    let choices = inputs.len() * options.n as usize;
+    cancelled: &CancellationToken,
+) -> Result<Prepared, ServiceError> {
+    let Job { own: EndpointFields { inputs, echo, bare, .. }, sampling, delivery, terms, .. } = job;
+    let (mut prompt_tokens, mut requests, mut openings) = (0, Vec::new(), Vec::new());
+    let (choices, mut echoed_bytes) = (inputs.len() * delivery.n as usize, 0);
+    let options = EncodeOptions { bare, all: false, cancelled };
     for (i, input) in inputs.into_iter().enumerate() {
+        let to_echo = echo.then(|| input.clone());
         let spec = GenerateSpec {
             request_id: Some(id.clone()),
             input,
             sampling: sampling.clone(),
-            priority: options.priority,
-            task: options.task.clone(),
+            priority: delivery.priority,
+            task: delivery.task.clone(),
             include_eos_logprob: false,
-            include_estimate: options.forecast,
+            include_estimate: delivery.forecast,
         };
-        let request = preparer.prepare(spec, None).map_err(|error| terms.translate_prompt(i, error))?;
+        let request = preparer.prepare_with(spec, None, options).map_err(|error| terms.translate_prompt(i, error))?;
         prompt_tokens += request.prompt.len();
-        for k in 0..options.n {
+        let opening = to_echo.map_or_else(String::new, |input| preparer.text_of(&input).into_owned());
+        let echoed = opening.chars().count() as u32;
+        echoed_bytes += opening.len() * delivery.n as usize;
+        if echoed_bytes > MOST_ECHOED_BYTES {
+            let description =
+                format!("all prompts in all choices are more than {} MiB: ask for fewer", MOST_ECHOED_BYTES >> 20);
+            return Err(FieldViolation::new("echo", description).into());
+        }
+        for k in 0..delivery.n {
+            openings.push(Piece { index: requests.len(), text: opening.clone(), echoed, ..Piece::default() });
             let request_id = match choices {
                 1 => id.clone(),
                 _ => RequestId::try_from(format!("{id}-{}", requests.len()))?,
             };
             let seed = request.seed.wrapping_add(k.into());
-            requests.push(PreparedRequest { request_id, seed, ..request.clone() });
+            let (client, client_request_id) = (sender.client, sender.client_request_id.clone());
+            requests.push(PreparedRequest { request_id, client_request_id, client, seed, ..request.clone() });
         }
     }
-    Ok((Usage::new(prompt_tokens), requests))
+    Ok(Prepared { usage: Usage::new(prompt_tokens, delivery.n as usize), requests, openings })
 }
 
-/// What the replies bring, in the order in which it comes.
-fn pieces(replies: Vec<ReplyStream>) -> impl Stream<Item = Result<Piece, ServiceError>> + Unpin + Send {
-    let mut offsets = vec![0; replies.len()];
+/// What the replies bring, in the order in which it comes, after `echoed` characters of their prompts.
+fn pieces(
+    replies: Vec<ReplyStream>,
+    echoed: Vec<u32>,
+    prompt_only: bool,
+) -> impl Stream<Item = Result<Piece, ServiceError>> + Unpin + Send {
     let replies: StreamMap<usize, ReplyStream> = replies.into_iter().enumerate().collect();
     replies.map(move |(index, event)| {
         Ok(match event? {
             ReplyEvent::Complete(complete) => Piece { index, complete: Some(complete), ..Piece::default() },
             ReplyEvent::Chunk(chunk) => {
-                let offset = offsets[index];
-                offsets[index] += chunk.logprobs.iter().map(characters).sum::<usize>();
-                let (text, logprobs, estimate) = (chunk.text, chunk.logprobs, chunk.estimate);
-                Piece { index, text, offset, logprobs, estimate, complete: None }
+                let Chunk { text, token_ids, prompt_logprobs, logprobs, estimate, .. } = chunk;
+                let piece = Piece { index, echoed: echoed[index], prompt_logprobs, ..Piece::default() };
+                if prompt_only { piece } else { Piece { text, tokens: token_ids.len(), logprobs, estimate, ..piece } }
             }
         })
     })
@@ -158,20 +209,28 @@ fn engine_stopped() -> ServiceError {
     ServiceError::Internal("the engine stopped before the reply ended".into())
 }
 
-async fn whole(replies: Vec<ReplyStream>, mut usage: Usage, envelope: &Envelope) -> Result<Body<'_>, ApiError> {
-    let mut choices: Vec<Piece> = (0..replies.len()).map(|index| Piece { index, ..Piece::default() }).collect();
-    let mut pieces = pieces(replies);
+async fn whole(
+    mut pieces: impl Stream<Item = Result<Piece, ServiceError>> + Unpin,
+    openings: Vec<Piece>,
+    mut usage: Usage,
+    envelope: &Envelope,
+    unread: Vec<Arc<Unread>>,
+) -> Result<Response, ApiError> {
+    let mut choices = openings;
     while let Some(piece) = pieces.next().await {
-        let piece = piece?;
-        if let Some(complete) = &piece.complete {
-            usage.add(complete);
-        }
+        let piece = piece.map_err(ApiError::of_reply)?;
+        usage.add(&piece);
         choices[piece.index].append(piece);
     }
     if choices.iter().any(|choice| choice.complete.is_none()) {
-        return Err(engine_stopped().into());
+        return Err(ApiError::of_reply(engine_stopped()));
     }
-    Ok(envelope.whole(choices, usage))
+    let json = to_json(&envelope.whole(choices, usage)).map_err(ApiError::of_reply)?;
+    let counted = unread.iter().map(|reply| reply.bytes()).sum();
+    if let Some(first) = unread.first() {
+        first.count(json.len().saturating_sub(counted));
+    }
+    Ok(whole_answer::respond(json, unread))
 }
 
 /// An answer as server-sent events, `[DONE]` at the end.
@@ -187,27 +246,28 @@ struct Events<S> {
 }
 
 impl<S> Events<S> {
-    fn new(pieces: S, choices: usize, usage: Usage, envelope: Envelope, options: StreamOptions) -> Self {
-        let mut events = Self { pieces: Some(pieces), open: choices, usage, options, envelope, ready: VecDeque::new() };
-        for index in 0..choices {
-            let opening = events.envelope.opening(index, events.no_usage_yet()).map(|body| event(&body));
+    fn new(pieces: S, openings: Vec<Piece>, usage: Usage, envelope: Envelope, options: StreamOptions) -> Self {
+        let open = openings.len();
+        let mut events = Self { pieces: Some(pieces), open, usage, options, envelope, ready: VecDeque::new() };
+        for opening in openings {
+            let opening = events.envelope.opening(opening, events.usage_so_far()).map(|body| event(&body));
             events.ready.extend(opening);
         }
         events
     }
 
-    /// Null where a later chunk tells the usage, absent where none does.
-    fn no_usage_yet(&self) -> Option<Option<Usage>> {
-        self.options.include_usage.then_some(None)
+    /// None if no chunk carries the usage; `Some(None)`, which is null, if only the last one does.
+    fn usage_so_far(&self) -> Option<Option<Usage>> {
+        self.options.include_usage.then(|| self.options.continuous_usage.then_some(self.usage))
     }
 
     fn on_piece(&mut self, piece: Piece) {
-        if let Some(complete) = &piece.complete {
-            self.usage.add(complete);
+        self.usage.add(&piece);
+        if piece.complete.is_some() {
             self.open -= 1;
         }
         if !piece.is_empty() {
-            let event = event(&self.envelope.chunk(piece, self.no_usage_yet()));
+            let event = event(&self.envelope.chunk(piece, self.usage_so_far()));
             self.ready.push_back(event);
         }
     }

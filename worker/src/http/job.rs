@@ -1,22 +1,26 @@
 //! A body as a job: what both generating endpoints read alike, around what each reads in its own way.
 
-use eoscast_proto::domain::{Input, SamplingParams};
+use eoscast_proto::domain::SamplingParams;
 use eoscast_proto::status::{FieldViolation, ServiceError};
 
-use super::endpoint_fields::MAX_TOKENS;
+use super::chat::ChatFields;
+use super::completions::CompletionFields;
+use super::delivery::{Delivery, DeliveryFields};
+use super::endpoint_fields::{EndpointFields, MAX_TOKENS};
 use super::fields::Fields;
+use super::known_fields::UnknownFields;
+use super::messages::ConversationFields;
 use super::response::Endpoint;
-use super::sampling::{Options, options, sampling_params};
-use super::{chat, completions};
+use super::sampling::SamplingFields;
+use super::tools::ToolFields;
 
 /// A request of either endpoint.
 pub(super) struct Job {
     pub(super) endpoint: Endpoint,
-    /// Prompts, at least one.
-    pub(super) inputs: Vec<Input>,
+    pub(super) own: EndpointFields,
     /// Valid, and the same for all choices.
     pub(super) sampling: SamplingParams,
-    pub(super) options: Options,
+    pub(super) delivery: Delivery,
     pub(super) terms: ClientTerms,
 }
 
@@ -32,19 +36,40 @@ impl Job {
     ///
     /// # Errors
     /// The first field that is wrong, by the client's name for it.
-    pub(super) fn read(endpoint: Endpoint, fields: &mut Fields) -> Result<Self, FieldViolation> {
+    pub(super) fn read(
+        endpoint: Endpoint,
+        fields: &mut Fields,
+        unknown: UnknownFields,
+    ) -> Result<Self, FieldViolation> {
+        let sampling: SamplingFields = fields.read()?;
+        let delivery: DeliveryFields = fields.read()?;
         let own = match endpoint {
-            Endpoint::Chat => chat::read(fields),
-            Endpoint::Completions => completions::read(fields),
+            Endpoint::Completions => {
+                let own: CompletionFields = fields.read()?;
+                fields.check_rest(unknown)?;
+                own.into_own()
+            }
+            Endpoint::Chat => {
+                let own: ChatFields = fields.read()?;
+                let conversation: ConversationFields = fields.read()?;
+                let tools: ToolFields = fields.read()?;
+                fields.check_rest(unknown)?;
+                tools.check()?;
+                own.into_own(conversation.into_conversation()?)
+            }
         }?;
-        let sampling = sampling_params(fields)?;
+        let sampling = sampling.into_params()?;
         let default_max_tokens = own.default_max_tokens.map(|default| default.max(sampling.min_tokens));
-        let sampling =
-            SamplingParams { max_tokens: own.max_tokens.or(default_max_tokens), logprobs: own.logprobs, ..sampling };
+        let sampling = SamplingParams {
+            max_tokens: own.max_tokens.or(default_max_tokens),
+            logprobs: own.logprobs,
+            prompt_logprobs: own.echo && own.logprobs.is_some(),
+            ..sampling
+        };
         let terms = ClientTerms { max_tokens: own.max_tokens_name, prompts: own.inputs.len() };
-        let job = Self { endpoint, inputs: own.inputs, sampling, options: options(fields)?, terms };
-        job.sampling.validate().map_err(|violation| terms.translate(violation))?;
-        Ok(job)
+        let delivery = delivery.into_delivery(unknown)?;
+        sampling.validate().map_err(|violation| terms.translate(violation))?;
+        Ok(Self { endpoint, own, sampling, delivery, terms })
     }
 }
 

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use eoscast_proto::domain::{Complete, END_WITHIN, LengthEstimate, QUANTILE_LEVELS, TokenLogprob};
+use eoscast_proto::domain::{Complete, END_WITHIN, LengthEstimate, PromptLogprob, QUANTILE_LEVELS, TokenLogprob};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::logprobs::Logprobs;
@@ -16,14 +17,28 @@ pub(super) enum Endpoint {
     Chat,
 }
 
+impl Endpoint {
+    /// How the ids of its answers begin.
+    pub(super) fn id_prefix(self) -> &'static str {
+        match self {
+            Self::Completions => "cmpl",
+            Self::Chat => "chatcmpl",
+        }
+    }
+}
+
 /// Some of one choice: what a step added, or all of it.
 #[derive(Debug, Default)]
 pub(super) struct Piece {
     /// Which choice.
     pub(super) index: usize,
     pub(super) text: String,
-    /// Characters of the choice before this piece.
-    pub(super) offset: usize,
+    /// Tokens generated.
+    pub(super) tokens: usize,
+    /// Characters of the prompt that the choice begins with.
+    pub(super) echoed: u32,
+    /// On request, with the choice's first token.
+    pub(super) prompt_logprobs: Vec<PromptLogprob>,
     /// On request.
     pub(super) logprobs: Vec<TokenLogprob>,
     /// On request, once there is one; not kept in a whole choice.
@@ -35,11 +50,12 @@ pub(super) struct Piece {
 /// What all parts of one answer have in common.
 pub(super) struct Envelope {
     pub(super) endpoint: Endpoint,
-    /// Without the endpoint's prefix.
+    /// The engine's, so that logs can be searched for it.
     pub(super) id: String,
     /// Seconds since 1970.
     pub(super) created: u64,
     pub(super) model: String,
+    pub(super) fingerprint: Arc<str>,
     /// The first estimate was asked for.
     pub(super) forecast: bool,
     /// Spells the tokens.
@@ -47,19 +63,23 @@ pub(super) struct Envelope {
 }
 
 /// An answer or one chunk of it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Completion")]
 pub(super) struct Body<'a> {
-    id: String,
+    id: &'a str,
     object: &'static str,
+    /// Seconds since 1970.
     created: u64,
     model: &'a str,
+    /// Hash of the worker's version and the model's name and shape; the weights are not read.
+    system_fingerprint: &'a str,
     choices: Vec<Choice>,
     /// Of a chunk: absent unless asked for, and then null in all but the last.
     #[serde(skip_serializing_if = "Option::is_none")]
     usage: Option<Option<Usage>>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct Choice {
     index: usize,
     #[serde(flatten)]
@@ -70,14 +90,15 @@ struct Choice {
     x_forecast: Option<ForecastField>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
+#[schemars(inline)]
 enum Content {
+    /// Of completions.
     Text(String),
-    Message {
-        role: &'static str,
-        content: String,
-    },
+    /// Of chat completions.
+    Message { role: &'static str, content: String },
+    /// Of a chunk of a chat completion.
     Delta {
         #[serde(skip_serializing_if = "Option::is_none")]
         role: Option<&'static str>,
@@ -86,8 +107,9 @@ enum Content {
     },
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
+#[schemars(inline)]
 enum ForecastField {
     /// How much was left when the chunk was made.
     Estimate(Estimate),
@@ -96,7 +118,7 @@ enum ForecastField {
 }
 
 /// A distribution over the tokens still to come after `step` tokens.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct Estimate {
     step: u32,
     mean: f32,
@@ -107,34 +129,51 @@ struct Estimate {
 }
 
 /// Tokens of all choices together; each prompt counts once.
-#[derive(Debug, Clone, Copy, Default, Serialize)]
+#[derive(Debug, Clone, Copy, Default, Serialize, JsonSchema)]
 pub(super) struct Usage {
     prompt_tokens: usize,
     completion_tokens: usize,
     total_tokens: usize,
+    prompt_tokens_details: PromptTokensDetails,
+    /// Choices that share a prompt.
+    #[serde(skip)]
+    choices_per_prompt: usize,
+}
+
+#[derive(Debug, Clone, Copy, Default, Serialize, JsonSchema)]
+#[schemars(inline)]
+struct PromptTokensDetails {
+    /// Tokens that the prefix cache had when the first choice of their prompt began; known when that choice ends.
+    cached_tokens: usize,
 }
 
 impl Usage {
-    pub(super) fn new(prompt_tokens: usize) -> Self {
-        Self { prompt_tokens, completion_tokens: 0, total_tokens: prompt_tokens }
+    pub(super) fn new(prompt_tokens: usize, choices_per_prompt: usize) -> Self {
+        Self { prompt_tokens, total_tokens: prompt_tokens, choices_per_prompt, ..Self::default() }
     }
 
-    /// A choice ended.
-    pub(super) fn add(&mut self, complete: &Complete) {
-        self.completion_tokens += complete.completion_tokens as usize;
+    /// Counts what `piece` brings.
+    pub(super) fn add(&mut self, piece: &Piece) {
+        self.completion_tokens += piece.tokens;
         self.total_tokens = self.prompt_tokens + self.completion_tokens;
+        let is_first = piece.index.is_multiple_of(self.choices_per_prompt.max(1));
+        if let Some(complete) = piece.complete.as_ref().filter(|_| is_first) {
+            self.prompt_tokens_details.cached_tokens += complete.cached_prompt_tokens as usize;
+        }
     }
 }
 
 impl Piece {
     /// Whether a client would see nothing new in it.
     pub(super) fn is_empty(&self) -> bool {
-        self.text.is_empty() && self.logprobs.is_empty() && self.estimate.is_none() && self.complete.is_none()
+        let adds_logprobs = !(self.prompt_logprobs.is_empty() && self.logprobs.is_empty());
+        self.text.is_empty() && !adds_logprobs && self.estimate.is_none() && self.complete.is_none()
     }
 
     /// Adds the next piece of the same choice.
     pub(super) fn append(&mut self, next: Self) {
         self.text.push_str(&next.text);
+        self.prompt_logprobs.extend(next.prompt_logprobs);
         self.logprobs.extend(next.logprobs);
         self.complete = next.complete;
     }
@@ -164,15 +203,16 @@ impl Envelope {
         self.body(self.chunk_object(), vec![self.choice(piece, content)], usage)
     }
 
-    /// The chunk that opens choice `index`, where the endpoint has one.
-    pub(super) fn opening(&self, index: usize, usage: Option<Option<Usage>>) -> Option<Body<'_>> {
-        let opens = self.endpoint == Endpoint::Chat;
+    /// The chunk that opens a choice, where the endpoint has one or the choice begins with a text.
+    pub(super) fn opening(&self, opening: Piece, usage: Option<Option<Usage>>) -> Option<Body<'_>> {
         let content = |text| Content::Delta { role: Some("assistant"), content: Some(text) };
-        let choice = || self.choice(Piece { index, ..Piece::default() }, content);
-        opens.then(|| self.body(self.chunk_object(), vec![choice()], usage))
+        match self.endpoint {
+            Endpoint::Completions => (!opening.is_empty()).then(|| self.chunk(opening, usage)),
+            Endpoint::Chat => Some(self.body(self.chunk_object(), vec![self.choice(opening, content)], usage)),
+        }
     }
 
-    /// The chunk that tells the usage.
+    /// The chunk that carries the usage.
     pub(super) fn usage(&self, usage: Usage) -> Body<'_> {
         self.body(self.chunk_object(), Vec::new(), Some(Some(usage)))
     }
@@ -185,18 +225,24 @@ impl Envelope {
     }
 
     fn body(&self, object: &'static str, choices: Vec<Choice>, usage: Option<Option<Usage>>) -> Body<'_> {
-        let prefix = match self.endpoint {
-            Endpoint::Completions => "cmpl",
-            Endpoint::Chat => "chatcmpl",
-        };
-        let id = format!("{prefix}-{}", self.id);
-        Body { id, object, created: self.created, model: &self.model, choices, usage }
+        Body {
+            id: &self.id,
+            object,
+            created: self.created,
+            model: &self.model,
+            system_fingerprint: &self.fingerprint,
+            choices,
+            usage,
+        }
     }
 
     fn choice(&self, piece: Piece, content: impl Fn(String) -> Content) -> Choice {
         let tokenizer = self.preparer.tokenizer();
-        let logprobs = (!piece.logprobs.is_empty()).then(|| match self.endpoint {
-            Endpoint::Completions => Logprobs::columns(&piece.logprobs, piece.offset, tokenizer),
+        let adds_logprobs = !(piece.prompt_logprobs.is_empty() && piece.logprobs.is_empty());
+        let logprobs = adds_logprobs.then(|| match self.endpoint {
+            Endpoint::Completions => {
+                Logprobs::columns(&piece.prompt_logprobs, &piece.logprobs, piece.echoed, tokenizer)
+            }
             Endpoint::Chat => Logprobs::rows(&piece.logprobs, tokenizer),
         });
         let x_forecast = match (&piece.complete, &piece.estimate) {

@@ -1,148 +1,127 @@
-//! The fields that completions and chat completions share: OpenAI's, the additions that vLLM's clients use, and ours.
+//! The fields that say how to sample: OpenAI's, the additions that vLLM's clients use, and ours.
 
-use eoscast_proto::domain::{LengthControl, SamplingParams, task_label};
+use std::collections::BTreeMap;
+
+use eoscast_proto::domain::{LengthControl, SamplingParams};
 use eoscast_proto::status::FieldViolation;
+use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::fields::Fields;
+use super::whole::Whole;
 
-/// How to answer, apart from what to sample.
-pub(super) struct Options {
-    /// Replies per prompt.
-    pub(super) n: u32,
-    /// Lower is more urgent.
-    pub(super) priority: i32,
-    /// Kind of work.
-    pub(super) task: Option<String>,
-    /// Choices carry forecasts.
-    pub(super) forecast: bool,
-    /// None: one answer at the end.
-    pub(super) stream: Option<StreamOptions>,
+/// The fields that both generating endpoints sample by.
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct SamplingFields {
+    /// 0 is greedy; at most 100, default 1.
+    temperature: Option<f32>,
+    /// Smallest set of tokens with at least this probability; above 0, at most 1, default 1 (off).
+    top_p: Option<f32>,
+    /// Most likely tokens kept; 0 or -1 (off) by default.
+    top_k: Option<Whole<i64>>,
+    /// Tokens kept have at least this share of the top probability; 0 to 1, default 0 (off).
+    min_p: Option<f32>,
+    /// Divides positive and multiplies negative logits of tokens in prompt or reply; above 0, default 1 (off).
+    repetition_penalty: Option<f32>,
+    /// Subtracted from the logit once per occurrence in the reply; -2 to 2.
+    frequency_penalty: Option<f32>,
+    /// Subtracted from the logit if the token is in the reply; -2 to 2.
+    presence_penalty: Option<f32>,
+    /// Token ids with what is added to their logits before penalties and temperature; -100 to 100, at most 1,024 tokens.
+    logit_bias: Option<BTreeMap<String, Option<f32>>>,
+    /// The reply cannot end before this many tokens.
+    min_tokens: Option<Whole<u32>>,
+    /// Texts that end the reply; they are not part of it. At most 64 of at most 1,024 bytes.
+    stop: Option<Stop>,
+    /// Tokens that end the reply, beside the EOS set.
+    stop_token_ids: Option<Vec<Option<Whole<u32>>>>,
+    /// EOS tokens are never sampled.
+    ignore_eos: Option<bool>,
+    /// Same seed, same request, same tokens; an integer of 64 bits.
+    seed: Option<Whole<i128>>,
+    /// Makes the reply end near a length instead of being cut. An addition of ours.
+    length_control: Option<LengthControlField>,
 }
 
-/// How to stream.
-#[derive(Debug, Clone, Copy, Default, Deserialize)]
-pub(super) struct StreamOptions {
-    /// A last chunk tells the usage.
-    #[serde(default)]
-    pub(super) include_usage: bool,
-}
-
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(untagged, expecting = "must be a text or a list of texts")]
+#[schemars(inline)]
 enum Stop {
     One(String),
-    Several(Vec<String>),
+    Several(Vec<Option<String>>),
 }
 
-/// Fields that would change the reply, but not here.
-const UNSUPPORTED: &[&str] = &[
-    "logit_bias",
-    "prompt_logprobs",
-    "use_beam_search",
-    "allowed_token_ids",
-    "bad_words",
-    "include_stop_str_in_output",
-    "structured_outputs",
-    "guided_json",
-    "guided_regex",
-    "guided_choice",
-    "guided_grammar",
-];
-
-/// What both endpoints sample by; `max_tokens` and `logprobs` differ and stay unset. Not validated yet.
-///
-/// # Errors
-/// The first field of another type.
-pub(super) fn sampling_params(fields: &mut Fields) -> Result<SamplingParams, FieldViolation> {
-    for name in UNSUPPORTED {
-        fields.refuse(name)?;
-    }
-    let default = SamplingParams::default();
-    Ok(SamplingParams {
-        temperature: fields.take("temperature")?.unwrap_or(default.temperature),
-        top_p: fields.take("top_p")?.unwrap_or(default.top_p),
-        top_k: top_k(fields)?,
-        min_p: fields.take("min_p")?.unwrap_or(default.min_p),
-        repetition_penalty: fields.take("repetition_penalty")?.unwrap_or(default.repetition_penalty),
-        frequency_penalty: fields.take("frequency_penalty")?.unwrap_or(default.frequency_penalty),
-        presence_penalty: fields.take("presence_penalty")?.unwrap_or(default.presence_penalty),
-        max_tokens: None,
-        min_tokens: fields.take("min_tokens")?.unwrap_or(default.min_tokens),
-        stop: match fields.take("stop")? {
-            None => Vec::new(),
-            Some(Stop::One(text)) => vec![text],
-            Some(Stop::Several(texts)) => texts,
-        },
-        stop_token_ids: fields.take("stop_token_ids")?.unwrap_or_default(),
-        ignore_eos: fields.take("ignore_eos")?.unwrap_or(default.ignore_eos),
-        seed: seed(fields)?,
-        logprobs: None,
-        length_control: fields.take::<LengthControlField>("length_control")?.map(Into::into),
-    })
-}
-
-/// The other fields that both endpoints share.
-///
-/// # Errors
-/// The first field of another type or out of range.
-pub(super) fn options(fields: &mut Fields) -> Result<Options, FieldViolation> {
-    if let Some(text) = fields.take::<ResponseFormat>("response_format")?.map(|format| format.r#type)
-        && text != "text"
-    {
-        return Err(FieldViolation::new("response_format.type", format!("must be text, got {text}")));
-    }
-    let streams = fields.take("stream")?.unwrap_or(false);
-    let stream_options = fields.take("stream_options")?;
-    if stream_options.is_some() && !streams {
-        return Err(FieldViolation::new("stream_options", "needs stream to be true"));
-    }
-    let n = fields.take("n")?.unwrap_or(1);
-    if let Some(best_of) = fields.take::<u32>("best_of")?
-        && best_of != n
-    {
-        return Err(FieldViolation::new("best_of", format!("must equal n, got {best_of}")));
-    }
-    Ok(Options {
-        n,
-        priority: fields.take("priority")?.unwrap_or_default(),
-        task: task_label(fields.take("task")?.unwrap_or_default())?,
-        forecast: fields.take("x_forecast")?.unwrap_or(false),
-        stream: streams.then(|| stream_options.unwrap_or_default()),
-    })
-}
-
-#[derive(Deserialize)]
-struct ResponseFormat {
-    r#type: String,
-}
-
-/// An addition of ours.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(inline)]
 struct LengthControlField {
-    target_tokens: u32,
+    /// Tokens of the reply; at least 1.
+    target_tokens: Whole<u32>,
+    /// Nats added to the logits of the EOS set at the target at most; above 0, at most 100, default 6.
     strength: Option<f32>,
 }
 
+impl SamplingFields {
+    /// Not validated yet; `max_tokens` and `logprobs`, which differ by endpoint, stay unset.
+    ///
+    /// # Errors
+    /// The first field that no sampling parameter can hold.
+    pub(super) fn into_params(self) -> Result<SamplingParams, FieldViolation> {
+        let default = SamplingParams::default();
+        Ok(SamplingParams {
+            temperature: self.temperature.unwrap_or(default.temperature),
+            top_p: self.top_p.unwrap_or(default.top_p),
+            top_k: self.top_k.map_or(Ok(0), top_k)?,
+            min_p: self.min_p.unwrap_or(default.min_p),
+            repetition_penalty: self.repetition_penalty.unwrap_or(default.repetition_penalty),
+            frequency_penalty: self.frequency_penalty.unwrap_or(default.frequency_penalty),
+            presence_penalty: self.presence_penalty.unwrap_or(default.presence_penalty),
+            max_tokens: None,
+            min_tokens: self.min_tokens.map_or(default.min_tokens, |Whole(tokens)| tokens),
+            stop: match self.stop {
+                None => Vec::new(),
+                Some(Stop::One(text)) => vec![text],
+                Some(Stop::Several(texts)) => texts.into_iter().flatten().collect(),
+            },
+            stop_token_ids: self.stop_token_ids.unwrap_or_default().into_iter().flatten().map(|Whole(id)| id).collect(),
+            ignore_eos: self.ignore_eos.unwrap_or(default.ignore_eos),
+            seed: self.seed.map(seed).transpose()?,
+            logprobs: None,
+            prompt_logprobs: false,
+            length_control: self.length_control.map(Into::into),
+            logit_bias: logit_bias(self.logit_bias.unwrap_or_default())?,
+        })
+    }
+}
+
 impl From<LengthControlField> for LengthControl {
-    fn from(field: LengthControlField) -> Self {
-        Self { target_tokens: field.target_tokens, strength: field.strength.unwrap_or(Self::DEFAULT_STRENGTH) }
+    fn from(LengthControlField { target_tokens: Whole(target_tokens), strength }: LengthControlField) -> Self {
+        Self { target_tokens, strength: strength.unwrap_or(Self::DEFAULT_STRENGTH) }
     }
 }
 
 /// vLLM's clients write -1 for off.
-fn top_k(fields: &mut Fields) -> Result<u32, FieldViolation> {
-    match fields.take::<i64>("top_k")? {
-        None | Some(-1) => Ok(0),
-        Some(k) => u32::try_from(k)
+fn top_k(Whole(k): Whole<i64>) -> Result<u32, FieldViolation> {
+    match k {
+        -1 => Ok(0),
+        k => u32::try_from(k)
             .map_err(|_| FieldViolation::new("top_k", format!("must be at least 1, or -1 or 0 for off, got {k}"))),
     }
 }
 
+/// A token without a number has none added.
+fn logit_bias(biases: BTreeMap<String, Option<f32>>) -> Result<BTreeMap<u32, f32>, FieldViolation> {
+    let given = biases.into_iter().filter_map(|(id, bias)| Some((id, bias?)));
+    let parsed = given.map(|(id, bias)| match id.parse() {
+        Ok(id) => Ok((id, bias)),
+        Err(_) => Err(FieldViolation::new(format!("logit_bias.{id}"), "must be a token id in quotes")),
+    });
+    parsed.collect()
+}
+
 /// OpenAI's seeds are signed, ours are not: the same 64 bits.
-fn seed(fields: &mut Fields) -> Result<Option<u64>, FieldViolation> {
-    let Some(seed) = fields.take::<serde_json::Number>("seed")? else { return Ok(None) };
-    let bits = seed.as_u64().or_else(|| seed.as_i64().map(i64::cast_unsigned));
-    bits.map(Some).ok_or_else(|| FieldViolation::new("seed", format!("must be an integer of 64 bits, got {seed}")))
+fn seed(Whole(seed): Whole<i128>) -> Result<u64, FieldViolation> {
+    let signed = || i64::try_from(seed).map(i64::cast_unsigned);
+    u64::try_from(seed)
+        .or_else(|_| signed())
+        .map_err(|_| FieldViolation::new("seed", format!("must be an integer of 64 bits, got {seed}")))
 }

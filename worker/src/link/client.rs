@@ -1,11 +1,12 @@
 //! The connection to the predictor: its own channel, one stream, reconnected for as long as the worker lives.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use eoscast_proto::domain::StepsReply;
 use eoscast_proto::predictor::v1::StreamStepsResponse;
 use eoscast_proto::predictor::v1::predictor_service_client::PredictorServiceClient;
+use eoscast_proto::status::{ServiceError, next_epoch};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
@@ -13,10 +14,9 @@ use tonic::Status;
 use tonic::transport::Endpoint;
 use tracing::{info, warn};
 
+use super::backoff::{Backoff, StreamEnd};
 use super::state::LinkState;
 
-const MIN_RETRY_DELAY: Duration = Duration::from_millis(50);
-const MAX_RETRY_DELAY: Duration = Duration::from_secs(2);
 /// How long a shutdown waits for the last acknowledgements.
 const FLUSH_DEADLINE: Duration = Duration::from_secs(2);
 const FLUSH_POLL: Duration = Duration::from_millis(5);
@@ -25,23 +25,36 @@ const SEND_BUFFER_BATCHES: usize = 16;
 
 /// Connects, streams and reconnects until `shutdown`.
 pub(super) async fn run(link: Arc<LinkState>, endpoint: Endpoint, shutdown: CancellationToken) {
-    let mut retry = MIN_RETRY_DELAY;
+    let mut backoff = Backoff::new();
     let mut outage_logged = false;
     while !shutdown.is_cancelled() {
+        let (begun, acknowledged) = (Instant::now(), link.outbox().progress().1);
         let ended = stream(&link, &endpoint, &shutdown).await;
-        let was_connected = link.on_disconnected();
-        if was_connected {
-            retry = MIN_RETRY_DELAY;
+        link.on_disconnected();
+        let mut end = StreamEnd::Useless;
+        if link.outbox().progress().1 > acknowledged {
+            end = StreamEnd::Acknowledged;
             outage_logged = false;
         }
-        if let Err(status) = ended
-            && !std::mem::replace(&mut outage_logged, true)
-        {
+        if let Err(status) = ended {
             let endpoint = endpoint.uri();
-            warn!(%endpoint, reason = status.message(), "no stream to the predictor: scheduling by fallback, retrying");
+            if let Some(epoch) = next_epoch(&status) {
+                end = StreamEnd::Conflict;
+                link.outbox().take_epoch(epoch);
+                warn!(
+                    %endpoint,
+                    reason = status.message(),
+                    epoch,
+                    "the predictor asked for another epoch, which the link takes; if this goes on, another process has the same \
+                     --worker-id"
+                );
+            } else if !std::mem::replace(&mut outage_logged, true) {
+                let reason = status.message();
+                warn!(%endpoint, code = ?status.code(), reason, "no stream to the predictor: scheduling by fallback, retrying");
+            }
         }
         tokio::select! {
-            () = tokio::time::sleep(retry) => retry = (retry * 2).min(MAX_RETRY_DELAY),
+            () = tokio::time::sleep(backoff.after(end, begun.elapsed())) => {}
             () = shutdown.cancelled() => {}
         }
     }
@@ -67,9 +80,11 @@ async fn stream(link: &LinkState, endpoint: &Endpoint, shutdown: &CancellationTo
                 continue;
             };
             if sender.send(batch.into()).await.is_err() {
-                return;
+                break;
             }
         }
+        // The stream is over. Only its answer says why, with the epoch that the predictor may ask for.
+        std::future::pending().await
     };
     let receive = async {
         while let Some(response) = responses.message().await? {
@@ -78,7 +93,7 @@ async fn stream(link: &LinkState, endpoint: &Endpoint, shutdown: &CancellationTo
         Err(Status::unavailable("the predictor closed the stream"))
     };
     tokio::select! {
-        () = send => Err(Status::unavailable("the connection closed")),
+        ended = send => ended,
         ended = receive => ended,
         () = delivered(link, shutdown) => Ok(()),
     }
@@ -100,7 +115,10 @@ async fn delivered(link: &LinkState, shutdown: &CancellationToken) {
 fn take_in(link: &LinkState, response: StreamStepsResponse) -> Result<(), Status> {
     let reply = StepsReply::try_from(response)
         .map_err(|violation| Status::internal(format!("the predictor sent an invalid reply: {violation}")))?;
-    link.outbox().on_acknowledged(reply.acknowledged);
+    link.outbox().on_acknowledged(reply.acknowledged).map_err(|next_epoch| {
+        let message = "the predictor acknowledged what this worker never sent".to_owned();
+        Status::from(ServiceError::EpochOver { message, next_epoch })
+    })?;
     // The window may have opened.
     link.may_send.notify_one();
     let mut estimates = link.estimates();

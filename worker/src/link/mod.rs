@@ -4,8 +4,9 @@
 //! - `outbox`: what still has to reach the predictor
 //! - `estimates`: what came back, and the fallback
 //! - `state`: both, behind locks
-//! - `client`: the connection
+//! - `client`: the connection; `backoff`: when to try again
 
+mod backoff;
 mod client;
 mod estimates;
 pub(crate) mod outbox;
@@ -49,6 +50,8 @@ pub struct LinkStatus {
     pub endpoint: Option<String>,
     /// Whether a stream is open.
     pub connected: bool,
+    /// The run that batches are of: the start of the process, unless the predictor asked for another one.
+    pub epoch: u64,
     /// Of the newest batch.
     pub sequence_number: u64,
     /// Of the last batch that the predictor has processed and logged.
@@ -127,7 +130,9 @@ impl PredictorLink {
 
     /// How the link stands.
     pub fn status(&self) -> LinkStatus {
-        let (sequence_number, acknowledged, dropped_steps) = self.state.outbox().progress();
+        let outbox = self.state.outbox();
+        let (epoch, (sequence_number, acknowledged, dropped_steps)) = (outbox.run().epoch, outbox.progress());
+        drop(outbox);
         let endpoint = match &*self.listener {
             Listener::Predictor(uri) => Some(uri.clone()),
             Listener::Nobody | Listener::Local(_) => None,
@@ -135,6 +140,7 @@ impl PredictorLink {
         LinkStatus {
             endpoint,
             connected: self.state.is_connected(),
+            epoch,
             sequence_number,
             acknowledged,
             dropped_steps,

@@ -53,8 +53,7 @@ impl LinkState {
         self.streams_opened.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Whether there was a stream until now.
-    pub(super) fn on_disconnected(&self) -> bool {
-        self.connected.swap(false, Ordering::Relaxed)
+    pub(super) fn on_disconnected(&self) {
+        self.connected.store(false, Ordering::Relaxed);
     }
 }

@@ -6,7 +6,7 @@ use candle_core::Device;
 use eoscast_kernels::Compute;
 use eoscast_model::TensorError;
 use eoscast_model::text::{ChatTemplate, Tokenizer};
-use eoscast_model::{LoadOptions, ModelError};
+use eoscast_model::{LoadOptions, LoadedModel, ModelError};
 use thiserror::Error;
 
 use super::{CandleRunner, ModelSpec};
@@ -14,7 +14,7 @@ use super::{CandleRunner, ModelSpec};
 /// Which model to run, and with which cache.
 #[derive(Debug, Clone)]
 pub struct RunnerOptions {
-    /// A GGUF file, or a folder in the hub's layout.
+    /// A GGUF file (any one of a split model), or a folder in the hub's layout.
     pub path: PathBuf,
     /// Name under which the model is served and logged.
     pub name: String,
@@ -34,8 +34,10 @@ pub struct LoadedRunner {
     pub runner: CandleRunner,
     /// Text to tokens and back.
     pub tokenizer: Tokenizer,
-    /// Chat messages to text, if the file has a template.
+    /// Chat messages to text, if the file has a template; it may be faulty.
     pub chat_template: Option<ChatTemplate>,
+    /// What is odd in the file, but not needed.
+    pub warnings: Vec<String>,
 }
 
 /// Why there is no runner.
@@ -67,19 +69,20 @@ pub fn load(options: &RunnerOptions, progress: &mut dyn FnMut(usize, usize)) -> 
         )));
     }
     let source = LoadOptions { path: options.path.clone(), compute, device: device.clone() };
-    let loaded = eoscast_model::load(&source, progress)?;
+    let LoadedModel { architecture, parameters, quantization, model, tokenizer, chat_template, warnings } =
+        eoscast_model::load(&source, progress)?;
     let spec = ModelSpec {
         name: options.name.clone(),
-        architecture: loaded.architecture.to_owned(),
-        vocab_size: loaded.tokenizer.vocab_size(),
-        context_length: loaded.model.context_length(),
-        eos_token_ids: loaded.tokenizer.eos_token_ids().to_vec(),
-        parameters: loaded.parameters,
-        quantization: loaded.quantization,
+        architecture: architecture.to_owned(),
+        vocab_size: tokenizer.vocab_size(),
+        context_length: model.context_length(),
+        eos_token_ids: tokenizer.eos_token_ids().to_vec(),
+        parameters,
+        quantization,
         block_size,
         num_blocks,
     };
-    let runner = CandleRunner::new(spec, loaded.model, compute, device)
+    let runner = CandleRunner::new(spec, model, compute, device)
         .map_err(|error| LoadError::InvalidOption(TensorError::from(error).to_string()))?;
-    Ok(LoadedRunner { runner, tokenizer: loaded.tokenizer, chat_template: loaded.chat_template })
+    Ok(LoadedRunner { runner, tokenizer, chat_template, warnings })
 }

@@ -75,12 +75,15 @@ impl Sampler {
         let top = self.params.logprobs.map_or_else(Vec::new, |n| likeliest(logits, n as usize, &stats));
 
         let eos_bias = if self.masks(step) { 0.0 } else { eos_bias };
-        let as_it_is = !self.penalises() && !self.masks(step) && eos_bias == 0.0;
+        let as_it_is = !self.penalises() && self.params.logit_bias.is_empty() && !self.masks(step) && eos_bias == 0.0;
         let (token_id, eos_logprob_sampled) = if self.params.temperature == 0.0 && as_it_is {
             (stats.argmax, self.certainty_of_end(stats.argmax))
         } else {
             scratch.clear();
             scratch.extend_from_slice(logits);
+            for (id, bias) in &self.params.logit_bias {
+                scratch[*id as usize] += bias;
+            }
             self.penalise(scratch);
             if eos_bias > 0.0 {
                 self.sets.eos.iter().for_each(|id| scratch[*id as usize] += eos_bias);
@@ -220,11 +223,27 @@ fn nucleus(mut candidates: Vec<Candidate>, top_p: f32, weight: impl Fn(f32) -> f
     }
 }
 
+/// A given token among those that were likely in its place.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Ranking {
+    /// Raw log-probability of the token.
+    pub(crate) logprob: f32,
+    /// The likeliest tokens with theirs, in falling order.
+    pub(crate) top: Vec<(u32, f32)>,
+}
+
+/// Ranks `token_id` by raw `logits` beside the `top` likeliest. `None` if they are no distribution.
+pub(crate) fn rank(logits: &[f32], token_id: u32, top: u32) -> Option<Ranking> {
+    let stats = row_stats(logits);
+    let logprob = (logits[token_id as usize] - stats.log_sum_exp).min(0.0);
+    stats.log_sum_exp.is_finite().then(|| Ranking { logprob, top: likeliest(logits, top as usize, &stats) })
+}
+
 fn likeliest(logits: &[f32], n: usize, stats: &LogitStats) -> Vec<(u32, f32)> {
-    let mut candidates: Vec<Candidate> = (0u32..).zip(logits).map(|(id, logit)| (*logit, id)).collect();
     if n == 0 {
         return Vec::new();
     }
+    let mut candidates: Vec<Candidate> = (0u32..).zip(logits).map(|(id, logit)| (*logit, id)).collect();
     if n < candidates.len() {
         keep_best(&mut candidates, n);
     } else {

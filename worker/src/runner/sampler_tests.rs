@@ -139,6 +139,32 @@ fn penalties_count_the_reply_and_repetition_also_the_prompt() {
 }
 
 #[test]
+fn a_bias_shifts_what_is_drawn_and_the_hazard_but_not_the_raw_eos_probability() {
+    let row = [0.0, 1.0, 0.5];
+    let params =
+        SamplingParams { temperature: 2.0, logit_bias: [(0, -100.0), (EOS, 3.0)].into(), ..Default::default() };
+    let shifted = softmax(&[-100.0, 1.0, 3.5], 2.0);
+    assert_close(&frequencies(&params, &row), &shifted);
+    let signals = sampler(params).sample(&row, &mut Vec::new(), 1, 0.0).unwrap().signals;
+    let raw = softmax(&row, 1.0);
+    assert!((f64::from(signals.eos_logprob) - (raw[0] + raw[2]).ln()).abs() < 1e-5);
+    assert!((f64::from(signals.eos_logprob_sampled) - shifted[2].ln()).abs() < 1e-5);
+}
+
+#[test]
+fn a_bias_goes_before_the_penalties() {
+    let params = SamplingParams {
+        temperature: 0.0,
+        repetition_penalty: 2.0,
+        logit_bias: [(1, 1.9)].into(),
+        ..Default::default()
+    };
+    // (0.1 + 1.9) / 2 is below 1.2, which 0.1 / 2 + 1.9 is not.
+    let sample = Sampler::new(params, 7, sets(&[EOS]), &[1]).sample(&[1.2, 0.1, -1.0], &mut Vec::new(), 1, 0.0);
+    assert_eq!(sample.unwrap().token_id, 0);
+}
+
+#[test]
 fn the_likeliest_tokens_come_in_falling_order_with_raw_log_probabilities() {
     let params = SamplingParams { logprobs: Some(2), ignore_eos: true, ..Default::default() };
     let row = [0.0, 1.0, 3.0, 2.0];

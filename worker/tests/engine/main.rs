@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod fairness;
 mod length_control;
 mod stopping;
 #[path = "../support/mod.rs"]
@@ -9,8 +10,10 @@ mod support;
 
 use std::time::{Duration, Instant};
 
+use eoscast_metrics::format::Format;
 use eoscast_proto::domain::{Complete, FinishReason, MatchedStop, ReplyEvent, RequestId, SamplingParams};
 use eoscast_proto::status::ServiceError;
+use eoscast_worker::bounds::ClientKey;
 use eoscast_worker::engine::{EngineHandle, PreparedRequest, ReplyStream};
 use eoscast_worker::runner::ScriptedRunner;
 use eoscast_worker::runner::scripted::peaked_logits;
@@ -21,6 +24,8 @@ use tokio_stream::StreamExt;
 fn request(id: &str, prompt: &str, max_tokens: u32) -> PreparedRequest {
     PreparedRequest {
         request_id: RequestId::try_from(id.to_owned()).unwrap(),
+        client_request_id: None,
+        client: ClientKey::default(),
         prompt: prompt.bytes().map(u32::from).collect(),
         prompt_text: None,
         sampling: SamplingParams::default(),
@@ -132,7 +137,7 @@ async fn a_second_request_computes_only_what_the_first_did_not() {
                 collect(engine.submit(request("a", &(preamble.clone() + question), 40)).unwrap()).await.unwrap();
             replies.push((outcome.tokens, outcome.complete.cached_prompt_tokens));
         }
-        let metrics = engine.metrics().encode(engine.link()).unwrap();
+        let metrics = engine.metrics().encode(engine.link(), Format::Text).unwrap();
         let hits = if prefix_cache { "eoscast_prefix_cache_hits_total 1000\n" } else { "hits_total 0\n" };
         assert!(metrics.contains(hits), "{metrics}");
     }

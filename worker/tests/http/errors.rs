@@ -8,7 +8,7 @@ use eoscast_worker::runner::scripted::peaked_logits;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::support::{ROOMY, Setup, stepwise, until};
+use super::support::{ROOMY, Setup, stepwise};
 use super::{Server, chat, post, says, tokenizer_size, with};
 
 #[tokio::test]
@@ -45,7 +45,10 @@ async fn a_field_that_is_wrong_is_named() {
         ("priority", json!({ "priority": 0.5 })),
         ("task", json!({ "task": "x".repeat(65) })),
         ("x_forecast", json!({ "x_forecast": {} })),
-        ("logit_bias", json!({ "logit_bias": { "1": 2 } })),
+        ("logit_bias", json!({ "logit_bias": { "262": 2 } })),
+        ("logit_bias", json!({ "logit_bias": [[1, 2]] })),
+        ("logit_bias.the", json!({ "logit_bias": { "the": 2 } })),
+        ("logit_bias.1", json!({ "logit_bias": { "1": 101 } })),
         ("response_format.type", json!({ "response_format": { "type": "json_object" } })),
         ("model", json!({ "model": 3 })),
         ("length_control", json!({ "length_control": 48 })),
@@ -68,7 +71,8 @@ async fn a_field_that_is_wrong_is_named() {
         ("prompt[1]", json!({ "prompt": ["a", "x".repeat(5000)] })),
         ("prompt[1]", json!({ "prompt": [[1], [262]] })),
         ("prompt", json!({ "prompt": vec!["a"; 129], "n": 2 })),
-        ("echo", json!({ "echo": true })),
+        ("echo", json!({ "echo": 1 })),
+        ("logprobs", json!({ "echo": true, "logprobs": 21 })),
         ("suffix", json!({ "suffix": "end" })),
         ("best_of", json!({ "best_of": 2 })),
         ("logprobs", json!({ "logprobs": 21 })),
@@ -79,12 +83,23 @@ async fn a_field_that_is_wrong_is_named() {
     for (param, more) in [
         ("messages", json!({ "messages": [] })),
         ("messages", json!({ "messages": "hi" })),
-        ("messages[1].role", json!({ "messages": [chat("hi")[0], { "role": "tool", "content": "" }] })),
+        ("messages[1].role", json!({ "messages": [chat("hi")[0], { "role": "robot", "content": "" }] })),
+        ("messages[0]", json!({ "messages": [{ "content": "hi" }] })),
+        ("messages[0].images", json!({ "messages": [{ "role": "user", "content": "hi", "images": ["x"] }] })),
         ("messages[0].content", json!({ "messages": [{ "role": "user", "content": 3 }] })),
-        ("messages[0]", json!({ "messages": [{ "role": "user" }] })),
+        ("messages[0].content", json!({ "messages": [{ "role": "user", "content": [{ "type": "image_url" }] }] })),
+        ("messages[0].tool_calls[0]", json!({ "messages": [{ "role": "assistant", "tool_calls": [{}] }] })),
         ("top_logprobs", json!({ "logprobs": true, "top_logprobs": 21 })),
         ("top_logprobs", json!({ "top_logprobs": 1 })),
         ("tools", json!({ "tools": [{}] })),
+        ("tools", json!({ "tools": [{}], "tool_choice": "auto" })),
+        ("functions", json!({ "functions": [{}] })),
+        ("tool_choice", json!({ "tool_choice": "required" })),
+        ("tool_choice", json!({ "tool_choice": { "type": "function", "function": { "name": "f" } } })),
+        ("add_special_tokens", json!({ "add_special_tokens": true })),
+        ("continue_final_message", json!({ "continue_final_message": true, "add_generation_prompt": true })),
+        ("chat_template_kwargs", json!({ "chat_template_kwargs": [] })),
+        ("chat_template_kwargs.messages", json!({ "chat_template_kwargs": { "messages": [] } })),
         ("max_completion_tokens", json!({ "max_completion_tokens": "many" })),
         ("max_completion_tokens", json!({ "max_completion_tokens": 0 })),
         ("max_completion_tokens", json!({ "max_completion_tokens": 5000, "max_tokens": 8 })),
@@ -144,6 +159,23 @@ async fn what_is_no_request_is_refused_in_the_same_form() {
 }
 
 #[tokio::test]
+async fn an_answer_repeats_only_the_beginning_of_what_the_client_wrote() {
+    let server = Server::saying("hello");
+    let long = "long".repeat(1 << 16);
+    for body in [
+        json!({ "model": long, "prompt": "hi" }),
+        json!({ "prompt": "hi", "logit_bias": { &long: 2 } }),
+        json!({ "prompt": "hi", &long: 2 }),
+    ] {
+        let answer = server.post("/v1/completions", &body).await;
+        assert!(answer.status.is_client_error() && answer.body.len() < 1_000, "{}", &answer.body[..1_000]);
+        assert!(answer.body.contains("longlong"), "{}", answer.body);
+    }
+    let answer = server.get(&format!("/v1/{}", &long[..1 << 14])).await;
+    assert!(answer.status == StatusCode::NOT_FOUND && answer.body.len() < 1_000, "{}", &answer.body[..1_000]);
+}
+
+#[tokio::test]
 async fn a_full_queue_says_when_to_try_again_and_keeps_no_choice_of_the_refused() {
     let (allow, script) = stepwise(|_| peaked_logits(tokenizer_size(), 65));
     let server = Server::start(&Setup { max_waiting: 2, max_running: 1, ..ROOMY }, script);
@@ -160,25 +192,6 @@ async fn a_full_queue_says_when_to_try_again_and_keeps_no_choice_of_the_refused(
         }
     };
     tokio::time::timeout(Duration::from_secs(20), both_places_are_free).await.unwrap();
-}
-
-#[tokio::test]
-async fn a_name_in_use_is_a_conflict() {
-    let (allow, script) = stepwise(|_| peaked_logits(tokenizer_size(), 65));
-    let server = Server::start(&ROOMY, script);
-    let named = || {
-        let mut request = post("/v1/completions", json!({ "prompt": "hi" }).to_string());
-        request.headers_mut().insert("x-request-id", "a".parse().unwrap());
-        request
-    };
-    let (router, engine) = (server.router.clone(), server.engine.clone());
-    let first = tokio::spawn(tower::ServiceExt::oneshot(router, named()));
-    allow.send(()).unwrap();
-    until("the first runs", || engine.metrics().load().0.running_requests == 1).await;
-    let answer = server.send(named()).await;
-    assert_eq!((answer.status, &answer.error()["code"]), (StatusCode::CONFLICT, &json!("request_id_in_use")));
-    drop(allow);
-    assert_eq!(first.await.unwrap().unwrap().status(), StatusCode::OK);
 }
 
 #[tokio::test]

@@ -8,9 +8,8 @@ use super::stream::events;
 use super::support::{ROOMY, stepwise, until};
 use super::{Server, post, says, with};
 
-/// What a predictor would tell about request `id` after `step` tokens.
-fn predict(engine: &EngineHandle, id: &str, step: u32, mean: f32) {
-    let request_id = RequestId::try_from(id.to_owned()).unwrap();
+/// What a predictor would tell about a request after `step` tokens.
+fn predict(engine: &EngineHandle, request_id: RequestId, step: u32, mean: f32) {
     let estimate = LengthEstimate {
         request_id,
         step,
@@ -27,13 +26,13 @@ fn predict(engine: &EngineHandle, id: &str, step: u32, mean: f32) {
 async fn forecast(more: &Value) -> super::Answer {
     let (allow, script) = stepwise(says("hi"));
     let server = Server::start(&ROOMY, script);
-    let mut request = post("/v1/completions", with(&json!({ "prompt": "hi" }), more).to_string());
-    request.headers_mut().insert("x-request-id", "r".parse().unwrap());
+    let request = post("/v1/completions", with(&json!({ "prompt": "hi" }), more).to_string());
     let engine = server.engine.clone();
     let answer = tokio::spawn(async move { server.send(request).await });
     allow.send(()).unwrap();
     until("the request runs", || engine.metrics().load().0.running_requests == 1).await;
-    predict(&engine, "r", 0, 9.0);
+    let id = engine.live_requests().remove(0);
+    predict(&engine, id, 0, 9.0);
     drop(allow);
     answer.await.unwrap()
 }

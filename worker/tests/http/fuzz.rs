@@ -44,7 +44,7 @@ fn any_bytes_as_a_body() {
     bolero::check!().for_each(|body: &[u8]| target.answers(body));
 }
 
-const FIELDS: [&str; 36] = [
+const FIELDS: [&str; 46] = [
     "prompt",
     "messages",
     "model",
@@ -80,11 +80,21 @@ const FIELDS: [&str; 36] = [
     "add_special_tokens",
     "add_generation_prompt",
     "return_token_strs",
+    "continue_final_message",
+    "chat_template_kwargs",
+    "tool_choice",
+    "functions",
+    "function_call",
+    "regex",
+    "skip_special_tokens",
+    "user",
+    "suffix",
+    "modalities",
     "",
 ];
 
 /// Values of every type, at and beyond the edges of what some field takes.
-const VALUES: [&str; 40] = [
+const VALUES: [&str; 46] = [
     "null",
     "true",
     "false",
@@ -124,6 +134,12 @@ const VALUES: [&str; 40] = [
     "{\"target_tokens\":4}",
     "{\"target_tokens\":0,\"strength\":-1}",
     "{\"include_usage\":true}",
+    "{\"include_usage\":true,\"continuous_usage_stats\":true,\"x\":null}",
+    "{\"5\":-100,\"6\":null}",
+    "{\"x\":1e2}",
+    "\"none\"",
+    "1e2",
+    "[{\"role\":\"assistant\",\"content\":null,\"tool_calls\":[{\"function\":{\"name\":\"f\"}}]},{\"role\":\"tool\"}]",
     "[[[[[[[[[[[[[[[[]]]]]]]]]]]]]]]]",
 ];
 

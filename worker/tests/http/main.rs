@@ -3,13 +3,21 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod answers;
+mod bounds;
+mod characters;
+mod conversations;
 mod disconnect;
+mod echo;
 mod errors;
+mod fields;
 mod forecast;
 mod fuzz;
+mod openapi;
+mod serving;
 mod stream;
 #[path = "../support/mod.rs"]
 mod support;
+mod template;
 #[path = "../model/tiny.rs"]
 #[allow(dead_code, reason = "the tests of model files use the rest")]
 mod tiny;
@@ -24,7 +32,7 @@ use candle_core::quantized::GgmlDType;
 use eoscast_kernels::Compute;
 use eoscast_model::text::Tokenizer;
 use eoscast_worker::engine::{EngineHandle, EngineThread, RequestPreparer};
-use eoscast_worker::http;
+use eoscast_worker::http::{self, HttpOptions};
 use eoscast_worker::runner::load::LoadedRunner;
 use eoscast_worker::runner::scripted::peaked_logits;
 use eoscast_worker::runner::{ModelSpec, ScriptedRunner};
@@ -36,6 +44,7 @@ use tower::ServiceExt;
 struct Server {
     router: Router,
     engine: EngineHandle,
+    preparer: Arc<RequestPreparer>,
     _thread: EngineThread,
 }
 
@@ -57,20 +66,38 @@ impl Server {
     }
 
     fn start_runner(setup: &Setup, runner: impl FnOnce(ModelSpec) -> ScriptedRunner) -> Self {
-        let LoadedRunner { tokenizer, chat_template, .. } =
-            tiny::TinyModel::new(GgmlDType::F32).load(Compute::F32).unwrap();
+        Self::with_texts(&tiny::TinyModel::new(GgmlDType::F32), setup, usize::MAX, runner)
+    }
+
+    /// With at most so many tokens of a prompt and its reply.
+    fn capped(setup: &Setup, most: usize, runner: impl FnOnce(ModelSpec) -> ScriptedRunner) -> Self {
+        Self::with_texts(&tiny::TinyModel::new(GgmlDType::F32), setup, most, runner)
+    }
+
+    /// With the tokenizer and the chat template of `model`.
+    fn with_texts(
+        model: &tiny::TinyModel,
+        setup: &Setup,
+        most_tokens: usize,
+        runner: impl FnOnce(ModelSpec) -> ScriptedRunner,
+    ) -> Self {
+        let LoadedRunner { tokenizer, chat_template, .. } = model.load(Compute::F32).unwrap();
         let tokenizer = Arc::new(tokenizer);
         let (size, eos) = (tokenizer.vocab_size(), tokenizer.eos_token_ids().to_vec());
         let (engine, thread) = setup.start_model(Arc::clone(&tokenizer) as _, size, &eos, runner);
-        let preparer = Arc::new(RequestPreparer::new(tokenizer, chat_template, engine.model()));
-        Self { router: http::router(engine.clone(), preparer), engine, _thread: thread }
+        let preparer = RequestPreparer::new(tokenizer, chat_template, engine.model()).with_max_model_len(most_tokens);
+        let preparer = Arc::new(preparer);
+        let router = http::router(engine.clone(), Arc::clone(&preparer), HttpOptions::default());
+        Self { router, engine, preparer, _thread: thread }
+    }
+
+    /// The same with other options.
+    fn with_options(self, options: HttpOptions) -> Self {
+        Self { router: http::router(self.engine.clone(), Arc::clone(&self.preparer), options), ..self }
     }
 
     async fn send(&self, request: Request<Body>) -> Answer {
-        let response = self.router.clone().oneshot(request).await.unwrap();
-        let (parts, body) = response.into_parts();
-        let body = to_bytes(body, usize::MAX).await.unwrap();
-        Answer { status: parts.status, headers: parts.headers, body: String::from_utf8(body.to_vec()).unwrap() }
+        Answer::of(self.router.clone(), request).await
     }
 
     async fn get(&self, path: &str) -> Answer {
@@ -87,6 +114,13 @@ impl Server {
 }
 
 impl Answer {
+    async fn of(router: Router, request: Request<Body>) -> Self {
+        let response = router.oneshot(request).await.unwrap();
+        let (parts, body) = response.into_parts();
+        let body = to_bytes(body, usize::MAX).await.unwrap();
+        Self { status: parts.status, headers: parts.headers, body: String::from_utf8(body.to_vec()).unwrap() }
+    }
+
     /// The body of a call that worked.
     fn json(&self) -> Value {
         assert_eq!(self.status, StatusCode::OK, "{}", self.body);

@@ -5,9 +5,9 @@ use eoscast_worker::runner::ScriptedRunner;
 use serde_json::{Value, json};
 
 use super::support::ROOMY;
-use super::{Answer, Server, babbles, chat, post, says, with};
+use super::{Answer, Server, babbles, chat, says, with};
 
-/// The bytes of a stream, with the time taken out.
+/// The bytes of a stream, with time and fingerprint taken out, and its id replaced by one that ends in `-r-1`.
 fn normalised(answer: &Answer) -> String {
     assert_eq!(answer.status, StatusCode::OK, "{}", answer.body);
     let mut text = String::new();
@@ -17,7 +17,14 @@ fn normalised(answer: &Answer) -> String {
         text.push_str("\"created\":T");
         rest = after.trim_start_matches(|c: char| c.is_ascii_digit());
     }
-    text + rest
+    text += rest;
+    let id = text.split("\"id\":\"").nth(1).and_then(|rest| rest.split('"').next()).unwrap().to_owned();
+    let prefix = id.split('-').next().unwrap();
+    let first: Value =
+        serde_json::from_str(text.lines().next().unwrap().trim_start_matches("data: ").replace(":T", ":0").as_str())
+            .unwrap();
+    let text = text.replace(first["system_fingerprint"].as_str().unwrap(), "F");
+    text.replace(&id, &format!("{prefix}-r-1"))
 }
 
 /// The events of a stream that ends as it should.
@@ -29,45 +36,39 @@ pub(super) fn events(answer: &Answer) -> Vec<Value> {
     events.iter().map(|event| serde_json::from_str(event).unwrap()).collect()
 }
 
-async fn named(server: &Server, path: &str, body: Value) -> Answer {
-    let mut request = post(path, body.to_string());
-    request.headers_mut().insert("x-request-id", "r-1".parse().unwrap());
-    server.send(request).await
-}
-
 #[tokio::test]
 async fn a_chat_stream_is_byte_for_byte_what_openai_sends() {
     let server = Server::saying("hé the");
     let body = json!({
         "messages": chat("hi"), "stream": true, "stream_options": { "include_usage": true }, "temperature": 0,
     });
-    let golden = r#"data: {"id":"chatcmpl-r-1","object":"chat.completion.chunk","created":T,"model":"scripted","choices":[{"index":0,"delta":{"role":"assistant","content":""},"logprobs":null,"finish_reason":null}],"usage":null}
+    let golden = r#"data: {"id":"chatcmpl-r-1","object":"chat.completion.chunk","created":T,"model":"scripted","system_fingerprint":"F","choices":[{"index":0,"delta":{"role":"assistant","content":""},"logprobs":null,"finish_reason":null}],"usage":null}
 
-data: {"id":"chatcmpl-r-1","object":"chat.completion.chunk","created":T,"model":"scripted","choices":[{"index":0,"delta":{"content":"h"},"logprobs":null,"finish_reason":null}],"usage":null}
+data: {"id":"chatcmpl-r-1","object":"chat.completion.chunk","created":T,"model":"scripted","system_fingerprint":"F","choices":[{"index":0,"delta":{"content":"h"},"logprobs":null,"finish_reason":null}],"usage":null}
 
-data: {"id":"chatcmpl-r-1","object":"chat.completion.chunk","created":T,"model":"scripted","choices":[{"index":0,"delta":{"content":"é"},"logprobs":null,"finish_reason":null}],"usage":null}
+data: {"id":"chatcmpl-r-1","object":"chat.completion.chunk","created":T,"model":"scripted","system_fingerprint":"F","choices":[{"index":0,"delta":{"content":"é"},"logprobs":null,"finish_reason":null}],"usage":null}
 
-data: {"id":"chatcmpl-r-1","object":"chat.completion.chunk","created":T,"model":"scripted","choices":[{"index":0,"delta":{"content":" "},"logprobs":null,"finish_reason":null}],"usage":null}
+data: {"id":"chatcmpl-r-1","object":"chat.completion.chunk","created":T,"model":"scripted","system_fingerprint":"F","choices":[{"index":0,"delta":{"content":" "},"logprobs":null,"finish_reason":null}],"usage":null}
 
-data: {"id":"chatcmpl-r-1","object":"chat.completion.chunk","created":T,"model":"scripted","choices":[{"index":0,"delta":{"content":"the"},"logprobs":null,"finish_reason":null}],"usage":null}
+data: {"id":"chatcmpl-r-1","object":"chat.completion.chunk","created":T,"model":"scripted","system_fingerprint":"F","choices":[{"index":0,"delta":{"content":"the"},"logprobs":null,"finish_reason":null}],"usage":null}
 
-data: {"id":"chatcmpl-r-1","object":"chat.completion.chunk","created":T,"model":"scripted","choices":[{"index":0,"delta":{},"logprobs":null,"finish_reason":"stop"}],"usage":null}
+data: {"id":"chatcmpl-r-1","object":"chat.completion.chunk","created":T,"model":"scripted","system_fingerprint":"F","choices":[{"index":0,"delta":{},"logprobs":null,"finish_reason":"stop"}],"usage":null}
 
-data: {"id":"chatcmpl-r-1","object":"chat.completion.chunk","created":T,"model":"scripted","choices":[],"usage":{"prompt_tokens":21,"completion_tokens":6,"total_tokens":27}}
+data: {"id":"chatcmpl-r-1","object":"chat.completion.chunk","created":T,"model":"scripted","system_fingerprint":"F","choices":[],"usage":{"prompt_tokens":21,"completion_tokens":6,"total_tokens":27,"prompt_tokens_details":{"cached_tokens":0}}}
 
 data: [DONE]
 
 "#;
-    assert_eq!(normalised(&named(&server, "/v1/chat/completions", body).await), golden);
+    assert_eq!(normalised(&server.post("/v1/chat/completions", &body).await), golden);
 }
 
 #[tokio::test]
 async fn a_completion_stream_holds_back_what_may_be_a_stop_text() {
     let server = Server::saying("a-b--c");
     let body = json!({ "prompt": "hi", "stream": true, "stop": "--", "logprobs": 0 });
-    let golden = r#"data: {"id":"cmpl-r-1","object":"text_completion","created":T,"model":"scripted","choices":[{"index":0,"text":"a","logprobs":{"tokens":["a"],"token_logprobs":[0.0],"top_logprobs":[{"a":0.0}],"text_offset":[0]},"finish_reason":null}]}
+    let golden = r#"data: {"id":"cmpl-r-1","object":"text_completion","created":T,"model":"scripted","system_fingerprint":"F","choices":[{"index":0,"text":"a","logprobs":{"tokens":["a"],"token_logprobs":[0.0],"top_logprobs":[{"a":0.0}],"text_offset":[0]},"finish_reason":null}]}
 "#;
-    let answer = named(&server, "/v1/completions", body).await;
+    let answer = server.post("/v1/completions", &body).await;
     let text = normalised(&answer);
     assert_eq!(text.lines().next(), golden.lines().next());
     let events = events(&answer);
@@ -75,7 +76,8 @@ async fn a_completion_stream_holds_back_what_may_be_a_stop_text() {
     assert_eq!(texts, ["a", "", "-b", "", "", ""]);
     let offsets: Vec<u64> =
         events.iter().filter_map(|event| event["choices"][0]["logprobs"]["text_offset"][0].as_u64()).collect();
-    assert_eq!(offsets, [0, 1, 2, 3, 4]);
+    // The last token makes the stop text whole, which is no part of the reply.
+    assert_eq!(offsets, [0, 1, 2, 3, 3]);
     assert_eq!(events.last().unwrap()["choices"][0]["finish_reason"], "stop");
 }
 
@@ -99,6 +101,16 @@ async fn a_stream_brings_the_text_and_usage_of_the_whole_answer() {
         }
     }
     assert_eq!(events.last().unwrap()["usage"], whole["usage"]);
+}
+
+#[tokio::test]
+async fn continuous_usage_grows_with_every_chunk() {
+    let server = Server::saying("hello");
+    let options = json!({ "include_usage": true, "continuous_usage_stats": true, "include_obfuscation": false });
+    let body = json!({ "prompt": "hi", "stream": true, "stream_options": options });
+    let events = events(&server.post("/v1/completions", &body).await);
+    let totals: Vec<u64> = events.iter().map(|event| event["usage"]["completion_tokens"].as_u64().unwrap()).collect();
+    assert_eq!(totals, [1, 2, 3, 4, 5, 6, 6]);
 }
 
 #[tokio::test]

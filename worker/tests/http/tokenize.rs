@@ -25,12 +25,29 @@ async fn a_conversation_becomes_the_tokens_that_a_chat_completion_counts() {
 }
 
 #[tokio::test]
+async fn the_body_of_a_chat_completion_can_be_counted_as_it_is() {
+    let server = Server::saying("");
+    let body = json!({
+        "model": "default", "messages": chat("hi"), "max_tokens": 3.0, "temperature": 0.5, "stream": true, "user": "me",
+    });
+    let count = server.post("/tokenize", &body).await.json()["count"].clone();
+    assert_eq!(count, server.post("/tokenize", &json!({ "messages": chat("hi") })).await.json()["count"]);
+    let back = server.post("/detokenize", &json!({ "tokens": [107.0, 1.08e2], "model": null })).await.json();
+    assert_eq!(back["prompt"], "hi");
+}
+
+#[tokio::test]
 async fn what_cannot_be_tokenised_is_refused_by_name() {
     let server = Server::saying("");
     for (path, body, param) in [
         ("/tokenize", json!({}), "messages"),
         ("/tokenize", json!({ "prompt": 3 }), "prompt"),
-        ("/tokenize", json!({ "messages": chat("hi"), "add_generation_prompt": false }), "add_generation_prompt"),
+        ("/tokenize", json!({ "prompt": "a", "messages": chat("hi") }), "messages"),
+        ("/tokenize", json!({ "messages": chat("hi"), "add_special_tokens": true }), "add_special_tokens"),
+        ("/tokenize", json!({ "messages": chat("hi"), "tools": [{}] }), "tools"),
+        ("/tokenize", json!({ "prompt": "a", "truncate_prompt_tokens": 1 }), "truncate_prompt_tokens"),
+        ("/tokenize", json!({ "prompt": "a", "add_special_token": true }), "add_special_token"),
+        ("/detokenize", json!({ "tokens": [1], "skip_special_tokens": false }), "skip_special_tokens"),
         ("/detokenize", json!({}), "tokens"),
         ("/detokenize", json!({ "tokens": [1, 262] }), "tokens[1]"),
         ("/detokenize", json!({ "tokens": [1, -2] }), "tokens[1]"),

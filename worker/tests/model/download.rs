@@ -27,6 +27,7 @@ struct Server {
 }
 
 /// Serves the files of `folder` until the runtime is dropped.
+#[expect(clippy::disallowed_methods, reason = "serves files to this test alone")]
 fn serve(folder: &Path) -> (tokio::runtime::Runtime, Arc<Server>, String) {
     let files = std::fs::read_dir(folder).unwrap().map(|entry| {
         let entry = entry.unwrap();
@@ -110,6 +111,22 @@ fn one_gguf_file_of_a_repository_is_downloaded_alone() {
     assert!(load(&options(&file, Compute::Quantized), &mut |_, _| ()).is_ok());
     drop(runtime);
     assert_eq!(model.fetch(&hub).unwrap(), file);
+}
+
+#[test]
+fn all_files_of_a_split_model_are_downloaded() {
+    let source = tempfile::tempdir().unwrap();
+    let parts = RandomModel::new("qwen3").gguf(candle_core::quantized::GgmlDType::Q8_0).split(2);
+    for (number, bytes) in (1..).zip(parts) {
+        std::fs::write(source.path().join(format!("m-0000{number}-of-00002.gguf")), bytes).unwrap();
+    }
+    let (runtime, _server, endpoint) = serve(source.path());
+    let (_home, hub) = hub(&endpoint);
+    let model = HubModel::parse(&format!("{REPOSITORY}:m-00001-of-00002.gguf")).unwrap();
+    let file = model.fetch(&hub).unwrap();
+    drop(runtime);
+    assert_eq!(model.fetch(&hub).unwrap(), file);
+    assert!(load(&options(&file, Compute::Quantized), &mut |_, _| ()).is_ok());
 }
 
 #[test]

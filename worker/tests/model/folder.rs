@@ -253,8 +253,30 @@ fn a_template_file_goes_before_the_one_in_the_settings() {
     let named = json!([{ "name": "rag", "template": "a" }, { "name": "default", "template": "b" }]);
     write_json(folder.path(), "tokenizer_config.json", &json!({ "chat_template": named }));
     assert_eq!(source().as_deref(), Some("b"));
+    write_json(folder.path(), "chat_template.json", &json!({ "chat_template": "d" }));
+    assert_eq!(source().as_deref(), Some("d"));
     std::fs::write(folder.path().join("chat_template.jinja"), "c").unwrap();
     assert_eq!(source().as_deref(), Some("c"));
+}
+
+#[test]
+fn a_faulty_template_of_a_folder_costs_the_chat_only() {
+    let folder = llama().folder(DType::F32);
+    let fault = || {
+        let model = load(&options(folder.path(), Compute::F32), &mut |_, _| ()).unwrap();
+        model.chat_template.unwrap().fault().map(str::to_owned)
+    };
+    for (settings, expected) in [
+        (json!({ "chat_template": "a\n{% for %}" }), "line 2"),
+        (json!({ "chat_template": [{ "name": "rag", "template": "a" }] }), "none is named `default`"),
+        (json!({ "chat_template": 3 }), "neither a text"),
+    ] {
+        write_json(folder.path(), "tokenizer_config.json", &settings);
+        let fault = fault().unwrap();
+        assert!(fault.contains(expected), "{fault}");
+    }
+    std::fs::write(folder.path().join("chat_template.jinja"), [0xff, 0xfe]).unwrap();
+    assert!(fault().unwrap().contains("chat_template.jinja"));
 }
 
 /// A sentencepiece vocabulary as Gemma's and Llama 2's files have it.

@@ -8,6 +8,7 @@ use candle_core::quantized::gguf_file::Value;
 use eoscast_kernels::Compute;
 use eoscast_proto::domain::{Complete, ReplyEvent, RequestId, SamplingParams, WorkerRun};
 use eoscast_sched::{Policy, SchedulerConfig};
+use eoscast_worker::bounds::ClientKey;
 use eoscast_worker::engine::handle::spawn;
 use eoscast_worker::engine::{EngineConfig, EngineHandle, EngineThread, PreparedRequest};
 use eoscast_worker::link::PredictorLink;
@@ -29,6 +30,7 @@ fn engine(dtype: GgmlDType, compute: Compute, prefix_cache: bool) -> (EngineHand
         scheduler,
         policy,
         max_waiting: 8,
+        most_unread_bytes: 64 << 20,
         estimate_max_age: 8,
         prefix_cache,
         prompt_text: true,
@@ -43,6 +45,8 @@ async fn reply(engine: &EngineHandle, last: &[u32]) -> (Vec<u32>, Vec<u32>, Comp
     let prefix = (0..PREFIX).map(|index| (index * index * 7 + index) % 200 + 3);
     let request = PreparedRequest {
         request_id: RequestId::try_from("r".to_owned()).unwrap(),
+        client_request_id: None,
+        client: ClientKey::default(),
         prompt: prefix.chain(last.iter().copied()).collect(),
         prompt_text: None,
         sampling: SamplingParams::default(),

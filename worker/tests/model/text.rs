@@ -6,7 +6,7 @@ use candle_core::quantized::gguf_file::Value;
 use eoscast_kernels::Compute;
 use eoscast_model::locate;
 use eoscast_model::text::Tokenizer;
-use eoscast_model::text::Turn;
+use eoscast_model::text::{RenderOptions, Turn};
 use eoscast_worker::runner::load::load;
 use proptest::prelude::*;
 
@@ -87,7 +87,7 @@ fn sentencepiece_merges_by_score_and_spells_unknown_characters_in_bytes() {
 fn a_chat_message_becomes_the_models_markup() {
     let model = TinyModel::new(GgmlDType::F32).load(Compute::F32).unwrap();
     let message = Turn { role: "user", content: "the" };
-    let text = model.chat_template.unwrap().render(&[message], true).unwrap();
+    let text = model.chat_template.unwrap().render(&[message], RenderOptions::default()).unwrap();
     let ids = model.tokenizer.encode(&text).unwrap();
     let spelled = spelled(&model.tokenizer, &ids).concat();
     assert_eq!(spelled, "<|im_start|>userĊthe<|im_end|>Ċ<|im_start|>assistantĊ");
@@ -122,11 +122,51 @@ fn smollm2_encodes_a_chat_as_published() {
     };
     let model = load(&options(&path, Compute::Quantized), &mut |_, _| ()).unwrap();
     let message = Turn { role: "user", content: "What is the capital of France?" };
-    let text = model.chat_template.unwrap().render(&[message], true).unwrap();
+    let text = model.chat_template.unwrap().render(&[message], RenderOptions::default()).unwrap();
     let ids = [
         1, 9690, 198, 2683, 359, 253, 5356, 5646, 11173, 3365, 3511, 308, 34519, 28, 7018, 411, 407, 19712, 8182, 2,
         198, 1, 4093, 198, 1780, 314, 260, 3575, 282, 4649, 47, 2, 198, 1, 520, 9531, 198,
     ];
     assert_eq!(model.tokenizer.encode(&text).unwrap(), ids);
     assert_eq!(model.tokenizer.eos_token_ids(), [2, 0]);
+}
+
+/// The texts of which a byte-level vocabulary and its rules could make fewest tokens.
+fn dense_texts() -> [String; 5] {
+    [
+        "the ".repeat(50),
+        "<|im_end|>".repeat(50),
+        "e\u{301}".repeat(50),
+        "\u{1FBE}\u{308}\u{301}".repeat(50),
+        "1 2\n".repeat(50),
+    ]
+}
+
+#[test]
+fn a_text_never_has_fewer_tokens_than_its_bytes_tell() {
+    let qwen = TinyModel::new(GgmlDType::F32).set("tokenizer.ggml.pre", Value::String("qwen2".to_owned()));
+    for model in [TinyModel::new(GgmlDType::F32), qwen, sentencepiece()] {
+        let tokenizer = model.load(Compute::F32).unwrap().tokenizer;
+        for text in dense_texts() {
+            let (least, tokens) = (tokenizer.least_tokens(&text), tokenizer.encode(&text).unwrap().len());
+            assert!(least > 0 && least <= tokens, "{least} of {tokens} for {text:?}");
+        }
+    }
+}
+
+#[test]
+fn the_longest_token_bounds_what_one_token_stands_for() {
+    let tokenizer = tokenizer();
+    assert_eq!(tokenizer.most_bytes_per_token(), Some("<|endoftext|>".len()));
+    assert_eq!(tokenizer.least_tokens(&"x".repeat(131)), 11);
+}
+
+#[test]
+fn a_long_text_has_the_tokens_of_its_words_wherever_it_is_cut() {
+    let tokenizer = tokenizer();
+    let text = "the 12 the\n".repeat(8_000);
+    let parts: Vec<Vec<u32>> = tokenizer.encode_in_parts(&text).map(Result::unwrap).collect();
+    assert!(parts.len() > 1, "it was not cut");
+    let line = tokenizer.encode("the 12 the\n").unwrap();
+    assert_eq!(parts.concat(), line.repeat(8_000));
 }

@@ -107,11 +107,34 @@ impl TinyModel {
 
     /// The file's bytes.
     pub(crate) fn bytes(&self) -> Vec<u8> {
-        let metadata: Vec<_> = self.metadata.iter().map(|(key, value)| (key.as_str(), value)).collect();
-        let tensors: Vec<_> = self.tensors.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
-        let mut file = std::io::Cursor::new(Vec::new());
-        write(&mut file, &metadata, &tensors).unwrap();
-        file.into_inner()
+        bytes(&self.metadata, &self.tensors)
+    }
+
+    /// The bytes of `count` files with some of the tensors each, as llama.cpp splits models.
+    pub(crate) fn split(self, count: usize) -> Vec<Vec<u8>> {
+        let tensors = Value::I32(self.tensors.len() as i32);
+        let per_file = self.tensors.len().div_ceil(count);
+        let file = |(index, part): (usize, &[(String, QTensor)])| {
+            let mut metadata = if index == 0 { self.metadata.clone() } else { Vec::new() };
+            metadata.extend([
+                ("split.no".to_owned(), Value::U16(index as u16)),
+                ("split.count".to_owned(), Value::U16(count as u16)),
+                ("split.tensors.count".to_owned(), tensors.clone()),
+            ]);
+            bytes(&metadata, part)
+        };
+        self.tensors.chunks(per_file).enumerate().map(file).collect()
+    }
+
+    /// The file's bytes with another type of tensor `name`.
+    pub(crate) fn bytes_with_type(&self, name: &str, number: u32) -> Vec<u8> {
+        let mut bytes = self.bytes();
+        let text = [&(name.len() as u64).to_le_bytes(), name.as_bytes()].concat();
+        let place = bytes.windows(text.len()).position(|window| window == text).unwrap();
+        // Its dimensions are two numbers, after their count.
+        let place = place + text.len() + 4 + 2 * 8;
+        bytes[place..place + 4].copy_from_slice(&number.to_le_bytes());
+        bytes
     }
 
     /// Writes the file to a temporary path and loads it.
@@ -125,6 +148,14 @@ impl TinyModel {
         std::fs::write(file.path(), self.bytes()).unwrap();
         load(&RunnerOptions { device, ..options(file.path(), compute) }, &mut |_, _| ())
     }
+}
+
+fn bytes(metadata: &[(String, Value)], tensors: &[(String, QTensor)]) -> Vec<u8> {
+    let metadata: Vec<_> = metadata.iter().map(|(key, value)| (key.as_str(), value)).collect();
+    let tensors: Vec<_> = tensors.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
+    let mut file = std::io::Cursor::new(Vec::new());
+    write(&mut file, &metadata, &tensors).unwrap();
+    file.into_inner()
 }
 
 /// Loads a model from the bytes of a file.

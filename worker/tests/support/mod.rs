@@ -34,10 +34,17 @@ pub(crate) struct Setup {
     pub(crate) max_waiting: usize,
     pub(crate) max_running: u32,
     pub(crate) prefix_cache: bool,
+    pub(crate) most_unread_bytes: usize,
 }
 
-pub(crate) const ROOMY: Setup =
-    Setup { num_blocks: 1024, policy: "fcfs+aggressive+lifo", max_waiting: 64, max_running: 16, prefix_cache: true };
+pub(crate) const ROOMY: Setup = Setup {
+    num_blocks: 1024,
+    policy: "fcfs+aggressive+lifo",
+    max_waiting: 64,
+    max_running: 16,
+    prefix_cache: true,
+    most_unread_bytes: 64 << 20,
+};
 
 impl Setup {
     pub(crate) fn start(
@@ -82,6 +89,7 @@ impl Setup {
             },
             policy: self.policy.parse().unwrap(),
             max_waiting: self.max_waiting,
+            most_unread_bytes: self.most_unread_bytes,
             estimate_max_age: 8,
             prefix_cache: self.prefix_cache,
             prompt_text: true,

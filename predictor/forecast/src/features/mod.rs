@@ -1,10 +1,14 @@
 //! What models see of a request: ONE definition, folded event by event, online and offline alike.
 //!
 //! - [`FEATURE_NAMES`]: the named numbers of a row; [`SKETCH_NAMES`]: the sketches beside them
-//! - [`FeatureState`]: the rolling state of one request; its memory is constant
+//! - [`FeatureState`]: the rolling state of one request; its memory is constant; [`Observed`]: the steps that it takes;
+//!   `signals`: what it keeps of single signals
 
+mod observed;
+mod signals;
 mod state;
 
+pub use observed::Observed;
 pub use state::FeatureState;
 
 use std::ops::Range;
@@ -18,12 +22,14 @@ pub const FEATURE_VERSION: u32 = 3;
 
 /// Features of steps and of the arrival, before those of the prompt's text.
 const OF_STEPS: usize = 61;
+const EOS_LOGPROB: usize = 10;
 
 /// The features in the order of [`FeatureRow::values`]. Probabilities are 0 to 1, logarithms natural, entropy in nats.
 ///
 /// `_16` and `_64` are over the last steps, `_all` over the whole reply, `_decayed` an exponential mean over about 16 steps;
 /// standard deviations are those of the population. `expected_` are sums of probabilities: how many such tokens a reply of
-/// these steps has on average, as ln(1 + sum). `_known` are 1 where a worker tells the signal, which is 0 where it does not.
+/// these steps has on average, as ln(1 + sum). `_known` are 1 where a worker tells the signal, which is 0 where it does not. Means and
+/// the like are over the steps at which a signal is known.
 /// The last 40 are [`PROMPT_FEATURE_NAMES`].
 pub const FEATURE_NAMES: [&str; OF_STEPS + PROMPT_FEATURE_NAMES.len()] = all_names();
 
@@ -133,8 +139,10 @@ pub struct FeatureRow {
     pub observed: u32,
     /// What was known on arrival.
     pub arrival: Arrival,
-    /// One per [`FEATURE_NAMES`]; finite.
+    /// One per [`FEATURE_NAMES`]; finite, 0 where it is not known.
     pub values: [f32; FEATURE_NAMES.len()],
+    /// A bit for each of the first features that is not known though there were steps to know it from. Logs of others have few signals.
+    pub unknown: u64,
     /// One sketch per [`SKETCH_NAMES`], zeros where it has fewer numbers; finite.
     pub sketches: [[f32; limits::SKETCH]; SKETCH_NAMES.len()],
 }
@@ -151,6 +159,11 @@ impl FeatureRow {
         if self.observed == 0 {
             OF_SIGNALS.into_iter().for_each(|signals| inputs[signals].fill(f32::NAN));
         }
+        let mut unknown = self.unknown;
+        while unknown != 0 {
+            inputs[unknown.trailing_zeros() as usize] = f32::NAN;
+            unknown &= unknown - 1;
+        }
         for (known, numbers) in KNOWN {
             if self.values[known] == 0.0 {
                 inputs[numbers].fill(f32::NAN);
@@ -161,22 +174,30 @@ impl FeatureRow {
 
     /// Most tokens still to come: at least 1, as a live request has its last one to come.
     pub fn left(&self) -> u32 {
-        self.arrival.max_tokens.saturating_sub(self.step).max(1)
+        self.arrival.limit().saturating_sub(self.step).max(1)
     }
 
     /// A number that differs from step to step and that a replay has, too: the signals of a step are chance enough.
     pub fn chance(&self) -> u32 {
-        self.eos_logprob().to_bits() ^ self.arrival.prompt_length
+        // Odd, so that it spreads steps over all bits (Knuth, TAOCP 3, 6.4).
+        let unknown = || self.step.wrapping_mul(0x9E37_79B1);
+        let signal = if self.is_known(EOS_LOGPROB) { self.eos_logprob().to_bits() } else { unknown() };
+        signal ^ self.arrival.prompt_length.unwrap_or(0)
     }
 
-    /// EOS probability at the last step.
+    /// Whether the feature at `place` is known; one of the first.
+    fn is_known(&self, place: usize) -> bool {
+        self.unknown >> place & 1 == 0
+    }
+
+    /// EOS probability at the last step; 0 where it is not known, as are the next two.
     pub fn eos_prob(&self) -> f32 {
         self.values[0]
     }
 
     /// Natural logarithm of it.
     pub fn eos_logprob(&self) -> f32 {
-        self.values[10]
+        self.values[EOS_LOGPROB]
     }
 
     /// Mean EOS probability over the reply.

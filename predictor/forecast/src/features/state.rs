@@ -5,143 +5,35 @@
 
 use eoscast_log::record::Arrival;
 use eoscast_log::running::Running;
-use eoscast_proto::domain::{StepEvent, limits};
-use half::f16;
-use half::slice::HalfFloatSliceExt;
+use eoscast_proto::domain::StepEvent;
 
-use super::{FEATURE_NAMES, FeatureRow, OF_STEPS};
+use super::signals::{ClassSignal, Decayed, LONG_STEPS, Repetition, SHORT_STEPS, Sketches, known, known_summary};
+use super::{FEATURE_NAMES, FeatureRow, OF_STEPS, Observed};
 
-/// Steps of the short and of the long window.
-const SHORT_STEPS: usize = 16;
-const LONG_STEPS: usize = 64;
 /// Signals with windows: EOS probability, EOS log-probability, entropy.
 const SIGNALS: usize = 3;
 const PER_SIGNAL: usize = 10;
-/// An exponential mean takes over this share of each new value.
-const DECAY: f32 = 1.0 / SHORT_STEPS as f32;
 /// A line break was at hand when the probability of one was above this.
 const LINE_BREAK: f32 = 0.5;
 
-/// A signal of which the last value and an exponential mean are kept.
-#[derive(Debug, Clone, Copy, Default)]
-struct Decayed {
-    now: f32,
-    mean: f32,
+/// The features as they are set.
+struct Features {
+    values: [f32; FEATURE_NAMES.len()],
+    unknown: u64,
 }
 
-impl Decayed {
-    fn push(&mut self, value: f32, first: bool) {
-        self.now = value;
-        self.mean = if first { value } else { self.mean + (value - self.mean) * DECAY };
-    }
-}
-
-/// The log-probability of a class of tokens, if the worker tells it.
-#[derive(Debug, Clone, Copy, Default)]
-struct ClassSignal {
-    known: bool,
-    logprob: Decayed,
-    /// Sum of the probabilities.
-    expected: f64,
-}
-
-impl ClassSignal {
-    fn push(&mut self, logprob: Option<f32>) {
-        let first = !self.known;
-        self.known |= logprob.is_some();
-        if let Some(logprob) = logprob {
-            self.logprob.push(logprob, first);
-            self.expected += f64::from(logprob.exp());
+impl Features {
+    fn set(&mut self, place: usize, value: Option<f32>) {
+        match value {
+            Some(value) => self.values[place] = value,
+            None => self.unknown |= 1 << place,
         }
     }
 
-    fn features(&self) -> [f32; 4] {
-        let known = f32::from(u8::from(self.known));
-        [known, self.logprob.now, self.logprob.mean, self.expected.ln_1p() as f32]
+    /// Three features in a row.
+    fn set_all(&mut self, first: usize, values: Option<[f32; 3]>) {
+        (0..3).for_each(|i| self.set(first + i, values.map(|values| values[i])));
     }
-}
-
-/// Which of the last [`LONG_STEPS`] 3-grams of tokens stood in the window before.
-#[derive(Debug, Clone)]
-struct Repetition {
-    last: [u32; 2],
-    grams: [u32; LONG_STEPS],
-    seen: u32,
-    repeated: u64,
-}
-
-impl Repetition {
-    fn push(&mut self, token: u32) {
-        let [before, last] = self.last;
-        self.last = [last, token];
-        self.seen = self.seen.saturating_add(1);
-        if self.seen < 3 {
-            return;
-        }
-        // Odd multipliers spread each token over all bits (Knuth, TAOCP 3, 6.4); a chance match is one in four billion.
-        let gram = (before.wrapping_mul(0x9E37_79B1) ^ last).wrapping_mul(0x85EB_CA77).wrapping_add(token);
-        let held = LONG_STEPS.min(self.seen as usize - 3);
-        let known = self.grams[..held].contains(&gram);
-        self.repeated = self.repeated << 1 | u64::from(known);
-        self.grams[(self.seen as usize - 3) % LONG_STEPS] = gram;
-    }
-
-    fn share(&self) -> f32 {
-        self.repeated.count_ones() as f32 / LONG_STEPS as f32
-    }
-}
-
-/// Sketches of hidden states, in half precision where they are only kept.
-#[derive(Debug, Clone)]
-struct Sketches {
-    known: bool,
-    prompt_known: bool,
-    now: [f16; limits::SKETCH],
-    prompt: [f16; limits::SKETCH],
-    mean: [f32; limits::SKETCH],
-}
-
-impl Sketches {
-    fn unknown() -> Self {
-        Self {
-            known: false,
-            prompt_known: false,
-            now: [f16::ZERO; limits::SKETCH],
-            prompt: [f16::ZERO; limits::SKETCH],
-            mean: [0.0; limits::SKETCH],
-        }
-    }
-
-    /// An empty sketch is not told: the last one counts on.
-    fn push(&mut self, sketch: &[f32], step: u32) {
-        let first = !self.known;
-        if !sketch.is_empty() {
-            self.known = true;
-            let mut now = [0.0; limits::SKETCH];
-            for (now, value) in now.iter_mut().zip(sketch) {
-                *now = value.clamp(f16::MIN.to_f32_const(), f16::MAX.to_f32_const());
-            }
-            self.now.convert_from_f32_slice(&now);
-        }
-        if step == 1 {
-            (self.prompt, self.prompt_known) = (self.now, self.known);
-        }
-        for (mean, now) in self.mean.iter_mut().zip(single(&self.now)) {
-            *mean = if first { now } else { *mean + (now - *mean) * DECAY };
-        }
-    }
-
-    /// One per sketch name.
-    fn all(&self) -> [[f32; limits::SKETCH]; 3] {
-        [single(&self.now), self.mean, single(&self.prompt)]
-    }
-}
-
-/// All numbers at once: one by one, each would ask anew what the processor can do.
-fn single(halves: &[f16; limits::SKETCH]) -> [f32; limits::SKETCH] {
-    let mut singles = [0.0; limits::SKETCH];
-    halves.convert_to_f32_slice(&mut singles);
-    singles
 }
 
 /// The rolling state of one request.
@@ -152,7 +44,8 @@ pub struct FeatureState {
     observed: u32,
     running: [Running; SIGNALS],
     step_of_max: u32,
-    /// The last [`LONG_STEPS`] values of each signal; the value of step n stands at n % LONG_STEPS.
+    /// The last [`LONG_STEPS`] values of each signal; the value of step n stands at n % LONG_STEPS. NaN
+    /// where it is not known, as are the next two.
     recent: [[f32; LONG_STEPS]; SIGNALS],
     hazard: f32,
     hazard_sum: f64,
@@ -187,7 +80,7 @@ impl FeatureState {
             sentence_end: ClassSignal::default(),
             newline: ClassSignal::default(),
             step_of_newline: 0,
-            repetition: Repetition { last: [0; 2], grams: [0; LONG_STEPS], seen: 0, repeated: 0 },
+            repetition: Repetition::new(),
             sketches: Sketches::unknown(),
         }
     }
@@ -202,77 +95,85 @@ impl FeatureState {
         self.step
     }
 
-    /// Folds in a step and gives the features after it.
+    /// Folds in a step of a worker and gives the features after it.
     pub fn observe(&mut self, event: &StepEvent) -> FeatureRow {
-        let StepEvent { step, ref signals, .. } = *event;
-        let values = [signals.eos_probability(), signals.eos_logprob, signals.entropy];
+        self.take(&Observed::from(event))
+    }
+
+    /// Folds in a step, as far as it is known, and gives the features after it.
+    pub fn take(&mut self, event: &Observed<'_>) -> FeatureRow {
+        let Observed { step, token_id, ref signals, ref sketch } = *event;
+        let values = [signals.eos_logprob.map(f32::exp), signals.eos_logprob, signals.entropy];
         let first = self.observed == 0;
-        if first || values[0] >= self.running[0].max() {
+        if values[0].is_some_and(|value| self.running[0].is_empty() || value >= self.running[0].max()) {
             self.step_of_max = step;
         }
         let at = self.observed as usize % LONG_STEPS;
         self.observed += 1;
         self.step = step;
         for (i, value) in values.into_iter().enumerate() {
-            self.running[i].push(value, self.observed);
-            self.recent[i][at] = value;
+            self.recent[i][at] = value.unwrap_or(f32::NAN);
+            value.into_iter().for_each(|value| self.running[i].push(value));
         }
-        self.hazard = signals.eos_logprob_sampled.exp();
+        self.hazard = signals.eos_logprob_sampled.map_or(f32::NAN, f32::exp);
+        // Once it was not known, its sum is not.
         self.hazard_sum += f64::from(self.hazard);
-        self.rank.push((signals.eos_rank.max(1) as f32).ln(), first);
-        self.token.push(signals.token_logprob, first);
-        self.token_running.push(signals.token_logprob, self.observed);
-        self.top.push(signals.top_logprob, first);
+        self.rank.push(signals.eos_rank.map(|rank| (rank.max(1) as f32).ln()));
+        self.token.push(signals.token_logprob);
+        signals.token_logprob.into_iter().for_each(|logprob| self.token_running.push(logprob));
+        self.top.push(signals.top_logprob);
         self.sentence_end.push(signals.sentence_end_logprob);
         self.newline.push(signals.newline_logprob);
         if first || signals.newline_logprob.is_some_and(|logprob| logprob.exp() > LINE_BREAK) {
             self.step_of_newline = step;
         }
-        self.repetition.push(event.token_id);
-        self.sketches.push(&event.sketch, step);
+        if let Some(token) = token_id {
+            self.repetition.push(token);
+        }
+        self.sketches.push(sketch, step);
         self.row()
     }
 
     /// The features once the prompt is read, before the first token: the sketch of the prompt is that of step 1, which it alone
     /// decides.
     pub fn prefilled(&self, sketch: &[f32]) -> FeatureRow {
-        let mut read = Sketches::unknown();
-        read.push(sketch, 1);
-        let sketches = Sketches { prompt: read.prompt, prompt_known: read.prompt_known, ..Sketches::unknown() };
+        let sketches = Sketches::of_prompt(sketch);
         Self { sketches, ..self.clone() }.row()
     }
 
     /// The features now.
     pub fn row(&self) -> FeatureRow {
-        let mut values = [0.0; FEATURE_NAMES.len()];
-        if self.observed > 0 {
+        let mut row = Features { values: [0.0; FEATURE_NAMES.len()], unknown: 0 };
+        let has_steps = self.observed > 0;
+        if has_steps {
             for signal in 0..SIGNALS {
-                self.summarise(signal, &mut values[signal * PER_SIGNAL..][..PER_SIGNAL]);
+                self.summarise(signal, signal * PER_SIGNAL, &mut row);
             }
-            values[30] = self.slope();
-            values[31] = self.step.saturating_sub(self.step_of_max) as f32;
+            row.set(30, self.slope());
+            row.set(31, (!self.running[0].is_empty()).then(|| self.step.saturating_sub(self.step_of_max) as f32));
         }
         let Arrival { prompt_length, max_tokens, temperature, prompt, .. } = self.arrival;
-        let counts = [self.step, prompt_length, max_tokens].map(|count| count as f32);
-        values[32..35].copy_from_slice(&counts);
-        values[35] = temperature;
-        values[36..39].copy_from_slice(&counts.map(f32::ln_1p));
-        values[39..48].copy_from_slice(&[
-            self.hazard,
-            self.hazard_sum as f32,
-            self.rank.now,
-            self.rank.mean,
-            self.token.now,
-            self.token.mean,
-            self.token_running.summary(self.observed)[0],
-            self.top.now,
-            self.top.mean,
-        ]);
+        for (i, count) in [Some(self.step), prompt_length, max_tokens].into_iter().enumerate() {
+            let count = count.map(|count| count as f32);
+            row.set(32 + i, count);
+            row.set(36 + i, count.map(f32::ln_1p));
+        }
+        row.set(35, temperature);
+        if has_steps {
+            row.set(39, known(self.hazard));
+            row.set(40, known(self.hazard_sum as f32));
+            for (i, signal) in [(41, &self.rank), (43, &self.token), (46, &self.top)] {
+                row.set(i, signal.now());
+                row.set(i + 1, signal.mean());
+            }
+            row.set(45, (!self.token_running.is_empty()).then(|| self.token_running.summary()[0]));
+            row.set(57, (self.repetition.seen > 0).then(|| self.repetition.share()));
+        }
+        let Features { mut values, unknown } = row;
         values[48..52].copy_from_slice(&self.sentence_end.features());
         values[52..56].copy_from_slice(&self.newline.features());
-        values[56..OF_STEPS].copy_from_slice(&[
-            if self.observed == 0 { 0.0 } else { self.step.saturating_sub(self.step_of_newline) as f32 },
-            self.repetition.share(),
+        values[56] = if has_steps { self.step.saturating_sub(self.step_of_newline) as f32 } else { 0.0 };
+        values[58..OF_STEPS].copy_from_slice(&[
             f32::from(u8::from(self.sketches.known)),
             f32::from(u8::from(self.sketches.prompt_known)),
             f32::from(u8::from(prompt.is_some())),
@@ -285,66 +186,60 @@ impl FeatureState {
             observed: self.observed,
             arrival: self.arrival,
             values,
+            unknown,
             sketches: self.sketches.all(),
         }
     }
 
-    fn summarise(&self, signal: usize, out: &mut [f32]) {
-        out[0] = self.back(signal, 0);
-        out[1..4].copy_from_slice(&self.running[signal].summary(self.observed));
+    /// Sets the features of one signal, which begin at `first`.
+    fn summarise(&self, signal: usize, first: usize, row: &mut Features) {
+        let running = &self.running[signal];
+        row.set(first, known(self.back(signal, 0)));
+        row.set_all(first + 1, (!running.is_empty()).then(|| running.summary()));
         let seen = self.observed as usize;
+        // In the order of the ring, so that the sums have the bits that they have in older logs.
         let mut newest = [0.0; SHORT_STEPS];
-        for ago in 0..seen.min(SHORT_STEPS) {
-            newest[(seen - 1 - ago) % SHORT_STEPS] = self.back(signal, ago);
+        for (ago, value) in self.short_window(signal) {
+            newest[(seen - 1 - ago) % SHORT_STEPS] = value;
         }
-        out[4..7].copy_from_slice(&summary(&newest[..seen.min(SHORT_STEPS)]));
-        out[7..10].copy_from_slice(&summary(&self.recent[signal][..seen.min(LONG_STEPS)]));
+        row.set_all(first + 4, known_summary(&newest[..seen.min(SHORT_STEPS)]));
+        row.set_all(first + 7, known_summary(&self.recent[signal][..seen.min(LONG_STEPS)]));
+    }
+
+    /// The values of the short window, the latest first, each with how many steps ago it was; NaN where it is not known.
+    fn short_window(&self, signal: usize) -> impl Iterator<Item = (usize, f32)> {
+        (0..SHORT_STEPS.min(self.observed as usize)).map(move |ago| (ago, self.back(signal, ago)))
     }
 
     /// Least-squares slope of the log EOS probability over the short window, per step; 0 with fewer than two steps.
-    fn slope(&self) -> f32 {
+    fn slope(&self) -> Option<f32> {
         let count = SHORT_STEPS.min(self.observed as usize);
         if count < 2 {
-            return 0.0;
+            return known(self.back(1, 0)).map(|_| 0.0);
         }
-        let centre = (count - 1) as f64 / 2.0;
+        let points = || self.short_window(1).filter(|(_, value)| !value.is_nan());
+        let with_value = points().count();
+        if with_value < 2 {
+            return None;
+        }
+        let centre = if with_value == count {
+            (count - 1) as f64 / 2.0
+        } else {
+            points().map(|(ago, _)| ago as f64).sum::<f64>() / with_value as f64
+        };
         let (mut covariance, mut variance) = (0.0, 0.0);
-        for ago in 0..count {
+        for (ago, value) in points() {
             let x = centre - ago as f64;
-            covariance += x * f64::from(self.back(1, ago));
+            covariance += x * f64::from(value);
             variance += x * x;
         }
-        (covariance / variance) as f32
+        Some((covariance / variance) as f32)
     }
 
     /// The value `ago` steps before the last one, `ago` below both [`LONG_STEPS`] and `observed`.
     fn back(&self, signal: usize, ago: usize) -> f32 {
         self.recent[signal][(self.observed as usize - 1 - ago) % LONG_STEPS]
     }
-}
-
-/// Mean, maximum and standard deviation of the values of a window, in whatever order they stand.
-fn summary(values: &[f32]) -> [f32; 3] {
-    let count = values.len() as f64;
-    let mean = fold(values, 0.0, |sum, value| sum + f64::from(value), |a, b| a + b) / count;
-    let max = fold(values, f32::NEG_INFINITY, |a, b| if b > a { b } else { a }, f32::max);
-    let squares = fold(values, 0.0, |sum, value| sum + (f64::from(value) - mean).powi(2), |a, b| a + b);
-    [mean as f32, max, (squares / count).sqrt() as f32]
-}
-
-/// Values are taken in so many lanes, so that it is vector code.
-const LANES: usize = 8;
-
-/// Folds each lane from `start` on, then joins the lanes.
-fn fold<T: Copy>(values: &[f32], start: T, take: impl Fn(T, f32) -> T, join: impl Fn(T, T) -> T) -> T {
-    let (chunks, rest) = values.as_chunks::<LANES>();
-    let mut lanes = [start; LANES];
-    for chunk in chunks.iter().map(<[f32; LANES]>::as_slice).chain([rest]) {
-        for (lane, value) in lanes.iter_mut().zip(chunk) {
-            *lane = take(*lane, *value);
-        }
-    }
-    lanes.into_iter().fold(start, join)
 }
 
 #[cfg(test)]

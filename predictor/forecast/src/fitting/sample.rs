@@ -1,19 +1,22 @@
 //! [`Sample`]: one finished request with its steps.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
-use eoscast_log::record::Arrival;
-use eoscast_proto::domain::{FinishReason, RequestId, StepEvent, StepSignals};
+use eoscast_log::record::{Arrival, Signals};
+#[cfg(any(test, feature = "testing"))]
+use eoscast_proto::domain::StepEvent;
+use eoscast_proto::domain::{FinishReason, RequestId};
 use half::f16;
 
-use crate::features::{FeatureRow, FeatureState};
+use crate::features::{FeatureRow, FeatureState, Observed};
 
 /// The signals of one step.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Step {
     pub step: u32,
-    pub token_id: u32,
-    pub signals: StepSignals,
+    pub token_id: Option<u32>,
+    pub signals: Signals,
     /// The worker sent its sketch.
     pub is_sketched: bool,
 }
@@ -29,6 +32,9 @@ pub struct Sample {
     pub task: Option<Arc<str>>,
     /// What was known before the first token.
     pub arrival: Arrival,
+    /// Most tokens that forecasts of it are judged up to: its `max_tokens`, or, where a log does not tell them, what it came to if
+    /// that was its limit, else what the longest reply of the log came to. No model sees it.
+    pub limit: u32,
     /// Why it ended.
     pub finish_reason: FinishReason,
     /// Tokens that came naturally: all, or those before length control set in.
@@ -43,19 +49,31 @@ pub struct Sample {
 
 impl Sample {
     /// Its steps in order.
-    pub fn events(&self) -> impl Iterator<Item = StepEvent> {
+    pub fn steps(&self) -> impl Iterator<Item = Observed<'static>> {
         let mut sketches = self.sketches.chunks(self.sketch_length.max(1));
         self.steps.iter().map(move |step| {
             let sketch = if step.is_sketched { sketches.next() } else { None };
-            StepEvent {
-                request_id: self.request_id.clone(),
+            Observed {
                 step: step.step,
                 token_id: step.token_id,
                 signals: step.signals,
-                finish_reason: None,
-                eos_bias: 0.0,
-                sketch: sketch.unwrap_or_default().iter().map(|value| value.to_f32()).collect(),
+                sketch: Cow::Owned(sketch.unwrap_or_default().iter().map(|value| value.to_f32()).collect()),
             }
+        })
+    }
+
+    /// Its steps as a worker tells them; of each all signals must be known.
+    #[cfg(any(test, feature = "testing"))]
+    #[expect(clippy::unwrap_used, reason = "for tests alone")]
+    pub fn events(&self) -> impl Iterator<Item = StepEvent> {
+        self.steps().map(|step| StepEvent {
+            request_id: self.request_id.clone(),
+            step: step.step,
+            token_id: step.token_id.unwrap(),
+            signals: step.signals.all_known().unwrap(),
+            finish_reason: None,
+            eos_bias: 0.0,
+            sketch: step.sketch.as_ref().into(),
         })
     }
 
@@ -63,19 +81,19 @@ impl Sample {
     pub fn rows(&self) -> impl Iterator<Item = FeatureRow> {
         let mut state = FeatureState::new(self.arrival, 0);
         let arrival = state.row();
-        let live = self.events().take_while(|event| event.step < self.length);
-        std::iter::once(arrival).chain(live.map(move |event| state.observe(&event)))
+        let live = self.steps().take_while(|step| step.step < self.length);
+        std::iter::once(arrival).chain(live.map(move |step| state.take(&step)))
     }
 
     /// The row after the prompt was read and before the first token; nothing without a sketch.
     pub fn prefilled(&self) -> Option<FeatureRow> {
-        let first = self.events().next().filter(|event| event.step == 1 && !event.sketch.is_empty())?;
+        let first = self.steps().next().filter(|step| step.step == 1 && !step.sketch.is_empty())?;
         Some(FeatureState::new(self.arrival, 0).prefilled(&first.sketch))
     }
 
-    /// Whether its service length is known: it ended by itself or at `max_tokens`.
+    /// Whether its service length is known: it ended by itself or at its limit.
     pub fn is_served_out(&self) -> bool {
-        self.ended || self.finish_reason == FinishReason::Length && self.length == self.arrival.max_tokens
+        self.ended || self.finish_reason == FinishReason::Length && self.length == self.limit
     }
 
     /// Name of its prompt: samples of one prompt are called `name#number`.

@@ -56,7 +56,7 @@ pub fn fold(samples: &[&Sample], seed: u64, folds: u32, fold: u32) -> (Vec<usize
 pub fn groups<'a>(samples: impl Iterator<Item = &'a Sample> + Clone) -> Vec<String> {
     // The smallest name of each look, and through shared names of all looks that belong together.
     let mut of_name: HashMap<&str, &str> = HashMap::new();
-    let mut of_look: HashMap<(u32, Vec<u32>), &str> = HashMap::new();
+    let mut of_look: HashMap<(Option<u32>, Vec<u32>), &str> = HashMap::new();
     let look = |sample: &Sample| {
         let prompt = sample.arrival.prompt?;
         Some((sample.arrival.prompt_length, prompt.values.map(f32::to_bits).to_vec()))

@@ -41,6 +41,14 @@ pub struct TrainingOptions {
     pub threads: usize,
 }
 
+impl TrainingOptions {
+    /// One pass over the data in two threads.
+    #[cfg(any(test, feature = "testing"))]
+    pub fn for_test() -> Self {
+        Self { seed: 1, split_seed: 2, epochs: 1, command: "train".to_owned(), also_for: vec![], threads: 2 }
+    }
+}
+
 /// Fewest requests to train with.
 const LEAST_TRAIN: usize = 100;
 /// Parts of the training requests, each in turn kept aside. With four, forecasts that calibrate are so much worse than those of the model that is kept that

@@ -13,13 +13,13 @@ pub struct FinishedReply {
     pub group: String,
     /// Kind of work, if known.
     pub task: Option<Arc<str>>,
-    /// Sampling temperature, 0 is greedy.
-    pub temperature: f32,
-    /// Tokens of the prompt.
-    pub prompt_length: u32,
+    /// Sampling temperature, 0 is greedy; not known of some logs of others.
+    pub temperature: Option<f32>,
+    /// Tokens of the prompt; the same.
+    pub prompt_length: Option<u32>,
     /// Features of the prompt's text; empty if the worker did not send it.
     pub prompt_features: Vec<f32>,
-    /// Most tokens the reply might have had.
+    /// Most tokens the reply might have had, as far as is known.
     pub max_tokens: u32,
     /// Tokens generated.
     pub output_length: u32,

@@ -2,10 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use eoscast_proto::domain::StepEvent;
-
 use super::{FinishedReply, Judged};
-use crate::features::FeatureState;
+use crate::features::{FeatureState, Observed};
 use crate::fitting::sample::Sample;
 use crate::forecast::forecast;
 use crate::models::LengthModel;
@@ -19,7 +17,7 @@ pub fn reply(sample: &Sample, group: String) -> FinishedReply {
         temperature: sample.arrival.temperature,
         prompt_length: sample.arrival.prompt_length,
         prompt_features: sample.arrival.prompt.map_or_else(Vec::new, |prompt| prompt.values.to_vec()),
-        max_tokens: sample.arrival.max_tokens,
+        max_tokens: sample.limit,
         output_length: sample.length,
         ended: sample.ended,
     }
@@ -28,13 +26,13 @@ pub fn reply(sample: &Sample, group: String) -> FinishedReply {
 /// What `model` says of `sample`, whose reply is `reply`, and the time that its forecasts took, one request at a time: features and
 /// calibration included; not the reading of events, done before, nor the judging, done after.
 pub fn judge<'a>(model: &dyn LengthModel, sample: &Sample, reply: &'a FinishedReply) -> (Judged<'a>, Duration) {
-    let events: Vec<StepEvent> = sample.events().take_while(|event| event.step < sample.length).collect();
+    let events: Vec<Observed<'_>> = sample.steps().take_while(|event| event.step < sample.length).collect();
     let mut forecasts = Vec::with_capacity(events.len() + 1);
     let begun = Instant::now();
     let mut memory = model.memory();
     let mut state = FeatureState::new(sample.arrival, 0);
     forecasts.push(forecast(model, &state.row(), &mut memory));
-    forecasts.extend(events.iter().map(|event| forecast(model, &state.observe(event), &mut memory)));
+    forecasts.extend(events.iter().map(|event| forecast(model, &state.take(event), &mut memory)));
     let took = begun.elapsed();
 
     let arrival = forecasts[0].remaining;

@@ -13,6 +13,7 @@ use super::kind::ModelKind;
 use super::warm_start::WarmStart;
 use super::weights::Weights;
 use crate::calibration::Pit;
+use crate::distribution::LONGEST;
 use crate::features::FEATURE_VERSION;
 use crate::history::LONGEST_WINDOW;
 
@@ -112,10 +113,12 @@ impl Artifact {
             card.feature_version
         );
         let weights = Weights::of_file(&SafeTensors::deserialize(bytes).context("it is no safetensors file")?);
-        let outcomes: Vec<_> = pairs(&weights, "outcomes")?
-            .into_iter()
-            .map(|(length, censored)| Outcome::new(length as u32, censored))
-            .collect();
+        let outcomes = pairs(&weights, "outcomes")?;
+        let is_whole = |length: f32| length.fract() == 0.0 && (0.0..=LONGEST as f32).contains(&length);
+        if let Some((length, _)) = outcomes.iter().find(|(length, _)| !is_whole(*length)) {
+            bail!("tensor outcomes: lengths must be whole numbers from 0 to {LONGEST}, has {length}");
+        }
+        let outcomes = newest(outcomes.into_iter().map(|(length, censored)| (length as u32, censored)).collect());
         let mut pits = [const { vec![] }; Pits::AGES];
         for (age, pits) in pits.iter_mut().enumerate() {
             let name = format!("pits.{age}");
@@ -149,6 +152,8 @@ impl Artifact {
             "window: must be 1 to {LONGEST_WINDOW}, got {}",
             file.window
         );
+        let longest = file.outcomes.iter().map(|(length, _)| *length).max().unwrap_or_default();
+        ensure!(longest <= LONGEST, "outcomes: no reply has more than {LONGEST} tokens, got {longest}");
         Ok(Self {
             path: PathBuf::new(),
             kind: ModelKind::Prior,
@@ -156,7 +161,7 @@ impl Artifact {
                 digest,
                 trained_for: vec![file.trained_for],
                 window: file.window,
-                outcomes: file.outcomes.into_iter().map(|(length, censored)| Outcome::new(length, censored)).collect(),
+                outcomes: newest(file.outcomes),
                 pits: [const { vec![] }; Pits::AGES],
                 forecaster: None,
             },
@@ -181,6 +186,12 @@ impl Artifact {
             is_same_command(&card.command, command) && card.data_hash == data_hash && card.libraries == libraries()
         })
     }
+}
+
+/// The outcomes that a model may look back on.
+fn newest(mut outcomes: Vec<(u32, bool)>) -> Vec<Outcome> {
+    outcomes.drain(..outcomes.len().saturating_sub(LONGEST_WINDOW));
+    outcomes.into_iter().map(|(length, censored)| Outcome::new(length, censored)).collect()
 }
 
 /// Whether a card's command is `command`. Older cards have the name that the tool had before.
@@ -281,6 +292,7 @@ mod tests {
             ("\"window\":100", "\"window\":0", "window: must be 1"),
             ("\"window\":100", "\"window\":\"x\"", "invalid type"),
             ("[50,false]", "[-50,false]", "invalid value"),
+            ("[50,false]", "[4294967295,false]", "outcomes: no reply has more than 1048576 tokens"),
             ("}", "", "EOF"),
         ] {
             let error = format!("{:#}", Artifact::parse(GOOD.replacen(from, to, 1).as_bytes()).unwrap_err());

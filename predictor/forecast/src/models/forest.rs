@@ -130,7 +130,7 @@ mod tests {
     }
 
     fn survival(prompt_length: u32) -> f64 {
-        let arrival = Arrival { prompt_length, max_tokens: 9, temperature: 1.0, ignore_eos: false, prompt: None };
+        let arrival = Arrival { prompt_length: Some(prompt_length), ..Arrival::for_test() };
         distribution(&forest().predict(&FeatureState::new(arrival, 0).row(), &mut Memory::default())).survival(16.0)
     }
 

@@ -67,8 +67,7 @@ mod tests {
 
     fn expected_tokens(eos_probs: &[f32]) -> f64 {
         let model = ModelKind::Threshold.build(None, &History::default());
-        let arrival = Arrival { prompt_length: 5, max_tokens: 100, temperature: 1.0, ignore_eos: false, prompt: None };
-        let mut state = FeatureState::new(arrival, 0);
+        let mut state = FeatureState::new(Arrival::for_test(), 0);
         for (i, eos_prob) in eos_probs.iter().enumerate() {
             let signals = StepSignals {
                 eos_logprob: eos_prob.ln(),

@@ -3,7 +3,7 @@
 /// Bins of each number, with equally many values in each as far as ties allow.
 const BINS: usize = 12;
 
-/// How many bits one number of a pair tells of the other; `None` with fewer than 20 pairs for each cell of the table.
+/// Mutual information of the two numbers of a pair, in bits; `None` with fewer than 20 pairs for each cell of the table.
 ///
 /// The plug-in estimate over bins of equal frequency is too high by (occupied rows - 1)(occupied columns - 1) / (2 n ln 2) on average
 /// (Miller, Note on the bias of information estimates, 1955), which is taken off.

@@ -1,11 +1,13 @@
 //! Shows what a log says: figures as SVG and PNG, and one HTML page that explains them.
 //!
-//! - [`trace`]: reads step lines; any log with the twelve classic fields will do
-//! - [`usefulness`]: what each signal alone says of the end; [`information`]: in bits
+//! - [`trace`]: reads step lines of any log with the twelve classic fields
+//! - [`usefulness`]: how well each signal alone predicts the end; [`information`]: mutual information
 //! - [`figures`]: the figures; [`png`]: the same as PNG
 //! - [`page`]: the report
 
 pub(crate) mod figures;
+#[cfg(test)]
+mod foreign_tests;
 pub(crate) mod information;
 pub(crate) mod page;
 pub(crate) mod png;

@@ -68,7 +68,7 @@ struct Shown<'a> {
     models: &'a [Drawn],
     evaluation: Option<EvaluationContext<'a>>,
     data: String,
-    damages: Vec<String>,
+    notes: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -104,7 +104,7 @@ impl Page<'_> {
                 tables: sections(evaluation),
             }),
             data: summary(self.traces),
-            damages: self.traces.damages.first.iter().map(ToString::to_string).collect(),
+            notes: self.traces.notes(),
         };
         environment.render_str(TEMPLATE, Serde(context)).context("the report cannot be written")
     }
@@ -115,29 +115,55 @@ fn cards(traces: &Traces) -> Vec<Card> {
     lengths.sort_unstable();
     let tokens: u64 = lengths.iter().map(|length| u64::from(*length)).sum();
     let count = |end: End| traces.traces.iter().filter(|trace| trace.end == end).count();
-    let share = |end: End| format!("{:.1} %", 100.0 * count(end) as f64 / lengths.len().max(1) as f64);
+    let unknown = count(End::Unknown);
+    let known = lengths.len() - unknown;
+    // The share of the requests whose end is known; "-" where none is.
+    let share = |end: End| match known {
+        0 => "-".to_owned(),
+        known => format!("{:.1} %", 100.0 * count(end) as f64 / known as f64),
+    };
     let median = lengths.get(lengths.len() / 2).copied().unwrap_or(0);
     let mean = tokens as f64 / lengths.len().max(1) as f64;
-    vec![
+    let mut cards = vec![
         Card { name: "requests", value: lengths.len().to_string() },
         Card { name: "tokens", value: tokens.to_string() },
         Card { name: "mean length", value: format!("{mean:.0}") },
         Card { name: "median length", value: median.to_string() },
         Card { name: "ended by themselves", value: share(End::Stopped) },
         Card { name: "cut at their limit", value: share(End::Cut) },
-    ]
+    ];
+    if unknown > 0 {
+        cards.push(Card { name: "aborted, or end not known", value: unknown.to_string() });
+    }
+    let steps = traces.intake.unknown_eos;
+    if steps > 0 {
+        let share = 100.0 * steps as f64 / traces.intake.steps.max(1) as f64;
+        cards.push(Card { name: "steps without EOS probability", value: format!("{share:.1} %") });
+    }
+    cards
 }
 
 /// One sentence on what was read and what was not.
 pub(crate) fn summary(traces: &Traces) -> String {
-    let unknown = traces.traces.iter().filter(|trace| trace.end == End::Unknown).count();
+    let count = |end: End| traces.traces.iter().filter(|trace| trace.end == end).count();
+    let files: Vec<_> =
+        traces.files.iter().filter_map(|file| file.file_name()).map(|name| name.to_string_lossy()).collect();
+    let files = match files.as_slice() {
+        [first, .., last] => format!("{} files ({first} to {last})", files.len()),
+        one => one.concat(),
+    };
+    let intake = &traces.intake;
     format!(
-        "{} step lines of {} requests were used; {} lines could not be, {} lines are of other models, {} steps are missing between others, \
-         and the end of {unknown} requests is unknown.",
-        traces.lines,
+        "Read {files}: {} step lines of {} requests. Skipped {} damaged or repeated lines and {} lines of other models. \
+         {} steps are missing from these requests. {} requests ended by themselves, {} reached their token limit, and {} were aborted \
+         or have no known end.",
+        intake.steps,
         traces.traces.len(),
-        traces.damages.count,
-        traces.other_models,
-        traces.missing_steps,
+        intake.damages.count + intake.repeats.count,
+        intake.other_models,
+        intake.missing_steps,
+        count(End::Stopped),
+        count(End::Cut),
+        count(End::Unknown),
     )
 }

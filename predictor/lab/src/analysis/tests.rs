@@ -55,8 +55,8 @@ fn evaluation() -> EvaluationReport {
         request_id: format!("r-{i}"),
         group: format!("p-{}", i / 2),
         task: None,
-        temperature: 0.8,
-        prompt_length: 7,
+        temperature: Some(0.8),
+        prompt_length: Some(7),
         prompt_features: vec![],
         max_tokens: 100,
         output_length: 20 + i % 40,
@@ -118,7 +118,7 @@ fn twelve_classic_fields_are_enough() {
     for path in [file.as_path(), folder.path()] {
         let traces = read(path, None, |_| {}).unwrap();
         let cut = traces.traces.iter().filter(|trace| trace.end == End::Cut).count();
-        assert_eq!((traces.traces.len(), cut, traces.damages.count, traces.missing_steps), (40, 8, 0, 0));
+        assert_eq!((traces.traces.len(), cut, traces.intake.damages.count, traces.intake.missing_steps), (40, 8, 0, 0));
         assert!(traces.traces.iter().all(|trace| trace.steps.len() as u32 == trace.length()));
     }
     let traces = read(&file, None, |_| {}).unwrap();
@@ -145,11 +145,12 @@ fn damage_is_counted_and_told_by_line_and_the_rest_is_used() {
     lines.remove(500);
     write(folder.path(), &lines);
     let traces = read(folder.path(), None, |_| {}).unwrap();
-    assert_eq!((traces.lines, traces.damages.count, traces.missing_steps), (whole - 1, 7, 1));
-    let told: Vec<_> = traces.damages.first.iter().map(ToString::to_string).collect();
+    let intake = &traces.intake;
+    assert_eq!((intake.steps, intake.damages.count, intake.repeats.count, intake.missing_steps), (whole - 1, 5, 2, 1));
+    let told: Vec<_> = intake.damages.first.iter().chain(&intake.repeats.first).map(ToString::to_string).collect();
     assert!(told[0].contains(&format!("steps-0000000000000000.jsonl:{whole}: ")), "{told:?}");
-    assert!(told[2].ends_with("step 1 of request r-3 is there twice; the first is used"), "{told:?}");
-    assert!(told[5].contains("is not of a probability"), "{told:?}");
+    assert!(told[3].contains("is not of a probability"), "{told:?}");
+    assert!(told[6].ends_with("step 1 of request r-3 is there twice; the first is used"), "{told:?}");
     assert!(report(&traces, None, "x", &folder.path().join("report"), |_| {}).is_ok());
 }
 
@@ -165,7 +166,7 @@ fn models_are_not_mixed_unasked() {
         "{error}"
     );
     let other = read(folder.path(), Some("other"), |_| {}).unwrap();
-    assert_eq!((other.lines, other.model.as_deref()), (100, Some("other")));
+    assert_eq!((other.intake.steps, other.model.as_deref()), (100, Some("other")));
     let error = format!("{:#}", read(folder.path(), Some("third"), |_| {}).unwrap_err());
     assert!(error.contains("no usable step line of model third"), "{error}");
 }
@@ -177,7 +178,8 @@ fn nothing_to_read_is_an_error_that_says_what_was_looked_for() {
     assert!(error.contains("no log at") && error.contains("steps-*.jsonl"), "{error}");
     write(folder.path(), &["{}".to_owned()]);
     let error = format!("{:#}", read(folder.path(), None, |_| {}).unwrap_err());
-    assert!(error.contains("damaged lines: 1") && error.contains(":1: missing field `request_id`"), "{error}");
+    assert!(error.contains("1 damaged lines") && error.contains("missing field `request_id`, first "), "{error}");
+    assert!(error.ends_with("steps-0000000000000000.jsonl:1"), "{error}");
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! What each signal alone says of the end: the area under the ROC curve of "ends within 16 tokens", and Kendall's tau and mutual
-//! information with the remaining length.
+//! How well each signal alone predicts the end of a reply: the area under the ROC curve of "ends within 16 tokens", and Kendall's tau
+//! and mutual information with the remaining length.
 
 use super::information::mutual_information;
 use super::trace::{End, OPTIONAL_SIGNALS, Trace};
@@ -7,10 +7,10 @@ use crate::evaluation::ending::{self, Case};
 use crate::evaluation::rank::tau_b;
 use crate::evaluation::table::{Cell, Row as TableRow, Section};
 
-/// Tokens within which the end is told.
+/// A step is positive if at most this many tokens are left.
 pub(crate) const WITHIN: u32 = 16;
 
-/// Steps of one request that are looked at, evenly spaced: neighbours say nearly the same.
+/// Most steps of one request that are compared, evenly spaced: values of neighbouring steps are nearly equal.
 const STEPS: usize = 24;
 
 /// Steps over which recent values are averaged.
@@ -19,18 +19,19 @@ const RECENT: usize = 16;
 /// How useful one signal is.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Usefulness {
-    /// Which.
+    /// Name of the signal.
     pub(crate) signal: String,
-    /// P(higher at a step before the end than at another); 0.5 says nothing, and below 0.5 low values tell of the end.
+    /// Probability that the signal is higher at a step near the end than at another one. At 0.5 it does not predict the end; below
+    /// 0.5 it is lower near the end.
     pub(crate) auroc: Option<f64>,
     /// Kendall's tau-b with the remaining length of replies that ended.
     pub(crate) tau: Option<f64>,
-    /// Bits that it tells of that length.
+    /// Mutual information with that length, in bits.
     pub(crate) information: Option<f64>,
 }
 
 impl Usefulness {
-    /// How far from saying nothing, either way.
+    /// Distance of the AUROC from 0.5, above or below.
     pub(crate) fn strength(&self) -> f64 {
         self.auroc.map_or(0.0, |auroc| (auroc - 0.5).abs())
     }
@@ -40,7 +41,7 @@ impl Usefulness {
 struct Row {
     reply: usize,
     values: Vec<Option<f64>>,
-    /// Natural, or what is known to be exceeded.
+    /// Tokens to come; if the reply did not end by itself, a lower bound.
     remaining: u32,
     ended: bool,
 }
@@ -59,7 +60,7 @@ fn names() -> Vec<String> {
     own.iter().map(ToString::to_string).chain(optional).collect()
 }
 
-/// Of every signal that the traces have, the most useful first.
+/// Rates every signal that the traces have; the most useful comes first.
 pub(crate) fn usefulness(traces: &[Trace]) -> Vec<Usefulness> {
     let known = traces.iter().filter(|trace| trace.end != End::Unknown);
     let rows: Vec<Row> = known.enumerate().flat_map(|(reply, trace)| rows(reply, trace)).collect();
@@ -77,16 +78,20 @@ pub(crate) fn usefulness(traces: &[Trace]) -> Vec<Usefulness> {
     found
 }
 
-/// At the looked-at steps of `trace`; its last step is left out, where the end is no forecast any more.
+/// The signals of `trace` at up to [`STEPS`] steps. The last step is left out, because nothing is left to predict there.
 fn rows(reply: usize, trace: &Trace) -> Vec<Row> {
     let steps = &trace.steps;
     let stride = steps.len().div_ceil(STEPS).max(1);
-    let (mut sum, mut max) = (0.0, 0.0f64);
+    // Over the steps so far whose EOS probability is known.
+    let (mut sum, mut max, mut known) = (0.0, 0.0f64, 0);
     let mut rows = vec![];
     for (i, step) in steps.iter().enumerate().take(steps.len().saturating_sub(1)) {
-        sum += step.eos_prob();
-        max = max.max(step.eos_prob());
-        // The last looked-at steps are those right before the end, whatever the length.
+        if let Some(eos_prob) = step.eos_prob() {
+            sum += eos_prob;
+            max = max.max(eos_prob);
+            known += 1;
+        }
+        // Counted from the end, so that the steps right before it are always among them.
         if !(steps.len() - 2 - i).is_multiple_of(stride) {
             continue;
         }
@@ -97,12 +102,12 @@ fn rows(reply: usize, trace: &Trace) -> Vec<Row> {
         };
         let mut values = vec![
             Some(f64::from(step.tokens)),
-            Some(f64::from(trace.prompt_length)),
-            Some(f64::from(step.eos_logprob)),
-            mean(&|step| Some(f64::from(step.eos_logprob))),
-            Some(sum / (i + 1) as f64),
-            Some(max),
-            Some(sum),
+            trace.prompt_length.map(f64::from),
+            step.eos_logprob.map(f64::from),
+            mean(&|step| step.eos_logprob.map(f64::from)),
+            (known > 0).then(|| sum / f64::from(known)),
+            (known > 0).then_some(max),
+            (known as usize == i + 1).then_some(sum),
         ];
         for signal in 0..OPTIONAL_SIGNALS.len() {
             values.push(step.optional[signal].map(f64::from));
@@ -119,7 +124,7 @@ fn auroc(rows: &[Row], signal: usize) -> Option<f64> {
         let first = cases.len();
         cases.extend(of_reply.iter().filter_map(|row| {
             let positive = row.remaining <= WITHIN;
-            // A cut hides whether the end was near.
+            // Of a reply that was cut, it is not known whether its end was near.
             let labelled = row.ended || row.remaining >= WITHIN;
             let score = row.values[signal].filter(|_| labelled)?;
             Some(Case { score, positive: positive && row.ended, weight: 1.0, reply: row.reply })
@@ -131,13 +136,13 @@ fn auroc(rows: &[Row], signal: usize) -> Option<f64> {
     ending::auroc(&cases, |case| case.weight)
 }
 
-/// The signal and the remaining length of replies that ended.
+/// Pairs of signal and remaining length, of replies that ended by themselves.
 fn pairs(rows: &[Row], signal: usize) -> Vec<(f64, f64)> {
     let pair = |row: &Row| Some((row.values[signal]?, f64::from(row.remaining)));
     rows.iter().filter(|row| row.ended).filter_map(pair).collect()
 }
 
-/// All figures of all signals.
+/// The table of all signals for the report.
 pub(crate) fn table(found: &[Usefulness]) -> Section {
     let row = |one: &Usefulness| {
         let cells = [(one.auroc, 3), (one.tau, 3), (one.information, 3)];
@@ -145,8 +150,9 @@ pub(crate) fn table(found: &[Usefulness]) -> Section {
     };
     Section {
         title: "Each signal alone",
-        explanation: "AUROC of steps with at most 16 tokens left; 0.5 says nothing. Kendall's tau and mutual information, in bits, with \
-                      the remaining length of replies that ended; these also see how far replies have come.",
+        explanation: "AUROC: how well the signal separates steps with at most 16 tokens left from the others; 0.5 is no better than \
+                      chance. Kendall's tau, and mutual information in bits: how strongly the signal depends on the remaining length of \
+                      replies that ended by themselves.",
         heading: "signal",
         columns: ["AUROC", "tau", "bits"].map(str::to_owned).into(),
         rows: found.iter().map(row).collect(),

@@ -6,18 +6,21 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::Args;
+use eoscast_cli::progress::Progress;
+use eoscast_log::foreign::files::LogFiles;
 use eoscast_log::reader::BadLines;
 
 use crate::analysis::{page, report, trace};
 use crate::evaluation::report::EvaluationReport;
-use crate::progress;
 
 /// Plot what a log says of the ends of replies: SVG and PNG figures, and one HTML page that explains them.
 ///
-/// Any JSON-lines log with the twelve classic EOS-probability fields will do.
+/// It reads any JSON-lines log with the twelve classic EOS-probability fields, also where other engines spell them otherwise: NaN, null,
+/// 5.0, 0 and 1 for booleans, vLLM's finish reasons. In a folder it reads rotated and gzip files too, oldest first.
 #[derive(Debug, Args)]
+#[command(after_help = "Example:\n  eoscast-lab analyze --data data/predictor --out report")]
 pub(super) struct AnalyzeArgs {
-    /// Folder of the log, or a file of step lines.
+    /// Folder of the log, or a file of step lines; .gz is read, too.
     #[arg(long, value_name = "DIR_OR_FILE", env = "EOSCAST_ANALYZE_DATA")]
     data: PathBuf,
 
@@ -43,21 +46,21 @@ impl AnalyzeArgs {
     pub(super) fn run(self) -> anyhow::Result<()> {
         let evaluation = self.evaluation.as_deref().map(read_evaluation).transpose()?;
         let bytes = |file: &PathBuf| std::fs::metadata(file).map_or(0, |metadata| metadata.len());
-        let total = trace::files(&self.data).map_or(0, |files| files.iter().map(bytes).sum());
-        let bar = progress::bytes("reading", total);
-        let traces = trace::read(&self.data, self.model.as_deref(), |bytes| bar.inc(bytes))?;
-        bar.finish_and_clear();
-        traces.check(self.bad_lines).with_context(|| self.data.display().to_string())?;
-        let bar = progress::items("drawing", 0);
+        let total = LogFiles::of(&self.data).map_or(0, |found| found.files.iter().map(bytes).sum());
+        let bar = Progress::bytes("reading", total);
+        let traces = trace::read(&self.data, self.model.as_deref(), |bytes| bar.add(bytes))?;
+        bar.finish();
+        traces.intake.check(self.bad_lines).with_context(|| self.data.display().to_string())?;
+        let bar = Progress::items("drawing", 0);
         let source = self.data.display().to_string();
         let page = report(&traces, evaluation.as_ref(), &source, &self.out, |figures| {
-            bar.set_length(figures as u64);
-            bar.inc(1);
+            bar.set_total(figures as u64);
+            bar.add(1);
         })?;
-        bar.finish_and_clear();
+        bar.finish();
         println!("{}", page::summary(&traces));
-        for damage in traces.damages.first.iter().chain(&traces.gaps.first) {
-            println!("  {damage}");
+        for note in traces.notes() {
+            println!("  {note}");
         }
         println!("{}", page.display());
         Ok(())

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
+use eoscast_cli::progress::Progress;
 use eoscast_log::location::Location;
 use eoscast_log::reader::BadLines;
 use eoscast_log::segment::Rotation;
@@ -13,13 +14,13 @@ use eoscast_proto::domain::RequestId;
 
 use super::dataset::load;
 use crate::estimate::{Written, estimate};
-use crate::progress;
 use eoscast_forecast::files::ArtifactSource;
 use eoscast_forecast::fitting::split::Split;
 use eoscast_forecast::history::History;
 
 /// Write a log anew with what a model says at each step, so that policies can be simulated with real forecasts.
 #[derive(Debug, Args)]
+#[command(after_help = "Example:\n  eoscast-lab estimate --data data/collected --held-out --out data/estimates")]
 pub(super) struct EstimateArgs {
     /// The log to read: a folder of the event log, or the file that --log-file named.
     #[arg(long, value_name = "PATH", env = "EOSCAST_DATA")]
@@ -54,10 +55,10 @@ impl EstimateArgs {
             fsync: Fsync::Never,
             retention_bytes: 0,
         })?;
-        let bar = progress::bytes("estimating", Location::parse(&self.data).bytes()?);
+        let bar = Progress::bytes("estimating", Location::parse(&self.data).bytes()?);
         let Written { requests, steps } =
-            estimate(&self.data, model.as_mut(), wanted.as_ref(), &mut out, |bytes| bar.inc(bytes))?;
-        bar.finish_and_clear();
+            estimate(&self.data, model.as_mut(), wanted.as_ref(), &mut out, |bytes| bar.add(bytes))?;
+        bar.finish();
         eprintln!("{requests} requests, {steps} steps, estimates of {}: {}", model.version(), self.out.display());
         Ok(())
     }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, ensure};
 use clap::Args;
+use eoscast_cli::progress::Progress;
 use eoscast_forecast::files::ArtifactSource;
 use eoscast_forecast::fitting::dataset::Dataset;
 use eoscast_forecast::history::History;
@@ -17,12 +18,14 @@ use crate::evaluation::held_out::HeldOut;
 use crate::evaluation::permutation::{Permutation, permutation};
 use crate::evaluation::report::EvaluationReport;
 use crate::evaluation::{FinishedReply, length_only, table, trained};
-use crate::progress;
 
 /// Judge models on the requests of a log that were kept for testing, beside the baselines.
 #[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  eoscast-lab evaluate --data data/collected\n  eoscast-lab evaluate --data data/collected --artifact survival.safetensors"
+)]
 pub(super) struct EvaluateArgs {
-    /// Folder of the event log.
+    /// Folder of the event log, or of another log with the twelve classic fields.
     #[arg(long, value_name = "DIR", env = "EOSCAST_DATA_DIR")]
     data: PathBuf,
 
@@ -42,7 +45,7 @@ pub(super) struct EvaluateArgs {
     #[arg(long, value_name = "DIR", env = "EOSCAST_NOISE_FLOOR")]
     noise_floor: Option<PathBuf>,
 
-    /// Which generating model's requests to use, if the log mixes several.
+    /// Which generating model's requests to use, if the log mixes several; or how to call the model, if the log does not.
     #[arg(long, value_name = "NAME", env = "EOSCAST_MODEL_NAME")]
     model_name: Option<String>,
 
@@ -76,7 +79,7 @@ impl EvaluateArgs {
         let names = BASELINES.iter().filter(|name| self.is_asked(name));
         let names: Vec<&str> = names.copied().filter(|name| *name != LENGTH_ONLY || length_only.is_some()).collect();
 
-        let bar = progress::items("judging", names.len() + artifacts.len());
+        let bar = Progress::items("judging", names.len() + artifacts.len());
         let mut reports = vec![];
         for name in names {
             bar.set_message(name);
@@ -85,14 +88,14 @@ impl EvaluateArgs {
                 _ => Candidate::baseline(name, &data)?,
             };
             reports.push(candidate.judge(&data));
-            bar.inc(1);
+            bar.add(1);
         }
         for artifact in &artifacts {
             bar.set_message(artifact.kind.as_str());
             reports.push(Candidate::Trained(artifact).judge(&data));
-            bar.inc(1);
+            bar.add(1);
         }
-        bar.finish_and_clear();
+        bar.finish();
         let several = self.several()?;
         let mut evaluation = EvaluationReport::new(&data.replies, reports, &data.description(), &several);
         if self.permutation {
@@ -160,9 +163,9 @@ impl EvaluateArgs {
         if !self.is_asked(LENGTH_ONLY) || is_given && !is_named {
             return Ok(None);
         }
-        let bar = progress::bar(0, "fitting length-only {spinner} {pos} passes over the data, {elapsed}");
-        let fitted = length_only::fit(log, &data.train, self.split_seed, || bar.inc(1));
-        bar.finish_and_clear();
+        let bar = Progress::uncounted("fitting length-only", "passes over the data");
+        let fitted = length_only::fit(log, &data.train, self.split_seed, || bar.add(1));
+        bar.finish();
         match fitted {
             Err(error) if !is_named => {
                 eprintln!("length-only is left out: {error:#}");
@@ -214,11 +217,11 @@ fn without_groups(
     let reports = &evaluation.models[evaluation.models.len() - artifacts.len()..];
     let best = best(artifacts, reports).context("--permutation needs a trained model; name one with --artifact")?;
     let model = best.kind.build(Some(best), &History::default());
-    let bar = progress::items("judging without groups of features", 0);
+    let bar = Progress::items("judging without groups of features", 0);
     let found = permutation(model.as_ref(), &data.samples, 0, |groups| {
-        bar.set_length(groups as u64);
-        bar.inc(1);
+        bar.set_total(groups as u64);
+        bar.add(1);
     });
-    bar.finish_and_clear();
+    bar.finish();
     Ok(found)
 }

@@ -1,25 +1,28 @@
 //! `load`.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use clap::Args;
+use eoscast_cli::address::ServerUrl;
+use eoscast_cli::progress::Progress;
 use eoscast_proto::domain::WorkerRun;
 
 use crate::load::rpc::{Pace, play};
 use crate::load::{Player, read};
-use crate::progress;
 
 /// Play a log to a running predictor as a worker would, at a rate, and measure how it keeps up.
 #[derive(Debug, Args)]
+#[command(after_help = "Example:\n  eoscast-lab load --data data/collected --predictor 127.0.0.1:50052 --rate 20000")]
 pub(super) struct LoadArgs {
     /// The log to play: a folder of the event log, or the file that --log-file named.
     #[arg(long, value_name = "PATH", env = "EOSCAST_DATA")]
     data: PathBuf,
 
     /// The predictor to play to. Its log grows by what is played: give it a folder of its own.
-    #[arg(long, value_name = "URL", env = "EOSCAST_PREDICTOR", default_value = "http://127.0.0.1:50052")]
-    predictor: String,
+    #[arg(long, value_name = "HOST:PORT", env = "EOSCAST_PREDICTOR", default_value = "127.0.0.1:50052")]
+    predictor: ServerUrl,
 
     /// Step events a second; 0 for as fast as it goes.
     #[arg(long, value_name = "EVENTS", env = "EOSCAST_LOAD_RATE", default_value_t = 0.0, value_parser = rate)]
@@ -54,8 +57,8 @@ impl LoadArgs {
             epoch: u64::try_from(since_1970.as_micros())?,
         };
         let player = Player::new(read(&self.data)?, run)?;
-        let bar = progress::bar(0, "{spinner} {human_pos} events, {per_sec}, {elapsed}");
-        let shown = bar.clone();
+        let bar = Arc::new(Progress::uncounted("playing", "events"));
+        let shown = Arc::clone(&bar);
         let pace = Pace {
             live: self.live.into(),
             events_per_s: (self.rate > 0.0).then_some(self.rate),
@@ -63,8 +66,9 @@ impl LoadArgs {
         };
         // What reads from the connection is what takes the estimates: no thread has to wake another.
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let report = runtime.block_on(play(&self.predictor, player, pace, move |events| shown.set_position(events)))?;
-        bar.finish_and_clear();
+        let report =
+            runtime.block_on(play(self.predictor.as_str(), player, pace, move |events| shown.set_done(events)))?;
+        bar.finish();
         if self.json {
             println!("{}", serde_json::to_string(&report)?);
         } else {

@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use anyhow::{Context, bail, ensure};
 use clap::{ArgAction, Args, ValueEnum};
+use eoscast_cli::progress::Progress;
 use eoscast_sched::SchedulerConfig;
 use eoscast_sim::{CostModel, ForecastSource};
 
-use crate::progress;
 use crate::simulation::sweep::{Load, NamedPolicy, Sweep};
 use crate::simulation::trace_log::LogTrace;
 use crate::simulation::{past_future_ae, plots, table};
@@ -20,55 +20,86 @@ use eoscast_sim::trace_file::read_trace;
 #[derive(Debug, Args)]
 pub(super) struct SimulateArgs {
     /// Requests: a CSV file with arrival_s,prompt_tokens,output_tokens, or the folder (or .jsonl file) of an event log.
-    #[arg(long, env = "EOSCAST_TRACE", value_name = "FILE|FOLDER", required_unless_present = "preset")]
+    #[arg(
+        long,
+        env = "EOSCAST_TRACE",
+        help_heading = "Trace and load",
+        value_name = "FILE|FOLDER",
+        required_unless_present = "preset"
+    )]
     trace: Option<PathBuf>,
     /// Policies to compare, as order+admission+victim.
-    #[arg(long, env = "EOSCAST_POLICIES", value_name = "NAME,...", value_parser = policies,
+    #[arg(long, env = "EOSCAST_POLICIES", help_heading = "Policies and forecasts", value_name = "NAME,...", value_parser = policies,
         default_value = "fcfs,fcfs+past-future,boost+peak+least-cost")]
     policy: Policies,
     /// Where forecasts come from: none, prior, oracle, oracle-noise:CV, oracle-noise:CV:drifting [default: the estimates
     /// in the log; prior for a CSV file].
-    #[arg(long, env = "EOSCAST_FORECASTS", value_name = "NAME", conflicts_with = "estimates")]
+    #[arg(
+        long,
+        env = "EOSCAST_FORECASTS",
+        help_heading = "Policies and forecasts",
+        value_name = "NAME",
+        conflicts_with = "estimates"
+    )]
     predictor: Option<ForecastSource>,
     /// An event log whose estimates are seen instead, found by request id.
-    #[arg(long, env = "EOSCAST_ESTIMATES", value_name = "FOLDER")]
+    #[arg(long, env = "EOSCAST_ESTIMATES", help_heading = "Policies and forecasts", value_name = "FOLDER")]
     estimates: Option<PathBuf>,
     /// Scale the recorded arrivals to so many requests a second.
-    #[arg(long, env = "EOSCAST_RATE", value_name = "RATE", conflicts_with_all = ["load", "poisson"], value_parser = rate)]
+    #[arg(long, env = "EOSCAST_RATE", help_heading = "Trace and load", value_name = "RATE", conflicts_with_all = ["load", "poisson"], value_parser = rate)]
     rate: Option<Load>,
     /// Scale the recorded arrivals to these loads (the share of time that full batches would need), or rates as RATE/s.
-    #[arg(long, env = "EOSCAST_LOAD", value_name = "RHO,...", value_delimiter = ',', conflicts_with = "poisson")]
+    #[arg(
+        long,
+        env = "EOSCAST_LOAD",
+        help_heading = "Trace and load",
+        value_name = "RHO,...",
+        value_delimiter = ',',
+        conflicts_with = "poisson"
+    )]
     load: Vec<Load>,
     /// The same with Poisson arrivals and requests in random order.
-    #[arg(long, env = "EOSCAST_POISSON", value_name = "RHO|RATE/s,...", value_delimiter = ',')]
+    #[arg(
+        long,
+        env = "EOSCAST_POISSON",
+        help_heading = "Trace and load",
+        value_name = "RHO|RATE/s,...",
+        value_delimiter = ','
+    )]
     poisson: Vec<Load>,
     /// Requests of each run: drawn with Poisson arrivals, else a stretch of the trace.
-    #[arg(long, env = "EOSCAST_REQUESTS", default_value_t = 2_000, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, env = "EOSCAST_REQUESTS", help_heading = "Trace and load", default_value_t = 2_000, value_parser = clap::value_parser!(u32).range(1..))]
     requests: u32,
     /// Runs of each policy at each load.
-    #[arg(long, env = "EOSCAST_SEEDS", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, env = "EOSCAST_SEEDS", help_heading = "Trace and load", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     seeds: u32,
     /// KV budget in tokens.
-    #[arg(long, env = "EOSCAST_KV_TOKENS", default_value_t = 32_768)]
+    #[arg(long, env = "EOSCAST_KV_TOKENS", help_heading = "Engine", default_value_t = 32_768)]
     kv_tokens: u32,
     /// Tokens per KV block.
-    #[arg(long, env = "EOSCAST_BLOCK_SIZE", default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, env = "EOSCAST_BLOCK_SIZE", help_heading = "Engine", default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..))]
     block_size: u32,
     /// Most requests in the running batch.
-    #[arg(long, env = "EOSCAST_MAX_RUNNING", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, env = "EOSCAST_MAX_RUNNING", help_heading = "Engine", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..))]
     max_running: u32,
     /// Most tokens computed in a step.
-    #[arg(long, env = "EOSCAST_MAX_BATCHED_TOKENS", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, env = "EOSCAST_MAX_BATCHED_TOKENS", help_heading = "Engine", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..))]
     max_batched_tokens: u32,
     /// Most tokens of a reply; longer ones are cut [default: as logged; the longest reply of a CSV file].
-    #[arg(long, env = "EOSCAST_MAX_TOKENS", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, env = "EOSCAST_MAX_TOKENS", help_heading = "Trace and load", value_parser = clap::value_parser!(u32).range(1..))]
     max_tokens: Option<u32>,
     /// How long steps take: worker (this worker with its default model on two CPU cores), h100 (Llama 2 70B on two H100), or
     /// a JSON file from `bench --fit-cost`.
-    #[arg(long, env = "EOSCAST_COST", default_value = "worker", value_name = "worker|h100|FILE")]
+    #[arg(
+        long,
+        env = "EOSCAST_COST",
+        help_heading = "Engine",
+        default_value = "worker",
+        value_name = "worker|h100|FILE"
+    )]
     cost: String,
     /// Whether a preempted request may find KV blocks again that nobody needed meanwhile, as the worker lets it.
-    #[arg(long, env = "EOSCAST_PREFIX_CACHE", default_value_t = true, action = ArgAction::Set, value_name = "BOOL")]
+    #[arg(long, env = "EOSCAST_PREFIX_CACHE", help_heading = "Engine", default_value_t = true, action = ArgAction::Set, value_name = "BOOL")]
     prefix_cache: bool,
     /// Folder for figures as SVG, the table and every run as JSON.
     #[arg(long, env = "EOSCAST_OUT", value_name = "FOLDER")]
@@ -114,9 +145,9 @@ pub(super) fn run(args: &SimulateArgs) -> anyhow::Result<()> {
     if refused > 0 {
         eprintln!("simulating: {refused} requests of the trace do not fit the KV budget and are left out");
     }
-    let bar = progress::requests("simulating", sweep.total_requests());
-    let outcomes = sweep.run(&|ended| bar.inc(ended))?;
-    bar.finish_and_clear();
+    let bar = Progress::requests("simulating", sweep.total_requests());
+    let outcomes = sweep.run(&|ended| bar.add(ended))?;
+    bar.finish();
     let (json, text) = (table::json(&sweep, &outcomes)?, table::text(&sweep, &outcomes));
     if let Some(folder) = &args.out {
         let mut paths = plots::draw(&sweep, &outcomes, folder)?;
@@ -130,9 +161,9 @@ pub(super) fn run(args: &SimulateArgs) -> anyhow::Result<()> {
 }
 
 fn repeat_past_future_ae(seeds: u32, as_json: bool) -> anyhow::Result<()> {
-    let bar = progress::requests("repeating", past_future_ae::runs(seeds));
-    let report = past_future_ae::run(seeds, &|| bar.inc(1));
-    bar.finish_and_clear();
+    let bar = Progress::requests("repeating", past_future_ae::runs(seeds));
+    let report = past_future_ae::run(seeds, &|| bar.add(1));
+    bar.finish();
     print(as_json, &serde_json::to_string(&report)?, &report.text())
 }
 

@@ -6,23 +6,23 @@ use std::str::FromStr;
 
 use anyhow::Context;
 use clap::Args;
+use eoscast_cli::progress::Progress;
 use eoscast_log::reader::BadLines;
 
 use super::dataset::load;
-use crate::progress;
 use eoscast_forecast::fitting::dataset::Dataset;
 use eoscast_forecast::fitting::progress::{FitEvent, FitProgress};
 use eoscast_forecast::fitting::train::{TrainingOptions, train};
 use eoscast_forecast::models::{Artifact, ModelKind};
 
-/// Train models on an event log, as collect and serve write it, and write artifacts for eoscast-predictor serve --artifact.
+/// Train models on a log, as collect, serve or another engine writes it, and write artifacts for eoscast-predictor serve --artifact.
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Parts of the data are fitted side by side, one on each core. Set CANDLE_NUM_THREADS=1, or each of them wants\n\
-    all cores and waits for them in a loop, over 40 % of the time where gru was measured on 2 cores."
-)]
+#[command(after_help = "Examples:\n  eoscast-lab train --data data/collected --out survival.safetensors\n  \
+        eoscast-lab train --data data/collected --model all --out models --resume\n\n\
+    Parts of the data are fitted side by side, one on each core. Set CANDLE_NUM_THREADS=1, or each of them wants\n\
+    all cores and waits for them in a loop, over 40 % of the time where gru was measured on 2 cores.")]
 pub(super) struct TrainArgs {
-    /// Folder of the event log.
+    /// Folder of the event log, or of another log with the twelve classic fields.
     #[arg(long, value_name = "DIR", env = "EOSCAST_DATA_DIR")]
     data: PathBuf,
 
@@ -38,7 +38,7 @@ pub(super) struct TrainArgs {
     #[arg(long, env = "EOSCAST_RESUME")]
     resume: bool,
 
-    /// Which generating model's requests to use, if the log mixes several.
+    /// Which generating model's requests to use, if the log mixes several; or how to call the model, if the log does not.
     #[arg(long, value_name = "NAME", env = "EOSCAST_MODEL_NAME")]
     model_name: Option<String>,
 
@@ -148,8 +148,7 @@ impl TrainArgs {
 
 /// Trains one model with a progress bar and a line an epoch; gives the bytes of its artifact.
 fn fit(kind: ModelKind, dataset: &Dataset, options: &TrainingOptions) -> anyhow::Result<Vec<u8>> {
-    let bar = progress::bar(options.epochs.into(), "{msg} [{bar:40}] epoch {pos}/{len} {elapsed}");
-    bar.set_message(kind.as_str());
+    let bar = Progress::items(format!("training {}", kind.as_str()), options.epochs as usize);
     let bytes = train(kind, dataset, options, &mut |FitProgress { what, event }| {
         let line = match &event {
             FitEvent::Note(note) => format!("{what}: {note}"),
@@ -164,9 +163,9 @@ fn fit(kind: ModelKind, dataset: &Dataset, options: &TrainingOptions) -> anyhow:
         bar.suspend(|| eprintln!("{line}"));
         if let FitEvent::Epoch(epoch) = event {
             bar.set_message(what);
-            bar.set_position(u64::from(epoch.number));
+            bar.set_done(u64::from(epoch.number));
         }
     })?;
-    bar.finish_and_clear();
+    bar.finish();
     Ok(bytes)
 }

@@ -1,4 +1,4 @@
-//! Forecasters that are rules: what every model has to beat, and what none can.
+//! Forecasters that follow simple rules: a model should be better than all of them but the oracle, which is the best possible.
 
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
@@ -11,12 +11,12 @@ use smartcore::linear::ridge_regression::{RidgeRegression, RidgeRegressionParame
 
 use super::{FinishedReply, Judged};
 
-/// A rule that knows past replies, or the truth. Each answers a point.
+/// A rule that uses past replies or the true length. Its forecast is one number, not a distribution.
 #[derive(Debug)]
 pub(crate) enum Baseline {
     /// `mean`: the mean length of past replies, minus t.
     Mean(f32),
-    /// `max-tokens`: all that `max_tokens` leaves.
+    /// `max-tokens`: `max_tokens` minus t.
     MaxTokens,
     /// `prompt`: ridge regression on what is known on arrival, minus t.
     Prompt(Ridge),
@@ -27,7 +27,7 @@ pub(crate) enum Baseline {
 }
 
 impl Baseline {
-    /// `mean`, learned from `past` replies: of service lengths, since a cut hides the natural ones.
+    /// `mean`, learned from `past` replies. It averages lengths as served: the natural length of a reply that was cut is not known.
     ///
     /// # Errors
     /// When there are none.
@@ -48,7 +48,7 @@ impl Baseline {
         }
     }
 
-    /// Its answers about `reply`.
+    /// Its forecasts at each step of `reply`.
     pub(crate) fn judge<'a>(&self, reply: &'a FinishedReply) -> Judged<'a> {
         let truth = reply.output_length as f32;
         let length = match self {
@@ -59,7 +59,7 @@ impl Baseline {
             Self::OracleNoise(cv) => truth * noise(&reply.request_id, *cv) as f32,
         };
         Judged::new(reply, |t| {
-            // A live reply has its last token still to come.
+            // A reply that is not finished has at least one token left.
             let remaining = (length - t as f32).max(1.0);
             match self {
                 Self::Oracle if !reply.ended => {
@@ -86,7 +86,7 @@ fn noise(request_id: &str, cv: f64) -> f64 {
 /// Ridge regression of service length on what is known on arrival.
 #[derive(Debug)]
 pub(crate) struct Ridge {
-    /// Columns that vary among past replies; the others tell nothing.
+    /// Columns whose values differ among past replies; constant columns are dropped.
     columns: Vec<usize>,
     coefficients: Vec<f64>,
     intercept: f64,
@@ -141,9 +141,14 @@ impl Ridge {
     }
 }
 
+/// The inputs of the regression. A value that the log does not have is 0; where no reply has it, its column is constant and is dropped
+/// by [`Ridge::fit`].
 fn inputs(reply: &FinishedReply) -> Vec<f64> {
-    let numbers =
-        [(1.0 + f64::from(reply.prompt_length)).ln(), f64::from(reply.temperature), f64::from(reply.max_tokens)];
+    let numbers = [
+        reply.prompt_length.map_or(0.0, |tokens| (1.0 + f64::from(tokens)).ln()),
+        reply.temperature.map_or(0.0, f64::from),
+        f64::from(reply.max_tokens),
+    ];
     numbers.into_iter().chain(reply.prompt_features.iter().map(|value| f64::from(*value))).collect()
 }
 

@@ -61,10 +61,13 @@ impl<'a> HeldOut<'a> {
 
     /// Which model, prompts and sampling the replies are of.
     pub(crate) fn description(&self) -> String {
-        let mut temperatures: Vec<f32> = self.replies.iter().map(|reply| reply.temperature).collect();
+        let mut temperatures: Vec<f32> = self.replies.iter().filter_map(|reply| reply.temperature).collect();
         temperatures.sort_by(f32::total_cmp);
         temperatures.dedup();
-        let temperatures: Vec<String> = temperatures.iter().map(f32::to_string).collect();
+        let mut temperatures: Vec<String> = temperatures.iter().map(f32::to_string).collect();
+        if self.replies.iter().any(|reply| reply.temperature.is_none()) {
+            temperatures.push("not known".to_owned());
+        }
         let logs = || std::iter::once(self.log).chain(self.unseen);
         let hashes: Vec<&str> = logs().filter_map(|log| log.hash.get(..8)).collect();
         format!(

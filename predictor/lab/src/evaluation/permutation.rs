@@ -105,6 +105,8 @@ impl Group {
     fn take(&self, row: &mut FeatureRow, other: &FeatureRow) {
         for i in &self.columns {
             row.values[*i] = other.values[*i];
+            let bit = 1u64.checked_shl(*i as u32).unwrap_or(0);
+            row.unknown = row.unknown & !bit | other.unknown & bit;
         }
         for i in self.sketches {
             row.sketches[*i] = other.sketches[*i];

@@ -15,7 +15,7 @@ use super::plots;
 use super::report::ExperimentReport;
 use super::requests::{Known, known, requests};
 use super::run::{calibrated, first_pass, run};
-use crate::progress;
+use eoscast_cli::progress::Progress;
 
 /// Makes every run that is missing, and reports all of them.
 ///
@@ -53,17 +53,17 @@ pub(crate) async fn measure(options: &ExperimentOptions) -> anyhow::Result<Exper
             .iter()
             .any(|run| (run.rho, run.round) == (next.rho, next.round) && run.policy == options.policy[next.policy].name)
     });
-    let bar = progress::requests("serving", (planned.len() * known.len()) as u64);
+    let bar = Progress::requests("serving", (planned.len() * known.len()) as u64);
     for next in planned {
         let workload = workload(&lengths, &demand, next.rho, options.seed, next.round)?;
         let name = &options.policy[next.policy].name;
         bar.set_message(format!("{name}, load {}, round {} of {}", next.rho, next.round + 1, options.rounds));
-        let detailed = run(options, cost, &known, &workload, next, &|| bar.inc(1)).await;
+        let detailed = run(options, cost, &known, &workload, next, &|| bar.add(1)).await;
         let detailed = detailed.with_context(|| format!("{name}, load {}, round {}", next.rho, next.round + 1))?;
         journal.add(&detailed)?;
         outcomes.push(detailed.outcome);
     }
-    bar.finish_and_clear();
+    bar.finish();
     Ok(ExperimentReport::new(options, cost, &lengths, left_out, &outcomes))
 }
 
@@ -84,10 +84,10 @@ async fn measure_first_pass(
     setting: Setting,
     asked: Vec<GenerateRequest>,
 ) -> anyhow::Result<FirstPass> {
-    let bar = progress::requests("serving", asked.len() as u64);
+    let bar = Progress::requests("serving", asked.len() as u64);
     bar.set_message("first pass, to know lengths and speed");
-    let served = first_pass(options, asked.clone(), &|| bar.inc(1)).await?;
-    bar.finish_and_clear();
+    let served = first_pass(options, asked.clone(), &|| bar.add(1)).await?;
+    bar.finish();
     let (known, left_out) = known(asked, &served, options);
     ensure!(
         known.len() > 1,

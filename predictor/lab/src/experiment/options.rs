@@ -18,12 +18,14 @@ const POLICIES: &str = "fcfs+aggressive,fcfs+conservative,fcfs+new-token-ratio,f
 
 /// Compares scheduling policies on the real worker with the real predictor, both fresh for each run, under Poisson load.
 #[derive(Debug, Clone, Args)]
+#[command(after_help = "Example:\n  eoscast-worker bench --fit-cost cost.json\n  \
+        eoscast-lab experiment --prompts prompts.jsonl --cost cost.json --out experiment")]
 pub(crate) struct ExperimentOptions {
-    /// Prompts, one JSON object a line: id, prompt and, if known, task. The shipped predictor should not have been trained on them.
+    /// Prompts, one JSON object a line: prompt and, if known, id and task. The shipped predictor should not have been trained on them.
     #[arg(long, env = "EOSCAST_PROMPTS", value_name = "FILE")]
     pub(crate) prompts: PathBuf,
     /// Requests of each run, drawn from the prompts by the seed.
-    #[arg(long, env = "EOSCAST_REQUESTS", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    #[arg(long, env = "EOSCAST_REQUESTS", help_heading = "Trace and load", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub(crate) requests: u32,
     /// Decides prompts, replies and arrivals.
     #[arg(long, env = "EOSCAST_SEED", default_value_t = 1)]
@@ -32,25 +34,25 @@ pub(crate) struct ExperimentOptions {
     #[arg(long, env = "EOSCAST_TEMPERATURE", default_value_t = 0.8)]
     pub(crate) temperature: f32,
     /// Most tokens of a reply.
-    #[arg(long, env = "EOSCAST_MAX_TOKENS", default_value_t = 768, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, env = "EOSCAST_MAX_TOKENS", help_heading = "Trace and load", default_value_t = 768, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) max_tokens: u32,
     /// KV budget in tokens.
-    #[arg(long, env = "EOSCAST_KV_TOKENS", default_value_t = 4096, value_parser = clap::value_parser!(u32).range(16..=1 << 24))]
+    #[arg(long, env = "EOSCAST_KV_TOKENS", help_heading = "Engine", default_value_t = 4096, value_parser = clap::value_parser!(u32).range(16..=1 << 24))]
     pub(crate) kv_tokens: u32,
     /// Most requests in the running batch.
-    #[arg(long, env = "EOSCAST_MAX_RUNNING", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=256))]
+    #[arg(long, env = "EOSCAST_MAX_RUNNING", help_heading = "Engine", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=256))]
     pub(crate) max_running: u32,
     /// Loads: the share of time that the engine would need with full batches.
-    #[arg(long, env = "EOSCAST_LOAD", value_name = "RHO,...", value_delimiter = ',', default_value = "0.9", value_parser = load)]
+    #[arg(long, env = "EOSCAST_LOAD", help_heading = "Trace and load", value_name = "RHO,...", value_delimiter = ',', default_value = "0.9", value_parser = load)]
     pub(crate) rho: Vec<f64>,
     /// Runs of each policy at each load, each with arrivals of its own that all policies meet.
     #[arg(long, env = "EOSCAST_ROUNDS", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) rounds: u32,
     /// Policies to compare, as order+admission+victim; one that wants true lengths gets them.
-    #[arg(long, env = "EOSCAST_POLICIES", value_name = "NAME,...", value_delimiter = ',', default_value = POLICIES)]
+    #[arg(long, env = "EOSCAST_POLICIES", help_heading = "Policies and forecasts", value_name = "NAME,...", value_delimiter = ',', default_value = POLICIES)]
     pub(crate) policy: Vec<NamedPolicy>,
     /// What a step costs on this machine, from `eoscast-worker bench --fit-cost FILE`; the first pass corrects all prices alike.
-    #[arg(long, env = "EOSCAST_COST", value_name = "FILE")]
+    #[arg(long, env = "EOSCAST_COST", help_heading = "Engine", value_name = "FILE")]
     pub(crate) cost: PathBuf,
     /// A GGUF file or a model name.
     #[arg(long, env = "EOSCAST_MODEL", default_value = "smollm2-135m")]

@@ -7,11 +7,13 @@ use std::sync::Arc;
 
 use eoscast_proto::domain::{END_WITHIN, QUANTILE_LEVELS};
 use eoscast_proto::predictor::v1 as pb;
-use eoscast_proto::transport;
+use eoscast_proto::transport::{Limits, Listener, MAX_MESSAGE_BYTES};
 use pb::predictor_service_server::{PredictorService, PredictorServiceServer};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_stream::{Stream, StreamExt};
+use tokio_util::sync::CancellationToken;
+use tonic::service::Routes;
 use tonic::{Request, Response, Status, Streaming};
 
 /// Tokens of each reply, by request id.
@@ -57,7 +59,7 @@ impl Lengths {
 pub(crate) struct Oracle {
     /// Where it listens.
     pub(crate) addr: SocketAddr,
-    serving: JoinHandle<Result<(), tonic::transport::Error>>,
+    serving: JoinHandle<()>,
 }
 
 impl Oracle {
@@ -68,9 +70,9 @@ impl Oracle {
     pub(crate) async fn start(lengths: Lengths) -> anyhow::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let addr = listener.local_addr()?;
-        let service = PredictorServiceServer::new(lengths).max_decoding_message_size(transport::MAX_MESSAGE_BYTES);
-        let server = transport::server().add_service(service);
-        let serving = tokio::spawn(server.serve_with_incoming(transport::incoming(listener)));
+        let service = PredictorServiceServer::new(lengths).max_decoding_message_size(MAX_MESSAGE_BYTES);
+        let listener = Listener::new(listener, Limits::grpc());
+        let serving = tokio::spawn(listener.serve_grpc(Routes::new(service), CancellationToken::new()));
         Ok(Self { addr, serving })
     }
 }

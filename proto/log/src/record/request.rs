@@ -56,14 +56,15 @@ pub struct RequestLine {
     pub max_eos_prob: f32,
     /// Its population standard deviation.
     pub std_eos_prob: f32,
-    /// 1 for the first outcome of the log, and so on; the number in the version of a model that has seen it last.
+    /// 1 for the first outcome of the log, and so on; the number in the version of a model that has seen it last. 0 if models do not
+    /// learn it: its steps do not bear its length out, or its worker has more than its share.
     pub outcome_number: u64,
     /// How many of these outcomes were censored.
     pub censored_outcomes: u64,
     /// The first step that length control steered, or may have: the natural length is known to be at least this, no more.
     #[serde(default)]
     pub steered_from: Option<u32>,
-    /// Of the prompt's text, if that was told.
+    /// Computed from the prompt's text, if the worker sent it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prompt_features: Option<PromptFeatures>,
     /// Where the reply stood in forecasts of it, if these came from a trained model.
@@ -76,6 +77,11 @@ impl RequestLine {
     pub fn outcome(&self) -> Outcome {
         let length = self.steered_from.map_or(self.output_length, |step| step.saturating_sub(1));
         Outcome { length, censored: self.censored, pits: self.pits }
+    }
+
+    /// Whether models learn from it.
+    pub fn is_learned(&self) -> bool {
+        self.outcome_number > 0
     }
 
     /// Whether its service length is known: it ended by itself or at `max_tokens`.

@@ -13,13 +13,13 @@ use crate::prompt::PromptFeatures;
 pub struct StartLine {
     /// Which.
     pub request_id: RequestId,
-    /// When its worker told of it, seconds since 1970.
+    /// When its worker announced it, seconds since 1970.
     pub timestamp: f64,
     /// Where it runs.
     pub worker_id: WorkerId,
     /// Run of the worker.
     pub epoch: u64,
-    /// Of the message that told of it.
+    /// Number of the message that announced it.
     pub sequence_number: u64,
     /// Model that generates the reply.
     pub model: Arc<str>,
@@ -42,13 +42,13 @@ pub struct StartLine {
     /// Length that the worker's length control aims at, if it is on.
     #[serde(default)]
     pub target_tokens: Option<u32>,
-    /// Of the prompt's text, if that was told.
+    /// Computed from the prompt's text, if the worker sent it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prompt_features: Option<PromptFeatures>,
 }
 
 impl StartLine {
-    /// What its worker told of it, but for the text of the prompt, which is not logged.
+    /// The announcement of its worker, without the text of the prompt, which is not logged.
     pub fn started(&self) -> RequestStarted {
         RequestStarted {
             request_id: self.request_id.clone(),

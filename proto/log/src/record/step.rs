@@ -7,10 +7,26 @@ use serde::{Deserialize, Serialize};
 
 use super::arrival::{Arrival, arrival_of};
 
-/// One step event. The first twelve fields have the names and meaning that EOS-probability logs already use.
+/// The fields that EOS-probability logs of any engine have, in the order of a [`StepLine`], which begins with them.
+pub const CLASSIC_FIELDS: [&str; 12] = [
+    "request_id",
+    "timestamp",
+    "step",
+    "current_token_id",
+    "eos_token_id",
+    "eos_logprob",
+    "eos_prob",
+    "is_finished",
+    "finish_reason",
+    "prompt_length",
+    "output_length",
+    "total_length",
+];
+
+/// One step event. The first fields are the [`CLASSIC_FIELDS`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StepLine {
-    /// Whose.
+    /// Request that the token belongs to.
     pub request_id: RequestId,
     /// When the step ended, seconds since 1970.
     pub timestamp: f64,
@@ -50,7 +66,7 @@ pub struct StepLine {
     pub worker_id: WorkerId,
     /// Model that generates the reply.
     pub model: Arc<str>,
-    /// Of the message that told of the step.
+    /// Number of the message that brought the step.
     pub sequence_number: u64,
     /// Kind of work, if known.
     pub task: Option<Arc<str>>,
@@ -83,7 +99,7 @@ fn no_sketch() -> Arc<[f32]> {
 }
 
 impl StepLine {
-    /// The event that it tells of, if a worker may send such a one.
+    /// The event on this line; `None` if it has values that no worker may send.
     pub fn event(&self) -> Option<StepEvent> {
         let mut logprobs = [self.eos_logprob, self.token_logprob, self.top_logprob]
             .into_iter()

@@ -1,10 +1,11 @@
 //! [`FormatMatrix`]: a weight matrix of any format that has a kernel.
 
+use super::affine::{Q4_1, Q4K, Q5_1, Q5K};
 use super::dense::{Bf16, Dense, F16};
 use super::matrix::{self, Matrix};
 use super::output::Output;
 use super::packed::Packed;
-use super::q4::{Q4_0, Q4_1, Q4K};
+use super::q4_0::Q4_0;
 use super::q8::{Q6K, Q8_0, q8_0_from_q5_0};
 use crate::options::Compute;
 use crate::pool::Pool;
@@ -20,6 +21,8 @@ pub(crate) enum FormatMatrix {
     Q4_0(Packed<Q4_0>),
     Q4_1(Packed<Q4_1>),
     Q4K(Packed<Q4K>),
+    Q5_1(Packed<Q5_1>),
+    Q5K(Packed<Q5K>),
     Q6K(Packed<Q6K>),
     Q8_0(Packed<Q8_0>),
 }
@@ -34,6 +37,8 @@ macro_rules! with_matrix {
             FormatMatrix::Q4_0($matrix) => $body,
             FormatMatrix::Q4_1($matrix) => $body,
             FormatMatrix::Q4K($matrix) => $body,
+            FormatMatrix::Q5_1($matrix) => $body,
+            FormatMatrix::Q5K($matrix) => $body,
             FormatMatrix::Q6K($matrix) => $body,
             FormatMatrix::Q8_0($matrix) => $body,
         }
@@ -60,6 +65,8 @@ impl FormatMatrix {
                 let files: Vec<_> = files()?.iter().map(|file| Cow::Owned(q8_0_from_q5_0(file))).collect();
                 Self::Q8_0(Packed::new(&files, columns))
             }
+            GgmlDType::Q5_1 => Self::Q5_1(Packed::new(&files()?, columns)),
+            GgmlDType::Q5K => Self::Q5K(Packed::new(&files()?, columns)),
             GgmlDType::Q6K => Self::Q6K(Packed::new(&files()?, columns)),
             GgmlDType::Q8_0 => Self::Q8_0(Packed::new(&files()?, columns)),
             GgmlDType::F16 => Self::F16(Dense::new(&map_all(halves()?, F16), columns)),
@@ -147,12 +154,33 @@ mod tests {
             x_rows in 1usize..20, rows in 1usize..40, blocks in 1usize..3, odd in 0usize..32, seed in any::<u64>(),
         ) {
             let columns = 256 * blocks;
-            for dtype in [GgmlDType::Q4_0, GgmlDType::Q4_1, GgmlDType::Q4K, GgmlDType::Q6K, GgmlDType::Q8_0] {
+            let quantized = [
+                GgmlDType::Q4_0,
+                GgmlDType::Q4_1,
+                GgmlDType::Q4K,
+                GgmlDType::Q5_1,
+                GgmlDType::Q5K,
+                GgmlDType::Q6K,
+                GgmlDType::Q8_0,
+            ];
+            for dtype in quantized {
                 check(dtype, rows, columns, x_rows, seed)?;
             }
             for dtype in [GgmlDType::F16, GgmlDType::BF16, GgmlDType::F32] {
                 check(dtype, rows, columns + odd, x_rows, seed)?;
             }
         }
+    }
+
+    #[test]
+    fn weights_of_five_bits_take_a_byte_each_and_their_scales() -> Result<()> {
+        for (dtype, bytes) in [(GgmlDType::Q5_0, 34), (GgmlDType::Q5_1, 36)] {
+            let weights = QTensor::quantize(&Tensor::zeros((8, 64), candle_core::DType::F32, &Device::Cpu)?, dtype)?;
+            assert_eq!(FormatMatrix::new(&[weights], 64, Compute::Quantized)?.size_in_bytes(), 8 * 2 * bytes);
+        }
+        let weights =
+            QTensor::quantize(&Tensor::zeros((8, 256), candle_core::DType::F32, &Device::Cpu)?, GgmlDType::Q5K)?;
+        assert_eq!(FormatMatrix::new(&[weights], 256, Compute::Quantized)?.size_in_bytes(), 8 * (256 + 4 + 2 * 8));
+        Ok(())
     }
 }

@@ -1,48 +1,9 @@
 //! Weights of 5 to 8 bits, kept in 8: GGUF's Q8_0 (`d * q`) and Q5_0 (`d * (q - 16)`) in blocks of 32, and Q6_K
 //! (`d * s * (q - 32)`) in blocks of 256, whose runs of 16 have 8-bit scales `s`.
 
+use super::bytes::{NO_SCALES, RUN_WEIGHTS, add_products, bytes_of, five_bits, set_byte};
 use super::packed::{Columns, PackedBlock, half_at, half_to_f32};
-use crate::simd::{BLOCK, LANES, PackedBytes, Panels, byte_at};
-
-/// Weights that share a scale in Q6_K.
-const RUN_WEIGHTS: usize = 16;
-
-fn set_byte(packed: &mut PackedBytes, row: usize, k: usize, q: i8) {
-    let (chunk, byte) = byte_at(row, k);
-    packed[chunk][byte] = q;
-}
-
-fn bytes_of(packed: &PackedBytes, row: usize) -> [f32; BLOCK] {
-    std::array::from_fn(|k| {
-        let (chunk, byte) = byte_at(row, k);
-        f32::from(packed[chunk][byte])
-    })
-}
-
-/// Adds `x * d * q`, `q` times the scales of both halves where there are any: one multiply-add to each row's total.
-#[inline(always)]
-fn add_products<'a, S: Panels<P>, const P: usize, const N: usize>(
-    s: S,
-    q: impl Fn(usize) -> &'a PackedBytes,
-    scales: Option<&impl Fn(usize) -> &'a [[i8; LANES]; 2]>,
-    d: S::F32,
-    x: Columns<'_, i16, N>,
-    totals: &mut [S::F32; N],
-) {
-    let mut sums = [s.no_word_sums(); N];
-    for chunk in 0..BLOCK / 2 {
-        let mut words = s.words(|panel| &q(panel)[chunk]);
-        if let Some(scales) = scales {
-            words = s.scale_words(words, |panel| &scales(panel)[2 * chunk / RUN_WEIGHTS]);
-        }
-        for n in 0..N {
-            sums[n] = s.add_word_products(sums[n], words, &x.values[n].as_chunks().0[chunk]);
-        }
-    }
-    for n in 0..N {
-        totals[n] = s.fma(s.mul(d, s.splat(x.scales[n])), s.word_sums(sums[n]), totals[n]);
-    }
-}
+use crate::simd::{BLOCK, LANES, PackedBytes, Panels};
 
 /// Eight rows of a Q8_0 block.
 #[derive(Clone, Copy, Default)]
@@ -78,21 +39,16 @@ impl PackedBlock for Q8_0 {
         totals: &mut [S::F32; N],
     ) {
         let d = s.load_f16(|panel| &blocks[panel].d);
-        add_products(s, |panel| &blocks[panel].q, None::<&fn(usize) -> &'static _>, d, x, totals);
+        add_products(s, |panel| &blocks[panel].q, NO_SCALES, d, x, totals);
     }
 }
 
 /// The Q8_0 blocks that stand for the same weights as Q5_0 blocks (a half `d`, 32 fifth bits, 32 nibbles).
 pub(crate) fn q8_0_from_q5_0(file: &[u8]) -> Vec<u8> {
     let block = |block: &[u8; 22]| -> [u8; Q8_0::FILE_BYTES] {
-        let fifth = u32::from_le_bytes([block[2], block[3], block[4], block[5]]);
         std::array::from_fn(|at| match at {
             0..2 => block[at],
-            _ => {
-                let k = at - 2;
-                let low = block[6 + k % 16] >> if k < 16 { 0 } else { 4 } & 15;
-                (low | ((fifth >> k & 1) as u8 * 16)).wrapping_sub(16)
-            }
+            _ => five_bits(&block[2..], at - 2).wrapping_sub(16),
         })
     };
     file.as_chunks().0.iter().flat_map(block).collect()

@@ -110,7 +110,7 @@ mod tests {
     use proptest::prelude::*;
     use std::num::NonZeroUsize;
 
-    const FORMATS: [GgmlDType; 10] = [
+    const FORMATS: [GgmlDType; 12] = [
         GgmlDType::Q4_0,
         GgmlDType::Q4_1,
         GgmlDType::Q4K,
@@ -121,6 +121,8 @@ mod tests {
         GgmlDType::BF16,
         GgmlDType::F32,
         GgmlDType::Q5_1,
+        GgmlDType::Q5K,
+        GgmlDType::Q3K,
     ];
 
     fn quantized(out_features: usize, in_features: usize, dtype: GgmlDType, seed: u64) -> QTensor {

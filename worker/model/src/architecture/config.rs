@@ -66,10 +66,14 @@ impl Config {
             }
         }
         let scaling = key("rope.scaling.type");
-        let rope_scaling = match metadata.optional_text(&scaling)?.unwrap_or("none") {
-            "none" => RopeScaling::None,
-            "linear" => RopeScaling::Linear(metadata.positive(&key("rope.scaling.factor"), 1.0)?),
-            other => return Err(RopeScaling::unsupported(other, &scaling)),
+        let rope_scaling = match metadata.optional_text(&scaling)? {
+            Some("none") => RopeScaling::None,
+            // As llama.cpp: without a kind, a factor is linear.
+            None | Some("linear") => match linear_factor(metadata, key)? {
+                Some(factor) => RopeScaling::Linear(factor),
+                None => RopeScaling::None,
+            },
+            Some(other) => return Err(RopeScaling::unsupported(other, &scaling)),
         };
         Ok(Self {
             layers: metadata.size(&key("block_count"))?,
@@ -115,4 +119,14 @@ impl Config {
     pub(super) fn inverse_frequencies(&self) -> Vec<f32> {
         inverse_frequencies(self.head_dim, self.rope_base, &self.rope_scaling)
     }
+}
+
+/// By how much positions are compressed; older files use another name, and 0 for not at all.
+fn linear_factor(metadata: Metadata<'_>, key: impl Fn(&str) -> String) -> Result<Option<f32>, GgufError> {
+    for name in ["rope.scaling.factor", "rope.scale_linear"].map(key) {
+        if metadata.optional_f32(&name)?.is_some_and(|factor| factor != 0.0) {
+            return Ok(Some(metadata.positive(&name, 1.0)?));
+        }
+    }
+    Ok(None)
 }

@@ -47,7 +47,8 @@ const LAYERS_SCALED_BY_WIDTH: usize = 62;
 
 /// What Gemma has beside the common sizes.
 struct Gemma {
-    window: usize,
+    /// Positions that a local layer sees; all layers are global where there is none.
+    window: Option<usize>,
     layers: LayerKinds,
     local_rope_base: f32,
     attention_scale: f32,
@@ -82,8 +83,12 @@ impl Gemma {
             _ => config.head_dim,
         };
         let pattern = metadata.optional_size("gemma3.attention.sliding_window_pattern")?;
+        let window = match metadata.optional_uint("gemma3.attention.sliding_window")? {
+            None | Some(0) => None,
+            Some(_) => Some(metadata.size("gemma3.attention.sliding_window")?),
+        };
         Ok(Self {
-            window: metadata.size("gemma3.attention.sliding_window")?,
+            window,
             layers: LayerKinds::Pattern(pattern.unwrap_or(PATTERN)),
             local_rope_base: metadata.positive("gemma3.rope.freq_base_swa", 10_000.0)?,
             attention_scale: 1.0 / (share as f32).sqrt(),
@@ -98,7 +103,7 @@ impl Gemma {
         };
         let scalar = positive("query_pre_attn_scalar", hub.query_pre_attn_scalar, 256.0)?;
         Ok(Self {
-            window: hub.sliding_window()?,
+            window: Some(hub.sliding_window()?),
             layers,
             local_rope_base: hub.local_rope_base()?,
             attention_scale: 1.0 / scalar.sqrt(),
@@ -117,9 +122,9 @@ fn load(loader: &mut Loader<'_>) -> Result<Decoder, CheckpointError> {
     let decoder = Decoder::load(loader, &config, ropes, |index, layer| {
         let mut attention = Attention::load(layer, &config)?.with_head_norms(layer, &config)?;
         attention.scale = gemma.attention_scale;
-        (attention.rope, attention.window) = match gemma.layers.is_global(index) {
-            true => (GLOBAL_ROPE, None),
-            false => (LOCAL_ROPE, Some(gemma.window)),
+        (attention.rope, attention.window) = match gemma.window.filter(|_| !gemma.layers.is_global(index)) {
+            None => (GLOBAL_ROPE, None),
+            window => (LOCAL_ROPE, window),
         };
         Ok(Block {
             attention_norm: layer.norm("attn_norm", config.hidden)?,

@@ -42,6 +42,27 @@ pub enum GgufError {
     /// The header contradicts the format or claims absurd sizes.
     #[error("malformed gguf file: {0}")]
     Malformed(String),
+    /// A tensor of a type that we do not read.
+    #[error("tensor {name} is {found}; supported: {supported}")]
+    UnsupportedType {
+        /// The tensor.
+        name: String,
+        /// Its type.
+        found: String,
+        /// The types that we read.
+        supported: String,
+    },
+    /// The files of a split model do not belong together.
+    #[error("{0}")]
+    Split(String),
+    /// One file of a split model.
+    #[error("{file}: {problem}")]
+    Shard {
+        /// The file.
+        file: String,
+        /// What is wrong with it.
+        problem: Box<GgufError>,
+    },
     /// A metadata key that must be there.
     #[error("metadata `{0}` is missing")]
     MissingMetadata(String),

@@ -10,8 +10,20 @@ use super::pre_tokenizer;
 use crate::checkpoint::Metadata;
 
 /// Reads the scheme of a file whose `tokenizer.ggml.model` is `gpt2`.
-pub(super) fn scheme(metadata: Metadata<'_>, vocabulary: &GgufVocabulary<'_>) -> Result<Scheme, TokenizerError> {
-    let pre = pre_tokenizer::by_name(metadata.text("tokenizer.ggml.pre")?)?;
+pub(super) fn scheme(
+    metadata: Metadata<'_>,
+    vocabulary: &GgufVocabulary<'_>,
+    warnings: &mut Vec<String>,
+) -> Result<Scheme, TokenizerError> {
+    let name = metadata.optional_text("tokenizer.ggml.pre")?.filter(|name| !name.is_empty()).unwrap_or_else(|| {
+        warnings.push(
+            "`tokenizer.ggml.pre` is missing: text is cut as by `default`, which may not be how the model was trained; \
+             convert the model again"
+                .to_owned(),
+        );
+        "default"
+    });
+    let pre = pre_tokenizer::by_name(name)?;
     let merges = merges(&metadata.texts("tokenizer.ggml.merges")?, vocabulary)?;
     let bpe = BPE::builder()
         .vocab_and_merges(vocabulary.to_library(), merges)

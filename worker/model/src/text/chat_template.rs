@@ -1,17 +1,17 @@
 //! Chat messages to prompt text, by the Jinja template in the model file.
 
-use minijinja::syntax::SyntaxConfig;
-use minijinja::{Environment, ErrorKind, Value, context};
-use thiserror::Error;
+use minijinja::Value;
+use minijinja::value::Serde;
+use serde::Serialize;
 
+use super::compiled_template::{CompiledTemplate, Conversation};
+use super::dialect;
 use super::error::ChatTemplateError;
+use super::template_pool::TemplatePool;
+use super::template_process::{Request, TemplateSource, launcher};
 
-/// Work that one rendering may do, in minijinja's fuel: about an instruction or 64 bytes each, so at most 320 MB.
-/// A template comes with the model file and its input from the network; neither may hang or fill the worker.
-const FUEL: u64 = 5_000_000;
-
-/// One turn of a conversation, as a template sees it.
-#[derive(Debug, Clone, Copy)]
+/// A plain turn of a conversation, as a template sees it.
+#[derive(Debug, Clone, Copy, Serialize)]
 pub struct Turn<'a> {
     /// `system`, `user` or `assistant`.
     pub role: &'a str,
@@ -19,84 +19,110 @@ pub struct Turn<'a> {
     pub content: &'a str,
 }
 
-/// A compiled chat template.
-pub struct ChatTemplate {
-    source: String,
-    environment: Environment<'static>,
-    bos_token: String,
-    eos_token: String,
+/// How to render a conversation.
+#[derive(Debug, Clone, Copy)]
+pub struct RenderOptions<'a> {
+    /// Opens the assistant's turn at the end.
+    pub add_generation_prompt: bool,
+    /// Further variables, such as `enable_thinking` of Qwen3. Those that every template gets go before them.
+    pub kwargs: Option<&'a serde_json::Map<String, serde_json::Value>>,
 }
 
-const NAME: &str = "chat";
+impl Default for RenderOptions<'_> {
+    fn default() -> Self {
+        Self { add_generation_prompt: true, kwargs: None }
+    }
+}
+
+/// A chat template. A faulty one refuses every conversation.
+pub struct ChatTemplate {
+    source: String,
+    /// What is wrong with it, if it cannot be used.
+    renderer: Result<Renderer, String>,
+}
+
+enum Renderer {
+    /// In this process.
+    Here(CompiledTemplate),
+    /// In processes of its own.
+    Apart(TemplatePool),
+}
 
 impl ChatTemplate {
-    /// Compiles `source`, with the whitespace rules and functions that published templates are written for
-    /// (Hugging Face `apply_chat_template`: `trim_blocks`, `lstrip_blocks`, Python string methods, `raise_exception`).
+    /// Longest template, in bytes. The longest published ones have about 30 kB.
+    pub const MAX_BYTES: usize = dialect::MAX_BYTES;
+
+    /// Compiles `source`, in the dialect of `transformers`: in a child process after
+    /// [`isolate_chat_templates`](super::isolate_chat_templates), else in this one.
     ///
     /// # Errors
-    /// A syntax error in the template.
+    /// A syntax error in the template, with its line, or a limit that compiling it exceeds.
     pub fn new(source: &str, bos_token: &str, eos_token: &str) -> Result<Self, ChatTemplateError> {
-        let mut environment = Environment::new();
-        let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
-        environment.set_syntax(syntax.map_err(|error| ChatTemplateError::Syntax(error.to_string()))?);
-        environment.set_fuel(Some(FUEL));
-        environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
-        environment.add_function("raise_exception", raise_exception);
-        environment
-            .add_template_owned(NAME, source.to_owned())
-            .map_err(|error| ChatTemplateError::Syntax(error.to_string()))?;
-        Ok(Self {
-            source: source.to_owned(),
-            environment,
-            bos_token: bos_token.to_owned(),
-            eos_token: eos_token.to_owned(),
-        })
+        let template = Self::of_model(source, bos_token, eos_token);
+        match template.fault() {
+            Some(fault) => Err(ChatTemplateError::Syntax(fault.to_owned())),
+            None => Ok(template),
+        }
     }
 
-    /// The Jinja source.
+    /// As [`Self::new`], but a fault shows only where the template is used: it costs the chat, not the model.
+    #[must_use]
+    pub fn of_model(source: &str, bos_token: &str, eos_token: &str) -> Self {
+        if source.len() > Self::MAX_BYTES {
+            return Self::faulty(format!("it is longer than {} bytes", Self::MAX_BYTES));
+        }
+        let (bos_token, eos_token) = (bos_token.to_owned(), eos_token.to_owned());
+        let renderer = match launcher() {
+            Some(command) => {
+                let template = TemplateSource { source: source.to_owned(), bos_token, eos_token };
+                TemplatePool::new(command, template).map(Renderer::Apart).map_err(|error| match error {
+                    ChatTemplateError::Syntax(fault) => fault,
+                    ChatTemplateError::Limit(limit) => limit.to_string(),
+                    error => error.to_string(),
+                })
+            }
+            None => CompiledTemplate::new(source, bos_token, eos_token).map(Renderer::Here),
+        };
+        Self { source: source.to_owned(), renderer }
+    }
+
+    /// One that cannot even be read, for this reason.
+    pub(super) fn faulty(reason: String) -> Self {
+        Self { source: String::new(), renderer: Err(reason) }
+    }
+
+    /// What is wrong with the template, if it cannot be used.
+    #[must_use]
+    pub fn fault(&self) -> Option<&str> {
+        self.renderer.as_ref().err().map(String::as_str)
+    }
+
+    /// The Jinja source; empty if it is too long.
     #[must_use]
     pub fn source(&self) -> &str {
         &self.source
     }
 
-    /// Renders a conversation; `add_generation_prompt` opens the assistant's turn at the end.
+    /// Renders a conversation: [`Turn`]s, or what has more fields than they have. Blocks until it is done, at most some tens of
+    /// seconds.
     ///
     /// # Errors
-    /// The template rejects the messages, or fails.
-    pub fn render(&self, messages: &[Turn<'_>], add_generation_prompt: bool) -> Result<String, ChatTemplateError> {
-        let messages: Vec<Value> =
-            messages.iter().map(|message| context! { role => message.role, content => message.content }).collect();
-        let template =
-            (self.environment.get_template(NAME)).map_err(|error| ChatTemplateError::Failed(error.to_string()))?;
-        template
-            .render(context! {
-                messages,
+    /// The template rejects the messages, fails, exceeds a limit, or is faulty.
+    pub fn render<M: Serialize>(
+        &self,
+        messages: &[M],
+        options: RenderOptions<'_>,
+    ) -> Result<String, ChatTemplateError> {
+        let RenderOptions { add_generation_prompt, kwargs } = options;
+        match &self.renderer {
+            Err(fault) => Err(ChatTemplateError::Syntax(fault.clone())),
+            Ok(Renderer::Apart(pool)) => pool.render(&Request { messages, add_generation_prompt, kwargs }),
+            Ok(Renderer::Here(template)) => template.render(Conversation {
+                messages: Value::from(Serde(messages)),
                 add_generation_prompt,
-                bos_token => self.bos_token.as_str(),
-                eos_token => self.eos_token.as_str(),
-            })
-            .map_err(|error| explain(&error))
-    }
-}
-
-/// Marks an error as the template's own verdict on the messages.
-#[derive(Debug, Error)]
-#[error("{0}")]
-struct Raised(String);
-
-fn raise_exception(message: String) -> Result<Value, minijinja::Error> {
-    Err(minijinja::Error::new(ErrorKind::InvalidOperation, message.clone()).with_source(Raised(message)))
-}
-
-fn explain(error: &minijinja::Error) -> ChatTemplateError {
-    if error.kind() == ErrorKind::OutOfFuel {
-        return ChatTemplateError::TooMuchWork;
-    }
-    let raised = std::iter::successors(std::error::Error::source(error), |cause| cause.source())
-        .find_map(|cause| cause.downcast_ref::<Raised>());
-    match raised {
-        Some(Raised(message)) => ChatTemplateError::Rejected(message.clone()),
-        None => ChatTemplateError::Failed(error.to_string()),
+                kwargs: kwargs.map(|kwargs| Value::from(Serde(kwargs))).unwrap_or_default(),
+            }),
+        }
     }
 }
 
@@ -113,7 +139,7 @@ mod tests {
     }
 
     fn render(source: &str, messages: &[Turn<'_>]) -> Result<String, ChatTemplateError> {
-        ChatTemplate::new(source, "<s>", "</s>")?.render(messages, true)
+        ChatTemplate::new(source, "<s>", "</s>")?.render(messages, RenderOptions::default())
     }
 
     #[test]
@@ -125,7 +151,17 @@ mod tests {
     #[test]
     fn without_generation_prompt_the_turn_stays_closed() {
         let template = ChatTemplate::new(CHATML, "", "").unwrap();
-        assert!(template.render(&user("Hi"), false).unwrap().ends_with("<|im_end|>\n"));
+        let closed = RenderOptions { add_generation_prompt: false, kwargs: None };
+        assert!(template.render(&user("Hi"), closed).unwrap().ends_with("<|im_end|>\n"));
+    }
+
+    #[test]
+    fn a_template_sees_further_variables_beside_those_that_every_template_gets() {
+        let source = "{{ enable_thinking }} {{ style.tone }} {{ messages[0].content }}";
+        let kwargs = serde_json::json!({ "enable_thinking": false, "style": { "tone": "dry" }, "messages": [] });
+        let options = RenderOptions { kwargs: kwargs.as_object(), ..RenderOptions::default() };
+        let text = ChatTemplate::new(source, "", "").unwrap().render(&user("Hi"), options).unwrap();
+        assert_eq!(text.to_lowercase(), "false dry hi");
     }
 
     #[test]

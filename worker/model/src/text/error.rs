@@ -1,19 +1,9 @@
 //! Why a model's texts cannot be read or made.
 
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::checkpoint::{GgufError, HubError};
-
-/// What is wrong with a model's tokenizer or chat template.
-#[derive(Debug, Error)]
-pub enum TextError {
-    /// The tokenizer.
-    #[error(transparent)]
-    Tokenizer(#[from] TokenizerError),
-    /// The chat template.
-    #[error(transparent)]
-    ChatTemplate(#[from] ChatTemplateError),
-}
 
 /// Why a model file's tokenizer cannot be used, or a text not be encoded.
 #[derive(Debug, Error)]
@@ -53,18 +43,44 @@ impl TokenizerError {
 }
 
 /// Why a template cannot be used, or messages not be rendered.
-#[derive(Debug, Error)]
+#[derive(Debug, Error, Serialize, Deserialize)]
 pub enum ChatTemplateError {
-    /// The template itself is broken: a bad model file.
-    #[error("chat template of the model cannot be parsed: {0}")]
+    /// The template itself is broken.
+    #[error("the chat template cannot be used: {0}")]
     Syntax(String),
-    /// The template refuses these messages: a bad request.
+    /// The template refuses these messages.
     #[error("chat messages rejected: {0}")]
     Rejected(String),
-    /// The messages are too long or too many to render: a bad request.
+    /// The messages are too long or too many to render.
     #[error("chat messages rejected: rendering takes too much work, send fewer or shorter messages")]
     TooMuchWork,
-    /// The template fails for another reason than the messages' own fault: a bad model file.
-    #[error("chat template of the model failed: {0}")]
+    /// The template fails for another reason than the messages' own fault.
+    #[error("the chat template failed: {0}")]
     Failed(String),
+    /// Compiling or rendering takes more than a template may.
+    #[error("the chat template exceeds a limit: {0}")]
+    Limit(TemplateLimit),
+    /// Too many conversations are being rendered.
+    #[error("too many chat messages are being rendered: try again later")]
+    Busy,
+    /// The operating system does not start the process that templates are rendered in.
+    #[error("no process to render the chat template in: {0}")]
+    NoProcess(String),
+}
+
+/// What a template took too much of.
+#[derive(Debug, Clone, PartialEq, Eq, Error, Serialize, Deserialize)]
+pub enum TemplateLimit {
+    /// Limit in seconds.
+    #[error("it takes more than {0} s")]
+    Time(u64),
+    /// Limit in MiB.
+    #[error("it is nested so deep that it takes more than {0} MiB of stack")]
+    Stack(usize),
+    /// Limit in MiB.
+    #[error("it takes more than {0} MiB of memory")]
+    Memory(u64),
+    /// The process ended in another way.
+    #[error("its process ended ({0})")]
+    Process(String),
 }

@@ -1,5 +1,5 @@
-//! Tokenizer and chat template of a hub folder: `tokenizer.json`, `tokenizer_config.json`, `chat_template.jinja`,
-//! `generation_config.json`.
+//! Tokenizer and chat template of a hub folder: `tokenizer.json`, `tokenizer_config.json`, `generation_config.json`; for the
+//! template also the files of `hub_template`.
 //!
 //! `tokenizer.json` is read field by field and given to the library in parts: as a whole the library would believe it, and
 //! panic where merges and vocabulary contradict each other.
@@ -15,10 +15,10 @@ use tokenizers::normalizers::NormalizerWrapper;
 use tokenizers::pre_tokenizers::PreTokenizerWrapper;
 
 use super::chat_template::ChatTemplate;
-use super::error::{TextError, TokenizerError};
+use super::error::TokenizerError;
 use super::tokenizer::{Ends, Parts, Tokenizer};
-use super::{byte_level, sentencepiece};
-use crate::checkpoint::{HubError, TokenIds, parse_json, read_json, read_text};
+use super::{byte_level, hub_template, sentencepiece};
+use crate::checkpoint::{HubError, TokenIds, parse_json, read_json};
 
 const TOKENIZER: &str = "tokenizer.json";
 
@@ -31,30 +31,20 @@ pub(crate) fn read(
     folder: &Path,
     vocab_size: usize,
     eos_token_ids: &[u32],
-) -> Result<(Tokenizer, Option<ChatTemplate>), TextError> {
-    let (tokenizer, source) = read_tokenizer(folder, vocab_size, eos_token_ids)?;
-    let chat_template =
-        source.map(|source| ChatTemplate::new(&source, tokenizer.bos_token(), tokenizer.eos_token())).transpose()?;
-    Ok((tokenizer, chat_template))
-}
-
-/// The tokenizer, and the source of the chat template.
-fn read_tokenizer(
-    folder: &Path,
-    vocab_size: usize,
-    eos_token_ids: &[u32],
-) -> Result<(Tokenizer, Option<String>), TokenizerError> {
-    let settings: Settings = read_json(folder, "tokenizer_config.json")?.unwrap_or_default();
+) -> Result<(Tokenizer, Option<ChatTemplate>), TokenizerError> {
+    let mut settings: Settings = read_json(folder, "tokenizer_config.json")?.unwrap_or_default();
     let generation: Generation = read_json(folder, "generation_config.json")?.unwrap_or_default();
     let ends = [generation.eos_token_id.as_ref().map_or(&[][..], TokenIds::as_slice), eos_token_ids].concat();
     let json: TokenizerJson =
         read_json(folder, TOKENIZER)?.ok_or_else(|| HubError::malformed(TOKENIZER, "there is no such file"))?;
     let tokenizer = tokenizer(json, &settings, &ends, vocab_size)?;
-    let source = match read_text(folder, "chat_template.jinja")? {
-        Some(source) => Some(source),
-        None => settings.chat_template.and_then(Template::into_source),
+    let chat_template = match hub_template::read(folder, settings.chat_template.take()) {
+        Ok(source) => {
+            source.map(|source| ChatTemplate::of_model(&source, tokenizer.bos_token(), tokenizer.eos_token()))
+        }
+        Err(reason) => Some(ChatTemplate::faulty(reason)),
     };
-    Ok((tokenizer, source))
+    Ok((tokenizer, chat_template))
 }
 
 #[derive(Deserialize)]
@@ -141,7 +131,7 @@ struct Settings {
     bos_token: Option<TokenText>,
     eos_token: Option<TokenText>,
     add_bos_token: Option<bool>,
-    chat_template: Option<Template>,
+    chat_template: Option<serde_json::Value>,
 }
 
 #[derive(Deserialize)]
@@ -155,28 +145,6 @@ impl TokenText {
     fn as_str(&self) -> &str {
         match self {
             Self::Plain(text) | Self::Described { content: text } => text,
-        }
-    }
-}
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Template {
-    Only(String),
-    Named(Vec<NamedTemplate>),
-}
-
-#[derive(Deserialize)]
-struct NamedTemplate {
-    name: String,
-    template: String,
-}
-
-impl Template {
-    fn into_source(self) -> Option<String> {
-        match self {
-            Self::Only(source) => Some(source),
-            Self::Named(named) => named.into_iter().find(|it| it.name == "default").map(|it| it.template),
         }
     }
 }

@@ -4,11 +4,13 @@
 //! Source: Kudo and Richardson 2018, <https://arxiv.org/abs/1808.06226>. At each step the two neighbours whose joined token has
 //! the highest score are merged, so the merge list is every way to make a token of two others, best score first.
 
+use std::cmp::Ordering;
+
 use tokenizers::models::bpe::BPE;
 use tokenizers::normalizers::{NormalizerWrapper, Prepend, Replace, Sequence};
 
 use super::error::TokenizerError;
-use super::gguf_vocabulary::{GgufVocabulary, Scheme, token_type};
+use super::gguf_vocabulary::{GgufVocabulary, Scheme, flag, token_type};
 use crate::checkpoint::Metadata;
 
 const SPACE: &str = "▁";
@@ -17,24 +19,28 @@ const SPACE: &str = "▁";
 const MAX_MERGED_BYTES: usize = 256;
 
 /// Reads the scheme of a file whose `tokenizer.ggml.model` is `llama`.
-pub(super) fn scheme(metadata: Metadata<'_>, vocabulary: &GgufVocabulary<'_>) -> Result<Scheme, TokenizerError> {
+pub(super) fn scheme(
+    metadata: Metadata<'_>,
+    vocabulary: &GgufVocabulary<'_>,
+    warnings: &mut Vec<String>,
+) -> Result<Scheme, TokenizerError> {
     let scores = metadata.f32s("tokenizer.ggml.scores")?;
-    if scores.len() != vocabulary.tokens.len() {
-        return Err(TokenizerError::Inconsistent(format!(
-            "`tokenizer.ggml.scores` has {} entries for {} tokens",
-            scores.len(),
-            vocabulary.tokens.len()
-        )));
+    let (found, needed) = (scores.len(), vocabulary.tokens.len());
+    let count = format!("`tokenizer.ggml.scores` has {found} entries for {needed} tokens");
+    match found.cmp(&needed) {
+        Ordering::Less => return Err(TokenizerError::Inconsistent(count)),
+        Ordering::Equal => {}
+        Ordering::Greater => warnings.push(format!("{count}: the last ones are ignored")),
     }
     let mut builder = BPE::builder()
         .vocab_and_merges(vocabulary.to_library(), merges(vocabulary, &scores))
         .byte_fallback(true)
         .fuse_unk(true);
-    if let Some(unknown) = vocabulary.types.iter().position(|kind| *kind == token_type::UNKNOWN) {
-        builder = builder.unk_token(vocabulary.tokens[unknown].to_owned());
+    if let Some(unknown) = vocabulary.first_of_type(token_type::UNKNOWN).filter(|text| !text.is_empty()) {
+        builder = builder.unk_token(unknown.to_owned());
     }
     let spaces = Replace::new(" ", SPACE).map_err(TokenizerError::library)?;
-    let normalizer: NormalizerWrapper = if metadata.optional_bool("tokenizer.ggml.add_space_prefix")?.unwrap_or(true) {
+    let normalizer: NormalizerWrapper = if flag(metadata, "tokenizer.ggml.add_space_prefix", warnings).unwrap_or(true) {
         Sequence::new(vec![Prepend::new(SPACE.to_owned()).into(), spaces.into()]).into()
     } else {
         spaces.into()

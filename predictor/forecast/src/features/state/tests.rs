@@ -1,13 +1,14 @@
 use std::sync::Arc;
 
 use eoscast_log::prompt::PromptFeatures;
-use eoscast_proto::domain::StepSignals;
+use eoscast_log::record::Signals;
+use eoscast_proto::domain::{StepSignals, limits};
 use proptest::prelude::*;
 
 use super::*;
 
 const ARRIVAL: Arrival =
-    Arrival { prompt_length: 12, max_tokens: 300, temperature: 0.7, ignore_eos: false, prompt: None };
+    Arrival { prompt_length: Some(12), max_tokens: Some(300), temperature: Some(0.7), ..Arrival::for_test() };
 
 fn event(step: u32, eos_logprob: f32, entropy: f32) -> StepEvent {
     StepEvent {
@@ -158,6 +159,44 @@ fn a_gap_in_the_steps_does_not_lose_the_age_of_the_maximum() {
     state.observe(&event(1, -0.1, 1.0));
     let row = state.observe(&event(9, -3.0, 1.0));
     assert_eq!(feature(&row, "steps_since_eos_prob_max"), 8.0);
+}
+
+/// What is known of step `step`; nothing but the entropy where the EOS probability is not.
+fn partly(step: u32, eos_logprob: Option<f32>) -> Observed<'static> {
+    let signals = Signals { eos_logprob, entropy: Some(1.0), ..Signals::default() };
+    Observed { step, token_id: None, signals, sketch: [].as_slice().into() }
+}
+
+fn input(row: &FeatureRow, name: &str) -> Option<f32> {
+    let value = row.inputs()[FEATURE_NAMES.iter().position(|n| *n == name).expect("a feature of this name")];
+    (!value.is_nan()).then_some(value)
+}
+
+#[test]
+fn a_signal_that_is_not_told_is_no_number_and_windows_go_on_over_what_is_known() {
+    let mut state = FeatureState::new(Arrival { max_tokens: None, temperature: None, ..ARRIVAL }, 0);
+    let row = state.take(&partly(1, None));
+    assert!(
+        ["eos_prob", "eos_logprob_mean_all", "eos_prob_max_64", "eos_logprob_slope_16", "steps_since_eos_prob_max"]
+            .iter()
+            .all(|name| input(&row, name).is_none())
+    );
+    assert_eq!((input(&row, "entropy"), input(&row, "entropy_mean_16")), (Some(1.0), Some(1.0)));
+    for never in
+        ["hazard", "hazard_sum", "token_logprob", "eos_rank_ln_decayed", "repetition_64", "max_tokens", "temperature"]
+    {
+        assert_eq!(input(&row, never), None, "{never}");
+    }
+    assert!(row.values.iter().all(|value| value.is_finite()));
+    state.take(&partly(2, Some(-4.0)));
+    state.take(&partly(3, None));
+    let row = state.take(&partly(4, Some(-2.0)));
+    assert_eq!(input(&row, "eos_logprob_mean_16"), Some(-3.0));
+    assert_eq!(input(&row, "eos_logprob_slope_16"), Some(1.0), "two nats in two steps");
+    let row = state.take(&partly(5, None));
+    assert_eq!((input(&row, "eos_logprob"), input(&row, "eos_logprob_max_all")), (None, Some(-2.0)));
+    assert_eq!(input(&row, "steps_since_eos_prob_max"), Some(1.0));
+    assert_ne!(row.chance(), state.take(&partly(6, None)).chance());
 }
 
 proptest! {

@@ -6,7 +6,7 @@ use crate::history::History;
 use crate::models::{Artifact, LengthModel};
 
 fn options(epochs: u32) -> TrainingOptions {
-    TrainingOptions { seed: 1, split_seed: 2, epochs, command: "train".to_owned(), also_for: vec![], threads: 2 }
+    TrainingOptions { epochs, ..TrainingOptions::for_test() }
 }
 
 static DATA: LazyLock<Dataset> = LazyLock::new(|| dataset(400, 11));

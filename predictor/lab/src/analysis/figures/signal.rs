@@ -1,7 +1,7 @@
 //! Figures of the EOS probability itself.
 
 use super::quantiles::quantiles;
-use crate::analysis::trace::{End, Trace};
+use crate::analysis::trace::{End, Step, Trace};
 use crate::chart::axis::Axis;
 use crate::chart::figure::Figure;
 use crate::chart::palette::PALETTE;
@@ -20,7 +20,7 @@ const FEWEST: usize = 8;
 const ENDS: [(End, &str); 3] = [
     (End::Stopped, "ended by itself"),
     (End::Cut, "cut at its limit"),
-    (End::Unknown, "aborted, or its end is not in the log"),
+    (End::Unknown, "aborted, or its end is not known"),
 ];
 
 pub(super) fn typical_requests(traces: &[Trace]) -> Figure {
@@ -35,7 +35,8 @@ pub(super) fn typical_requests(traces: &[Trace]) -> Figure {
     let shown: Vec<&Trace> = places.into_iter().filter_map(|place| ended.get(place).copied()).collect();
     let panel = |(trace, color): (&Trace, _)| {
         let task = trace.task.as_ref().map_or_else(String::new, |task| format!(", {task}"));
-        let points: Vec<_> = trace.steps.iter().map(|step| (f64::from(step.tokens), step.eos_prob())).collect();
+        let point = |step: &Step| Some((f64::from(step.tokens), step.eos_prob()?));
+        let points: Vec<_> = trace.steps.iter().filter_map(point).collect();
         let last = points.last().copied().into_iter().collect();
         Panel {
             title: format!("{} tokens{task}", trace.length()),
@@ -59,10 +60,12 @@ pub(super) fn typical_requests(traces: &[Trace]) -> Figure {
 pub(super) fn final_probability(traces: &[Trace]) -> Figure {
     const BINS: i32 = 40;
     let width = -LEAST.log10() / f64::from(BINS);
+    let finals = |end: End| -> Vec<f64> {
+        traces.iter().filter(|t| t.end == end).filter_map(|t| t.steps.last()?.eos_prob()).collect()
+    };
     let mut highest = 0.0f64;
     let mut panels_of = |end: End| {
-        let finals: Vec<f64> =
-            traces.iter().filter(|t| t.end == end).filter_map(|t| t.steps.last()).map(|s| s.eos_prob()).collect();
+        let finals: Vec<f64> = finals(end);
         let bar = |bin: i32| {
             let edge = |i: i32| LEAST.log10() + width * f64::from(i);
             let within = |p: &&f64| {
@@ -73,11 +76,14 @@ pub(super) fn final_probability(traces: &[Trace]) -> Figure {
             highest = highest.max(share);
             [(10f64.powf(edge(bin)), 0.0), (10f64.powf(edge(bin + 1)), share)]
         };
-        (0..BINS).map(bar).collect::<Vec<_>>()
+        let mut bars: Vec<_> = (0..BINS).map(bar).collect();
+        // Nothing is drawn of a bin that nobody is in, and the renderer would say so.
+        bars.retain(|[_, (_, share)]| *share > 0.0);
+        bars
     };
     let stopped = panels_of(End::Stopped);
     let cut = panels_of(End::Cut);
-    let count = |end: End| traces.iter().filter(|trace| trace.end == end).count();
+    let count = |end: End| finals(end).len();
     let panel = |title: String, bars, color| Panel {
         title,
         x: Axis::logarithmic("EOS probability at the last step", LEAST, 1.0),
@@ -94,7 +100,8 @@ pub(super) fn final_probability(traces: &[Trace]) -> Figure {
         title: "EOS probability at the last step",
         explanation: "How sure the model was at the step that drew the last token. Replies that ended by themselves drew EOS there, so \
                       that likely ends are common; but sampling also draws unlikely ones. Where a reply was cut, the last step is \
-                      one like any other. Steps below 10⁻¹⁰ are counted there."
+                      one like any other. Steps below 10⁻¹⁰ are counted there. Requests whose last step has no known EOS probability are \
+                      left out."
             .to_owned(),
         legend: vec![],
         panels,
@@ -117,7 +124,7 @@ pub(super) fn trend(traces: &[Trace]) -> Figure {
     let all: Vec<&Trace> = traces.iter().collect();
     let at = |trace: &Trace, tokens: u32| {
         let found = trace.steps.binary_search_by_key(&tokens, |step| step.tokens).ok()?;
-        Some(trace.steps[found].eos_prob().max(LEAST))
+        Some(trace.steps[found].eos_prob()?.max(LEAST))
     };
     let stride = (longest / 100).max(1);
     let places: Vec<u32> = (1..=longest).step_by(stride as usize).collect();
@@ -158,11 +165,11 @@ pub(super) fn mean_against_maximum(traces: &[Trace]) -> Figure {
     const MOST: usize = 4000;
     let stride = traces.len().div_ceil(MOST).max(1);
     let point = |trace: &Trace| {
-        let probabilities = trace.steps.iter().map(|step| step.eos_prob());
-        let max = probabilities.clone().fold(0.0, f64::max);
-        (probabilities.sum::<f64>() / trace.steps.len() as f64, max)
+        let known: Vec<f64> = trace.steps.iter().filter_map(Step::eos_prob).collect();
+        let max = known.iter().copied().fold(0.0, f64::max);
+        (!known.is_empty()).then(|| (known.iter().sum::<f64>() / known.len() as f64, max))
     };
-    let of = |end: End| traces.iter().step_by(stride).filter(|t| t.end == end).map(point).collect::<Vec<_>>();
+    let of = |end: End| traces.iter().step_by(stride).filter(|t| t.end == end).filter_map(point).collect::<Vec<_>>();
     let ends: Vec<_> = ENDS
         .into_iter()
         .zip([PALETTE[0], PALETTE[4], PALETTE[8]])

@@ -89,7 +89,7 @@ pub(super) fn lengths(traces: &[Trace]) -> Figure {
 }
 
 pub(super) fn final_probability(traces: &[Trace]) -> Figure {
-    let of_ended = |trace: &Trace| trace.steps.last().filter(|_| trace.end == End::Stopped).map(|step| step.eos_prob());
+    let of_ended = |trace: &Trace| trace.steps.last().filter(|_| trace.end == End::Stopped)?.eos_prob();
     let (names, shapes, [low, _]) = by_task(traces, of_ended);
     Figure {
         name: "final-eos-probability-by-task",

@@ -15,6 +15,25 @@ impl<'a> Metadata<'a> {
         Self(entries)
     }
 
+    /// A place in a list of `length` entries.
+    ///
+    /// # Errors
+    /// Another type, or not in the list; says what there is.
+    pub(crate) fn place(self, key: &str, length: usize) -> Result<Option<u32>, String> {
+        let Some(value) = self.0.get(key) else {
+            return Ok(None);
+        };
+        let place = uint(value).filter(|place| *place < length as u64).and_then(|place| u32::try_from(place).ok());
+        place.map(Some).ok_or_else(|| {
+            let found = match (uint(value), number(value)) {
+                (Some(place), _) => place.to_string(),
+                (None, Some(number)) => number.to_string(),
+                (None, None) => format!("of type {:?}", value.value_type()).to_lowercase(),
+            };
+            format!("`{key}` is {found}, outside the vocabulary of {length}")
+        })
+    }
+
     fn get<T>(
         self,
         key: &str,
@@ -56,24 +75,20 @@ impl<'a> Metadata<'a> {
         self.get(key, "a non-negative integer", uint)
     }
 
-    /// A list of numbers that are not negative.
+    /// A list whose entries are `None` where they are not a number or negative.
     ///
     /// # Errors
     /// Another type.
-    pub(crate) fn optional_uints(self, key: &str) -> Result<Option<Vec<u64>>, GgufError> {
-        self.get(key, "a list of non-negative integers", |value| list(value, uint))
+    pub(crate) fn optional_uints(self, key: &str) -> Result<Option<Vec<Option<u64>>>, GgufError> {
+        self.get(key, "a list", |value| list(value, |entry| Some(uint(entry))))
     }
 
-    /// A list of f32 numbers that must be there.
+    /// A list of numbers that must be there.
     ///
     /// # Errors
     /// Absent, or another type.
     pub(crate) fn f32s(self, key: &str) -> Result<Vec<f32>, GgufError> {
-        let number = |value: &Value| match value {
-            Value::F32(number) => Some(*number),
-            _ => None,
-        };
-        self.get(key, "a list of f32 numbers", |value| list(value, number))?.ok_or_else(|| missing(key))
+        self.get(key, "a list of numbers", |value| list(value, number))?.ok_or_else(|| missing(key))
     }
 
     /// A finite number.
@@ -81,11 +96,7 @@ impl<'a> Metadata<'a> {
     /// # Errors
     /// Another type, infinite, or not a number.
     pub(crate) fn optional_f32(self, key: &str) -> Result<Option<f32>, GgufError> {
-        self.get(key, "a finite number", |value| match value {
-            Value::F32(number) => Some(*number).filter(|number| number.is_finite()),
-            Value::F64(number) => Some(*number as f32).filter(|number| number.is_finite()),
-            _ => None,
-        })
+        self.get(key, "a finite number", |value| number(value).filter(|number| number.is_finite()))
     }
 
     /// A number above zero, or `default`.
@@ -97,18 +108,20 @@ impl<'a> Metadata<'a> {
         if value > 0.0 { Ok(value) } else { Err(GgufError::invalid(key, "a positive number")) }
     }
 
-    /// A truth value.
+    /// A truth value; some files write 0 and 1.
     ///
     /// # Errors
     /// Another type.
     pub(crate) fn optional_bool(self, key: &str) -> Result<Option<bool>, GgufError> {
-        self.get(key, "a bool", |value| match value {
-            Value::Bool(truth) => Some(*truth),
+        self.get(key, "a bool", |value| match (value, uint(value)) {
+            (Value::Bool(truth), _) => Some(*truth),
+            (_, Some(0)) => Some(false),
+            (_, Some(1)) => Some(true),
             _ => None,
         })
     }
 
-    /// A size or count that must be there, between 1 and `u32::MAX`.
+    /// A size or count that must be there, between 1 and `u32::MAX`. Where it may differ from layer to layer, the same for all.
     ///
     /// # Errors
     /// Absent, another type, or out of range.
@@ -122,7 +135,7 @@ impl<'a> Metadata<'a> {
     /// Another type, or out of range.
     pub(crate) fn optional_size(self, key: &str) -> Result<Option<usize>, GgufError> {
         self.get(key, "an integer between 1 and 4294967295", |value| {
-            let size = uint(value).filter(|size| (1..=u64::from(u32::MAX)).contains(size))?;
+            let size = same_for_all(value).filter(|size| (1..=u64::from(u32::MAX)).contains(size))?;
             usize::try_from(size).ok()
         })
     }
@@ -139,7 +152,8 @@ fn text(value: &Value) -> Option<&str> {
     }
 }
 
-fn uint(value: &Value) -> Option<u64> {
+/// A number that is not negative, of any integer type.
+pub(super) fn uint(value: &Value) -> Option<u64> {
     match *value {
         Value::U8(number) => Some(number.into()),
         Value::U16(number) => Some(number.into()),
@@ -150,6 +164,30 @@ fn uint(value: &Value) -> Option<u64> {
         Value::I32(number) => number.try_into().ok(),
         Value::I64(number) => number.try_into().ok(),
         _ => None,
+    }
+}
+
+/// A floating-point number, or an integer where somebody wrote one.
+fn number(value: &Value) -> Option<f32> {
+    match *value {
+        Value::F32(number) => Some(number),
+        Value::F64(number) => Some(number as f32),
+        Value::I8(number) => Some(number.into()),
+        Value::I16(number) => Some(number.into()),
+        Value::I32(number) => Some(number as f32),
+        Value::I64(number) => Some(number as f32),
+        _ => uint(value).map(|number| number as f32),
+    }
+}
+
+/// A number, or the one that all of a list are.
+fn same_for_all(value: &Value) -> Option<u64> {
+    match value {
+        Value::Array(values) => {
+            let numbers: Vec<u64> = values.iter().map(uint).collect::<Option<_>>()?;
+            numbers.first().copied().filter(|first| numbers.iter().all(|number| number == first))
+        }
+        _ => uint(value),
     }
 }
 

@@ -7,6 +7,7 @@ use hf_hub::api::sync::{ApiBuilder, ApiError, ApiRepo};
 use hf_hub::{Cache, Repo};
 use thiserror::Error;
 
+use super::super::gguf::ShardName;
 use super::json::parse_json;
 use super::shards::{SHARD_INDEX, ShardIndex, WEIGHTS};
 
@@ -17,6 +18,7 @@ const SMALL_FILES: &[&str] = &[
     "tokenizer_config.json",
     "generation_config.json",
     "chat_template.jinja",
+    "chat_template.json",
     SHARD_INDEX,
 ];
 
@@ -97,8 +99,9 @@ impl HubModel {
         valid.then(|| Self { repository: repository.to_owned(), file: file.map(str::to_owned) })
     }
 
-    /// The GGUF file, or the folder of the repository: from the cache if it is complete there, else downloaded, with a bar on
-    /// the terminal. What the cache has is used as it is, so that a worker starts without the hub.
+    /// The GGUF file (of a split model the first one, with the others beside it), or the folder of the repository: from the cache
+    /// if it is complete there, else downloaded, with a bar on the terminal. What the cache has is used as it is, so that a worker
+    /// starts without the hub.
     ///
     /// # Errors
     /// The hub cannot be reached or has no such model; the cache cannot be written.
@@ -119,10 +122,16 @@ impl HubModel {
         };
 
         if let Some(file) = &self.file {
-            return match cached(file) {
+            let files = match ShardName::parse(file) {
+                Some(shard) => shard.all().map_err(|error| problem(file, error.to_string()))?,
+                None => vec![file.clone()],
+            };
+            let get = |file: &String| match cached(file) {
                 Some(path) => Ok(path),
                 None => connect().and_then(|repository| repository.download(file)).map_err(|error| failed(file, error)),
             };
+            let paths = files.iter().map(get).collect::<Result<Vec<_>, _>>()?;
+            return paths.into_iter().next().ok_or_else(|| problem(file, "is no file".to_owned()));
         }
         if let Some(folder) = cached("config.json").and_then(|config| complete_folder(&config)) {
             return Ok(folder);
