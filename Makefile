@@ -9,7 +9,7 @@ BIN := target/release
 CUDA := $(TOOLS)/cuda/nvidia/cu13
 comma := ,
 
-.PHONY: help setup model build lab serve demo test faults clients lint check-cuda bench forecast artifact experiments experiment-traces experiment-recorded experiment-serving clean
+.PHONY: help setup model build lab serve demo test faults cluster cluster-down cluster-test docker-engine clients lint check-cuda bench forecast artifact experiments experiment-traces experiment-recorded experiment-serving clean
 help: ## print this
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -54,6 +54,37 @@ $(OLDER)/release/eoscast-worker:
 	git archive $(OLDER_COMMIT) | tar -x -C $(OLDER)/source
 	EOSCAST_COMMIT=$(OLDER_COMMIT) CARGO_TARGET_DIR="$(CURDIR)/$(OLDER)" \
 		cargo build --release --locked --manifest-path $(OLDER)/source/Cargo.toml -p eoscast-worker -p eoscast-predictor --bins
+
+# docker-compose 1.29 where Docker has no plugin `compose`.
+COMPOSE ?= $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose)
+AIRGAPPED ?=
+WORKERS ?= 3
+CLUSTER = $(COMPOSE) -f deploy/compose.yaml $(if $(AIRGAPPED),-f deploy/airgapped/compose.yaml) --profile metrics
+
+cluster: docker-engine $(if $(AIRGAPPED),model build) ## workers (WORKERS=3), predictor, Envoy and Prometheus as containers; AIRGAPPED=1 where no image registry can be reached
+	@$(if $(AIRGAPPED),PYTHON=$(PYTHON) deploy/airgapped/build.sh)
+	$(CLUSTER) up --detach --build --scale worker=$(WORKERS)
+
+cluster-down: docker-engine ## stop and remove what `make cluster` started; the volumes stay
+	$(CLUSTER) down
+
+# A cluster of its own: other names of images, containers and volumes, free ports.
+TEST_CLUSTER = $(COMPOSE) --env-file $(CURDIR)/tests/tests/cluster/test.env --project-name eoscast-test \
+	-f $(CURDIR)/deploy/compose.yaml -f $(CURDIR)/deploy/airgapped/compose.yaml --profile metrics
+# A part by the name of its file or test, e.g. CLUSTER_TEST=predictor.
+CLUSTER_TEST ?=
+
+cluster-test: docker-engine model build $(TOOLS)/bin/grpcurl $(TOOLS)/examples ## kill, cut off and restart the parts of a cluster of containers under load (8 minutes; builds all images without a registry)
+	PYTHON=$(PYTHON) deploy/airgapped/build.sh
+	@# With the features of the whole workspace, so that nothing is compiled again after `make test`.
+	cargo test --release --locked --workspace --test cluster --no-run
+	@trap '$(TEST_CLUSTER) down --volumes --timeout 2' EXIT; \
+	$(TEST_CLUSTER) build && $(TEST_CLUSTER) up --detach --scale worker=3 && \
+	PATH="$(CURDIR)/$(TOOLS)/bin:$$PATH" EOSCAST_PYTHON="$(CURDIR)/$(TOOLS)/bin/python" EOSCAST_COMPOSE="$(TEST_CLUSTER)" \
+		cargo test --release --locked --workspace --test cluster -- --ignored --nocapture --test-threads 1 $(CLUSTER_TEST)
+
+docker-engine:
+	@docker info >/dev/null 2>&1 || { echo "error: no Docker engine answers: start one, or name it by DOCKER_HOST" >&2; exit 2; }
 
 clients: setup lab ## the clients that people already use against both services, into docs/evidence/clients.md (installs 3 GB below .tools)
 	$(PYTHON) tests/clients/run.py --out docs/evidence/clients.md
