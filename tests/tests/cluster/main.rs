@@ -5,6 +5,7 @@
 //! - [`containers`]: health, users, file systems and sizes
 //! - [`predictor`]: killed, cut off, and taken down with everything else
 //! - [`prometheus`]: targets and rules
+//! - [`shares`]: a worker that is loaded gets fewer requests
 //! - [`workers`]: killed, and restarted one after the other
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 #![allow(clippy::print_stdout, reason = "they print what they measured")]
@@ -13,5 +14,6 @@ mod clients;
 mod containers;
 mod predictor;
 mod prometheus;
+mod shares;
 mod support;
 mod workers;
