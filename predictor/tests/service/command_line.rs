@@ -9,8 +9,8 @@ use crate::predictor::{Predictor, binary};
 fn refused(variable: &str, value: &str, args: &[&str]) -> (Option<i32>, String) {
     let folder = tempfile::tempdir().unwrap();
     let mut command = binary();
-    command.args(["serve", "--metrics", "off"]).args(args).env(variable, value).current_dir(folder.path());
-    let output = command.stdin(Stdio::null()).output().unwrap();
+    command.args(["serve", "--metrics", "off", "--listen", "127.0.0.1:0"]).args(args).env(variable, value);
+    let output = command.current_dir(folder.path()).stdin(Stdio::null()).output().unwrap();
     (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
 }
 

@@ -81,8 +81,10 @@ fn a_bad_flag_or_artifact_is_an_error_that_names_it() {
         (["--artifact", "/nowhere.json"], "/nowhere.json", RUN_TIME),
     ] {
         let folder = tempfile::tempdir().unwrap();
-        let output =
-            binary().args(["serve", "--metrics", "off"]).args(args).current_dir(folder.path()).output().unwrap();
+        let mut command = binary();
+        // The default port may be in use.
+        command.args(["serve", "--metrics", "off"]).args(args).env("EOSCAST_PREDICTOR_LISTEN", "127.0.0.1:0");
+        let output = command.current_dir(folder.path()).output().unwrap();
         let error = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(output.status.code() == Some(code) && error.contains(expected), "{error}");
     }

@@ -12,13 +12,14 @@
 //! - `view`: what a rule sees of a request; `deadline`: what goes before every rule
 //! - `remaining`: a distribution over remaining length; `history`: the one from requests that ended; `peak`: the future
 //!   peak of KV use
+//! - `forecast_load`: what the requests will hold, for balancers; `sharing`: blocks that several requests hold
 //! - `blocks`: ids and counts of KV blocks; `prefix`: the hashes by which full ones are found again
 //! - `queue`: the waiting requests in rank order; `measured`: how long steps and waits take
 //! - `draw`: numbers that look random; `ordinal`: maps by key
 //!
 //! # Face
 //! An engine needs [`Scheduler`], [`SchedulerConfig`], [`Policy`], [`Request`], the plan with its outcome,
-//! [`RemainingLength`] for its forecasts and [`PrefixHasher`]. The rest is for a simulator over the same rules: [`Gate`]
+//! [`RemainingLength`] for its forecasts, [`ForecastLoad`] and [`PrefixHasher`]. The rest is for a simulator over the same rules: [`Gate`]
 //! and [`Outlook`] run an admission rule alone, [`BlockHash::unshared`] stands for blocks of unknown content, and
 //! [`SplitMix64`] draws.
 
@@ -29,6 +30,7 @@ mod blocks;
 mod config;
 mod deadline;
 mod draw;
+mod forecast_load;
 mod history;
 mod live;
 mod measured;
@@ -43,6 +45,7 @@ mod queue;
 mod remaining;
 mod rules;
 mod scheduler;
+mod sharing;
 mod signature;
 mod stats;
 mod victim;
@@ -51,6 +54,7 @@ mod view;
 pub use admit::{Admission, Gate};
 pub use config::{ConfigError, SchedulerConfig};
 pub use draw::SplitMix64;
+pub use forecast_load::{ForecastLoad, WINDOW as FORECAST_WINDOW};
 pub use order::Order;
 pub use plan::{StepOutcome, StepPlan, Work, WorkDone};
 pub use policy::Policy;

@@ -102,6 +102,11 @@ impl WaitingQueue {
         }
     }
 
+    /// The waiting in rank order. The oldest may be admitted before its rank where it has its turn.
+    pub(crate) fn by_rank(&self) -> impl Iterator<Item = RequestKey> {
+        self.ranked.iter().map(|rank| rank.key)
+    }
+
     /// Removes a request that is admitted.
     pub(crate) fn admit(&mut self, key: RequestKey) {
         if self.turn.is_some()

@@ -57,6 +57,47 @@ impl RemainingLength {
         }
     }
 
+    /// Probabilities that more than 0, 1, 2, ... tokens remain.
+    ///
+    /// Between two quantiles each is the one before times a constant, so that most cost a multiplication.
+    pub(crate) fn survival_by_token(self) -> impl Iterator<Item = f64> {
+        let (mut tokens, mut survival, mut factor, mut until) = (0u32, 1.0, 1.0, f64::NEG_INFINITY);
+        std::iter::from_fn(move || {
+            if f64::from(tokens) >= until {
+                survival = self.survival_at(f64::from(tokens));
+                (factor, until) = self.decay_at(f64::from(tokens));
+            }
+            let now = survival;
+            survival *= factor;
+            tokens = tokens.saturating_add(1);
+            Some(now)
+        })
+    }
+
+    /// By what the survival function falls in a token from `tokens` on, and up to where.
+    fn decay_at(&self, tokens: f64) -> (f64, f64) {
+        let next = self.quantiles.partition_point(|&quantile| f64::from(quantile) <= tokens);
+        if next > LAST {
+            return ((-1.0 / self.tail_tokens()).exp(), f64::INFINITY);
+        }
+        let ((from, upper), (to, lower)) = (self.knot_before(next), self.knot(next));
+        ((lower / upper).powf(1.0 / (to - from)), to)
+    }
+
+    /// Variance of the remaining length, tokens squared, with the distribution function straight between quantiles and
+    /// nothing beyond the first and the last.
+    pub(crate) fn variance(&self) -> f64 {
+        let (mut mean, mut square, mut total) = (0.0, 0.0, 0.0);
+        for i in 1..=LAST {
+            let ((from, upper), (to, lower)) = (self.knot(i - 1), self.knot(i));
+            let share = upper - lower;
+            total += share;
+            mean += share * (from + to) / 2.0;
+            square += share * (from * from + from * to + to * to) / 3.0;
+        }
+        (square / total - (mean / total).powi(2)).max(0.0)
+    }
+
     /// The quantile at `LEVELS[i]` and the survival probability there.
     fn knot(&self, i: usize) -> (f64, f64) {
         (f64::from(self.quantiles[i]), 1.0 - f64::from(LEVELS[i]))
@@ -140,6 +181,23 @@ mod tests {
         }
         assert_eq!(forecast.survival(0.0), 1.0);
         assert!(forecast.survival(2000.0) < 0.01);
+    }
+
+    #[test]
+    fn survival_by_token_is_survival_at_each() {
+        for forecast in [uniform(90.0), uniform(0.5), RemainingLength::certain(40), uniform(40.0).after(60)] {
+            for (tokens, survival) in (0u16..200).zip(forecast.survival_by_token()) {
+                let expected = forecast.survival_at(f64::from(tokens));
+                assert!((survival - expected).abs() < 1e-9, "{forecast:?} {tokens}: {survival} {expected}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_variance_is_that_of_the_length() {
+        assert_eq!(RemainingLength::certain(70).variance(), 0.0);
+        let exact = 1000.0f64.powi(2) / 12.0;
+        assert!((uniform(1000.0).variance() / exact - 1.0).abs() < 0.05, "{}", uniform(1000.0).variance());
     }
 
     #[test]

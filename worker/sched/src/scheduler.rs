@@ -4,6 +4,7 @@ use crate::admit::Gate;
 use crate::blocks::BlockPool;
 use crate::config::{ConfigError, SchedulerConfig};
 use crate::deadline::pressing;
+use crate::forecast_load::{ForecastLoad, ForecastUse};
 use crate::history::LengthHistory;
 use crate::live::LiveRequest;
 use crate::measured::MeasuredTimes;
@@ -20,6 +21,10 @@ use crate::view::{AddError, Outlook, Request, RequestKey, RequestView};
 /// Waiting requests whose rank is brought up to date in a step, in turn, so that a step's cost does not grow with the
 /// queue. A queue up to this length is refreshed whole.
 const REFRESHED_PER_STEP: usize = 64;
+
+/// Waiting requests whose forecasts count in the load, so that its cost does not grow with the queue. Those behind are
+/// taken to be as long as these.
+const WAITING_IN_LOAD: usize = 1024;
 
 type ForecastFn<'a> = dyn FnMut(&RequestView) -> Option<RemainingLength> + 'a;
 
@@ -212,6 +217,28 @@ impl Scheduler {
         }
     }
 
+    /// What the live requests will need, by `forecast`, which is as in [`schedule`](Self::schedule). Costs O(running) and
+    /// as much for up to 1024 waiting ones.
+    pub fn forecast_load(&self, forecast: &mut ForecastFn<'_>) -> ForecastLoad {
+        let mut outlook = |key| {
+            let view = self.live_request(key).view;
+            Outlook::new(view, forecast(&view).or_else(|| self.history.forecast(&view)))
+        };
+        let running: Vec<Outlook> = self.running.iter().map(|&key| outlook(key)).collect();
+        let mut used = ForecastUse::of_running(self.config, &running, &tables(&self.running, &self.live, &self.pool));
+        // Keys of requests that were aborted may be among those that arrived.
+        let arrived = self.arrived.iter().copied().filter(|key| self.live.contains_key(key));
+        let mut waiting = self.waiting.by_rank().chain(arrived);
+        waiting.by_ref().take(WAITING_IN_LOAD).for_each(|key| used.add_waiting(&outlook(key)));
+        let (mut rest, mut known_tokens) = (0, 0);
+        for key in waiting {
+            rest += 1;
+            known_tokens += u64::from(self.live_request(key).view.known());
+        }
+        used.add_rest(rest, known_tokens);
+        used.load()
+    }
+
     /// Plans the running batch; answers what is left of the step's tokens.
     fn serve_running(&mut self, moment: &Moment, plan: &mut StepPlan, forecast: &mut ForecastFn<'_>) -> u32 {
         let mut budget = self.config.max_batched_tokens;
@@ -280,12 +307,7 @@ impl Scheduler {
         }
         self.rank_waiting(moment, forecast);
         let running = self.running_outlooks(self.gate.uses_forecast(), forecast);
-        let tables = self.running.iter().map(|key| self.live[key].table.ids());
-        let blocks_held = self.pool.total() - self.pool.free();
-        // Where no block is shared no table need be looked at.
-        let shares = tables.clone().map(<[u32]>::len).sum::<usize>() > blocks_held as usize;
-        let tables: Vec<&[u32]> = tables.map(|table| if shares { table } else { &[] }).collect();
-        self.gate.reset(&running, &tables);
+        self.gate.reset(&running, &tables(&self.running, &self.live, &self.pool));
         while self.running.len() < max_running && budget > 0 {
             let Some(key) = self.waiting.first() else {
                 break;
@@ -409,4 +431,12 @@ impl Scheduler {
         // Running and waiting keys are live: `abort` and `apply` take a key out of all three at once.
         &self.live[&key]
     }
+}
+
+/// The block tables of the running batch, in running order; empty where no block is shared, as then none need be looked at.
+fn tables<'a>(running: &[RequestKey], live: &'a OrdinalMap<LiveRequest>, pool: &BlockPool) -> Vec<&'a [u32]> {
+    let tables = running.iter().map(|key| live[key].table.ids());
+    let blocks_held = pool.total() - pool.free();
+    let shares = tables.clone().map(<[u32]>::len).sum::<usize>() > blocks_held as usize;
+    tables.map(|table| if shares { table } else { &[] }).collect()
 }

@@ -173,6 +173,20 @@ impl Outlook {
         })
     }
 
+    /// Probabilities that it still runs after 0, 1, 2, ... further tokens, as far as `max_tokens` goes.
+    pub(crate) fn survival_by_token(&self) -> impl Iterator<Item = f64> {
+        self.limited().survival_by_token().take(self.view.max_remaining() as usize)
+    }
+
+    /// Variance of the remaining length, tokens squared.
+    pub(crate) fn variance(&self) -> f64 {
+        self.limited().variance()
+    }
+
+    fn limited(&self) -> RemainingLength {
+        RemainingLength { mean: self.mean_remaining(), quantiles: self.quantiles() }
+    }
+
     fn within_limits(&self, tokens: f32) -> f32 {
         let most = self.view.max_remaining() as f32;
         if tokens.is_nan() { most } else { tokens.min(most).max(1.0) }

@@ -1,7 +1,7 @@
 //! Prompt and `max_tokens` of the whole batch are reserved up front, so that nobody is ever preempted.
 
 use super::rule::{AdmissionControl, AdmissionRule};
-use super::sharing::charged_before;
+use crate::sharing::charged_before;
 use crate::config::SchedulerConfig;
 use crate::signature::Argument;
 use crate::view::Outlook;

@@ -11,9 +11,9 @@
 
 use std::cmp::Reverse;
 
-use super::sharing::charged_before;
 use crate::config::SchedulerConfig;
 use crate::peak::{Footprint, PeakProfile};
+use crate::sharing::charged_before;
 use crate::view::{Outlook, RequestView};
 
 #[derive(Debug)]

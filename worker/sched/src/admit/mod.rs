@@ -12,7 +12,6 @@
 mod future;
 mod gate;
 mod rule;
-mod sharing;
 
 use std::fmt;
 use std::str::FromStr;

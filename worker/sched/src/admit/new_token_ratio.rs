@@ -7,7 +7,7 @@
 //! Its victim rule is `fewest-generated`, which leaves room for 20 steps.
 
 use super::rule::{AdmissionControl, AdmissionRule};
-use super::sharing::charged_before;
+use crate::sharing::charged_before;
 use crate::config::SchedulerConfig;
 use crate::signature::{Argument, Bounds};
 use crate::victim::Victim;

@@ -21,7 +21,7 @@ use crate::signature::{Argument, Bounds};
 use std::cmp::Reverse;
 
 use super::future::PrefillQueue;
-use super::sharing::charged_before;
+use crate::sharing::charged_before;
 use crate::config::SchedulerConfig;
 use crate::view::Outlook;
 

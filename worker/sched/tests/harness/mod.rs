@@ -124,6 +124,7 @@ impl Scenario {
                 }
             }
             self.check(&scheduler, &plan, &live, &running, &decoding);
+            self.check_load(&scheduler, step);
             self.compute(&scheduler, &plan, &mut memory);
 
             let done = plan.work.iter().map(|work| {
@@ -198,6 +199,14 @@ impl Scenario {
         for work in &plan.work {
             check(memory, work.key, work.start + work.tokens);
         }
+    }
+
+    fn check_load(&self, scheduler: &Scheduler, step: u32) {
+        let load = scheduler.forecast_load(&mut |view| self.forecast(view, step));
+        let stats = scheduler.stats();
+        assert_eq!(load.mean > 0.0, stats.running + stats.waiting > 0, "{load:?}");
+        assert!(load.mean <= load.peak && load.peak.is_finite(), "{load:?}");
+        assert!(load.outstanding_mean <= load.outstanding_p90 && load.outstanding_p90.is_finite(), "{load:?}");
     }
 
     fn check(

@@ -1,7 +1,7 @@
 //! Blocks that several running requests hold are charged to one of them.
 
 /// Charges each block to the first table that names it; answers for each table the blocks that are charged before.
-pub(super) fn charged_before<'a>(
+pub(crate) fn charged_before<'a>(
     tables: impl Iterator<Item = &'a [u32]>,
     num_blocks: u32,
 ) -> impl Iterator<Item = u32> {
