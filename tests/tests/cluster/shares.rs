@@ -41,7 +41,8 @@ async fn a_worker_loaded_by_hand_gets_a_smaller_share_of_the_calls() {
     }
     until("its forecast load is ten times that of an idle worker", async || forecast_load(loaded) > 0.1).await;
     let sessions = "envoy_cluster_lb_orca_oob_active_sessions";
-    until("all report to Envoy, for gRPC and HTTP", async || envoy.metric(&ENVOY, sessions) == 2.0 * WORKERS as f64).await;
+    until("all report to Envoy, for gRPC and HTTP", async || envoy.metric(&ENVOY, sessions) == 2.0 * WORKERS as f64)
+        .await;
     // Two periods of Envoy's weights.
     sleep(Duration::from_secs(1)).await;
 

@@ -5,13 +5,11 @@ use std::path::Path;
 use std::process::Command;
 
 use eoscast_pair::pair::connect;
-use eoscast_proto::predictor::v1::GetModelRequest;
-use eoscast_proto::predictor::v1::GetModelResponse;
 use eoscast_proto::predictor::v1::predictor_service_client::PredictorServiceClient;
+use eoscast_proto::predictor::v1::{GetModelRequest, GetModelResponse};
 use serde_json::Value;
 
-use super::http;
-use super::until;
+use super::{http, until};
 
 pub(crate) const WORKERS: usize = 3;
 
