@@ -3,11 +3,8 @@
 use std::path::PathBuf;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let protos = [
-        "eoscast/worker/v1/worker.proto",
-        "eoscast/predictor/v1/predictor.proto",
-        "xds/service/orca/v3/orca.proto",
-    ];
+    let protos =
+        ["eoscast/worker/v1/worker.proto", "eoscast/predictor/v1/predictor.proto", "xds/service/orca/v3/orca.proto"];
     println!("cargo:rerun-if-changed=eoscast");
     println!("cargo:rerun-if-changed=xds");
     let descriptors = protox::compile(protos, ["."])?;

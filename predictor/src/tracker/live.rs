@@ -2,7 +2,9 @@
 
 use eoscast_log::record::{RequestLine, StartLine, StepLine};
 use eoscast_log::request::LoggedRequest;
-use eoscast_proto::domain::{FinishReason, Forecast, LengthEstimate, ModelForecast, RequestStarted, StepEvent, WorkerRun};
+use eoscast_proto::domain::{
+    FinishReason, Forecast, LengthEstimate, ModelForecast, RequestStarted, StepEvent, WorkerRun,
+};
 
 use super::outcomes::Outcomes;
 use crate::accuracy::Watched;

@@ -87,8 +87,7 @@ mod tests {
         let bytes = STANDARD.decode(header.strip_prefix("BIN ").unwrap()).unwrap();
         // Fields 6, 8 and 9 of the xDS project's OrcaLoadReport, byte by byte.
         let named = [&[0x42, 0x1f, 0x0a, 0x14][..], b"num_requests_waiting", &[0x11], &3.0_f64.to_le_bytes()].concat();
-        let expected =
-            [&[0x31][..], &1000.0_f64.to_le_bytes(), &named, &[0x49], &0.25_f64.to_le_bytes()].concat();
+        let expected = [&[0x31][..], &1000.0_f64.to_le_bytes(), &named, &[0x49], &0.25_f64.to_le_bytes()].concat();
         assert_eq!(bytes, expected);
     }
 

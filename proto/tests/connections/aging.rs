@@ -30,7 +30,10 @@ async fn no_call_fails_while_a_clients_connections_are_replaced_again_and_again(
         callers.spawn(async move {
             let mut calls = 0;
             while counts.ended(Ending::Aged) < 8 {
-                client.check(HealthCheckRequest::default()).await.unwrap_or_else(|error| panic!("call {calls}: {error}"));
+                client
+                    .check(HealthCheckRequest::default())
+                    .await
+                    .unwrap_or_else(|error| panic!("call {calls}: {error}"));
                 calls += 1;
             }
             calls
@@ -45,9 +48,10 @@ async fn connections_that_were_opened_together_do_not_end_together() {
     let server = Server::grpc(Limits { age: Some(10 * SHORT), ..ENDLESS }, Routes::default()).await;
     let mut clients = JoinSet::new();
     for _ in 0..20 {
-        let mut client = Client::saying(server.addr, PREFACE).await;
+        let (client, connection) = connect(&server).await;
         clients.spawn(async move {
-            client.all().await;
+            ends(connection).await;
+            drop(client);
             Instant::now()
         });
     }
@@ -98,7 +102,7 @@ async fn a_call_may_take_as_long_as_it_takes_however_old_its_connection_becomes(
 
 #[tokio::test]
 async fn calls_without_an_end_keep_an_old_connection_no_longer_than_the_others_need() {
-    let server = serve(Limits { first_request: SHORT, ..AGING }).await;
+    let server = serve(Limits { first_request: 4 * SHORT, ..AGING }).await;
     let (mut client, connection) = connect(&server).await;
     let (watching, running) = (call(&mut client, WATCH), call(&mut client, "/"));
     assert!(running.await.unwrap().status().is_success());

@@ -225,12 +225,7 @@ impl Scheduler {
 
     /// The same with `unseen` further requests, of `unseen_tokens` known tokens together, that wait behind those that were
     /// added.
-    pub fn forecast_load_with(
-        &self,
-        unseen: usize,
-        unseen_tokens: u64,
-        forecast: &mut ForecastFn<'_>,
-    ) -> ForecastLoad {
+    pub fn forecast_load_with(&self, unseen: usize, unseen_tokens: u64, forecast: &mut ForecastFn<'_>) -> ForecastLoad {
         let mut outlook = |key| {
             let view = self.live_request(key).view;
             Outlook::new(view, forecast(&view).or_else(|| self.history.forecast(&view)))

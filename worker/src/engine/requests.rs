@@ -8,7 +8,8 @@ use std::time::Instant;
 use eoscast_proto::domain::{FinishReason, RequestEnded, RequestId};
 use eoscast_proto::status::ServiceError;
 use eoscast_sched::{
-    ForecastLoad, PrefixHasher, RemainingLength, Request, RequestKey, RequestView, Scheduler, Stats, StepOutcome, StepPlan,
+    ForecastLoad, PrefixHasher, RemainingLength, Request, RequestKey, RequestView, Scheduler, Stats, StepOutcome,
+    StepPlan,
 };
 use tracing::error;
 
@@ -218,8 +219,8 @@ impl LiveRequests {
         let now = Instant::now();
         self.deal_turns(now);
         let (sequences, max_age) = (&self.sequences, self.estimate_max_age);
-        let forecast = &mut forecasts(sequences, estimates, max_age);
-        let plan = self.scheduler.schedule((now - self.epoch).as_secs_f64(), forecast);
+        let seconds = (now - self.epoch).as_secs_f64();
+        let plan = self.scheduler.schedule(seconds, &mut forecasts(sequences, estimates, max_age));
         let in_step = plan.work.iter().filter_map(|work| sequences.get(&work.key));
         let basis = in_step.map(|sequence| estimates.basis(sequence.id(), sequence.generated(), max_age)).max();
         for work in &plan.work {

@@ -49,9 +49,8 @@ impl RecentEnds {
     pub(super) fn per_second(&self, now: Instant) -> EndRates {
         let number = self.number(now);
         let recent = self.slots.iter().filter(|slot| number - slot.number.min(number) < SLOTS as u64);
-        let (ended, failed) = recent.fold((0, 0), |(ended, failed), slot| {
-            (ended + u64::from(slot.ended), failed + u64::from(slot.failed))
-        });
+        let (ended, failed) = recent
+            .fold((0, 0), |(ended, failed), slot| (ended + u64::from(slot.ended), failed + u64::from(slot.failed)));
         let seconds = (SLOT * SLOTS as u32).as_secs_f64();
         EndRates { ended: ended as f64 / seconds, failed: failed as f64 / seconds }
     }
