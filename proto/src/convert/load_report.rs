@@ -19,8 +19,7 @@ impl From<LoadReport> for OrcaLoadReport {
 impl LoadReport {
     /// The value of [`LoadReportFormat::RESPONSE_HEADER`], which is ASCII: the format's name, a space, and the report.
     ///
-    /// So Envoy reads it and, but for one character, vLLM writes it: Envoy's text has `:` between a name and its number, where
-    /// vLLM's has `=`, which Envoy refuses.
+    /// So vLLM writes it, and Envoy 1.40 reads all three. Before 1.40, Envoy reads no `=` in the text.
     pub fn header(self, format: LoadReportFormat) -> String {
         match format {
             LoadReportFormat::Text => self.text(),
@@ -30,8 +29,8 @@ impl LoadReport {
     }
 
     fn text(&self) -> String {
-        let own = self.own_fields().map(|(name, value)| format!("{name}:{value}"));
-        let named = self.named_metrics.iter().map(|(name, value)| format!("named_metrics.{name}:{value}"));
+        let own = self.own_fields().map(|(name, value)| format!("{name}={value}"));
+        let named = self.named_metrics.iter().map(|(name, value)| format!("named_metrics.{name}={value}"));
         format!("TEXT {}", own.into_iter().chain(named).collect::<Vec<_>>().join(", "))
     }
 
@@ -65,10 +64,10 @@ mod tests {
     }
 
     #[test]
-    fn a_report_as_text_and_as_json_is_what_envoy_reads() {
+    fn a_report_as_text_and_as_json_is_what_envoy_reads_and_vllm_writes() {
         assert_eq!(
             report().header(LoadReportFormat::Text),
-            "TEXT application_utilization:0.25, rps_fractional:1000, eps:0, named_metrics.num_requests_waiting:3"
+            "TEXT application_utilization=0.25, rps_fractional=1000, eps=0, named_metrics.num_requests_waiting=3"
         );
         let json = report().header(LoadReportFormat::Json);
         let object: Value = serde_json::from_str(json.strip_prefix("JSON ").unwrap()).unwrap();

@@ -25,7 +25,7 @@ async fn an_answer_carries_the_load_if_the_request_wants_it_whole_or_streamed() 
     for body in [WHOLE, STREAMED] {
         let answer = server.send(wanting("TEXT", body)).await;
         let text = reported(&answer).unwrap();
-        assert!(text.starts_with("TEXT application_utilization:0.01, rps_fractional:1000, eps:0, "), "{text}");
+        assert!(text.starts_with("TEXT application_utilization=0.01, rps_fractional=1000, eps=0, "), "{text}");
         let answer = server.send(wanting("json", body)).await;
         let report: Value = serde_json::from_str(reported(&answer).unwrap().strip_prefix("JSON ").unwrap()).unwrap();
         assert_eq!(report["application_utilization"], json!(0.01));
@@ -64,5 +64,5 @@ async fn a_worker_that_stops_reports_what_attracts_no_work() {
     server.engine.announce_stop();
     let answer = server.send(wanting("TEXT", WHOLE)).await;
     assert_eq!(answer.status, StatusCode::OK, "it still takes requests");
-    assert!(reported(&answer).unwrap().contains("rps_fractional:0.001, "), "{:?}", reported(&answer));
+    assert!(reported(&answer).unwrap().contains("rps_fractional=0.001, "), "{:?}", reported(&answer));
 }
