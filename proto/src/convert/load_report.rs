@@ -19,7 +19,7 @@ impl From<LoadReport> for OrcaLoadReport {
 impl LoadReport {
     /// The value of [`LoadReportFormat::RESPONSE_HEADER`], which is ASCII: the format's name, a space, and the report.
     ///
-    /// So vLLM writes it, and Envoy 1.40 reads all three. Before 1.40, Envoy reads no `=` in the text.
+    /// So vLLM writes it, and Envoy 1.40 reads all three; older ones may not read the `=` of the text.
     pub fn header(self, format: LoadReportFormat) -> String {
         match format {
             LoadReportFormat::Text => self.text(),
