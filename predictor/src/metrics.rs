@@ -1,6 +1,7 @@
 //! Prometheus metrics, and the page that shows them.
 
 mod accuracy;
+mod outstanding;
 
 use std::sync::Arc;
 
@@ -24,9 +25,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::pipeline::log_state::LogState;
 use crate::retraining::decision::Decision;
-use crate::tracker::Tally;
+use crate::tracker::{Tally, WorkerOutstanding};
 use accuracy::AccuracyGauges;
 use eoscast_log::record::{LineCounts, Lines};
+use outstanding::OutstandingGauges;
 
 /// Why a request ended.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -82,6 +84,7 @@ pub(crate) struct Metrics {
     retrainings: Family<RetrainingLabels, Counter>,
     /// How good forecasts were.
     pub(crate) accuracy: AccuracyGauges,
+    outstanding: OutstandingGauges,
     /// From receiving a message to its estimates.
     pub(crate) estimate_seconds: Histogram,
 }
@@ -94,6 +97,8 @@ impl Default for Metrics {
         let ours = registry.sub_registry_with_prefix("eoscast_predictor");
         let accuracy = AccuracyGauges::default();
         ours.register_collector(Box::new(accuracy.clone()));
+        let outstanding = OutstandingGauges::default();
+        ours.register_collector(Box::new(outstanding.clone()));
         Self {
             messages: add(ours, "messages", "Messages received from workers", Counter::default()),
             events: add(ours, "events", "Step events received from workers", Counter::default()),
@@ -142,6 +147,7 @@ impl Default for Metrics {
                 Histogram::new(exponential_buckets(1e-5, 2.0, 16)),
             ),
             accuracy,
+            outstanding,
             registry,
         }
     }
@@ -232,13 +238,17 @@ impl Metrics {
     }
 }
 
-/// `/metrics` and `/health`. `/health` answers 200 while serving, and 503 once `stopping`; its text names the state of the event log.
+/// `/metrics` and `/health`. A page asks `outstanding` for what the workers' requests will need. `/health` answers 200 while serving, and 503 once `stopping`; its text names the state of the event log.
 pub(crate) fn router(
     metrics: Arc<Metrics>,
+    outstanding: impl Fn() -> Vec<WorkerOutstanding> + Clone + Send + Sync + 'static,
     log_state: watch::Receiver<LogState>,
     stopping: CancellationToken,
 ) -> Router {
-    let page = move |headers: HeaderMap| async move { metrics.page(&headers) };
+    let page = move |headers: HeaderMap| async move {
+        metrics.outstanding.set(outstanding());
+        metrics.page(&headers)
+    };
     let health = move || async move {
         let log = match *log_state.borrow() {
             LogState::Ok => "ok",

@@ -20,11 +20,12 @@ use crate::recovery::{Recovered, recover};
 use crate::retraining::Retrainer;
 use crate::retraining::decision::{Decision, last_swap};
 use crate::rpc::{Rpc, SERVICE_NAME};
-use crate::tracker::Tracker;
+use crate::tracker::{Tracker, WorkerOutstanding};
 use eoscast_forecast::files::ArtifactSource;
 use eoscast_forecast::models::{Artifact, ModelKind};
 use eoscast_log::location::Location;
 use eoscast_log::{EventLog, LogConfig};
+use eoscast_proto::domain::WorkerId;
 use eoscast_proto::transport::{self, Limits, Listener};
 
 /// The event log in health checks: NOT_SERVING while the disk refuses it, though the service itself goes on. SERVING where
@@ -118,7 +119,9 @@ pub(crate) async fn run(
         }
     }));
     if let Some(listener) = page {
-        let router = metrics::router(metrics, pipeline.log_state.clone(), stopping.clone());
+        let asked = pipeline.clone();
+        let router =
+            metrics::router(metrics, move || outstanding(&asked), pipeline.log_state.clone(), stopping.clone());
         tokio::spawn(listener.serve_http(router, stop.clone()));
     }
 
@@ -129,7 +132,7 @@ pub(crate) async fn run(
         retrainer.start(pipeline.clone(), stop.clone())?;
     }
     let rpc = Rpc::new(pipeline.clone(), source, config.artifact_dir, retrained, stop.clone());
-    let (reflection, reflection_alpha) = eoscast_proto::reflection::services(SERVICE_NAME)?;
+    let (reflection, reflection_alpha) = eoscast_proto::reflection::services(&[SERVICE_NAME])?;
     let routes = Routes::new(rpc.into_service())
         .add_service(health_service)
         .add_service(reflection)
@@ -172,6 +175,12 @@ fn retrained_before(location: &Location, decisions: &[Decision], started_with: &
     Artifact::load(&path)
         .inspect_err(|error| tracing::warn!(%error, "the retrained model is lost, starting without it"))
         .ok()
+}
+
+/// What each worker's live requests will need. One worker at a time: messages are applied meanwhile.
+fn outstanding(pipeline: &Pipeline) -> Vec<WorkerOutstanding> {
+    let next = |after: Option<&WorkerId>| pipeline.ask(|tracker| tracker.outstanding(after));
+    std::iter::successors(next(None), |last| next(Some(&last.worker_id))).collect()
 }
 
 async fn tick(pipeline: Arc<Pipeline>) {

@@ -9,23 +9,22 @@ use tonic_reflection::server::{Builder, Error};
 
 use crate::FILE_DESCRIPTOR_SET;
 
-/// Both versions of reflection, for a server of `service` and health checks. grpcurl 1.8.6, Postman and evans know only v1alpha.
+/// Both versions of reflection, for a server of these services and health checks. grpcurl 1.8.6, Postman and evans know only v1alpha.
 ///
 /// # Errors
 /// Never in practice: the descriptors come from the compiler.
 pub fn services(
-    service: &str,
+    services: &[&str],
 ) -> Result<
     (ServerReflectionServer<impl ServerReflection>, ServerReflectionServerAlpha<impl ServerReflectionAlpha>),
     Error,
 > {
-    Ok((builder(service).build_v1()?, builder(service).build_v1alpha()?))
+    Ok((builder(services).build_v1()?, builder(services).build_v1alpha()?))
 }
 
 /// Our descriptors hold the service of the other side, too, which is not served here. So what is served is named.
-fn builder(service: &str) -> Builder<'static> {
-    let served = [
-        service,
+fn builder(services: &[&str]) -> Builder<'static> {
+    let common = [
         tonic_health::pb::health_server::SERVICE_NAME,
         pb::v1::server_reflection_server::SERVICE_NAME,
         pb::v1alpha::server_reflection_server::SERVICE_NAME,
@@ -39,5 +38,5 @@ fn builder(service: &str) -> Builder<'static> {
         tonic_types::pb::FILE_DESCRIPTOR_SET,
     ];
     let builder = descriptors.into_iter().fold(Builder::configure(), Builder::register_encoded_file_descriptor_set);
-    served.into_iter().fold(builder, |builder, name| builder.with_service_name(name))
+    services.iter().copied().chain(common).fold(builder, |builder, name| builder.with_service_name(name))
 }

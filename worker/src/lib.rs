@@ -6,6 +6,7 @@
 //! - `server`: the serving process
 //! - `load_line`: the load in the log
 //! - `rpc`: gRPC; [`http`]: OpenAI's API, health and metrics
+//! - `load_report`: the load in the terms of balancers
 //! - `refusal`: requests that did not get as far as the engine; `client_id`: what clients call theirs
 //! - [`collection`]: replies to many prompts, as an event log; `scoring`: log-probabilities of given replies
 //! - [`engine`]: the thread that turns requests into steps; start reading at its `step`
@@ -22,6 +23,7 @@ pub mod engine;
 pub mod http;
 pub mod link;
 mod load_line;
+mod load_report;
 pub mod metrics;
 mod refusal;
 mod rpc;

@@ -19,6 +19,7 @@ use crate::http::{self, HttpOptions};
 use crate::link::PredictorLink;
 use crate::load_line;
 use crate::metrics::{MetricNames, Metrics, MetricsSettings};
+use crate::rpc::load_reports::{self, LoadReports, OpenRcaServiceServer};
 use crate::rpc::{SERVICE_NAME, ServerInfo, WorkerRpc};
 use crate::runner::ModelRunner;
 use crate::runner::load::LoadedRunner;
@@ -37,6 +38,8 @@ pub(crate) struct ServerConfig {
     pub predictor: Option<String>,
     /// Identity told to the predictor and to clients.
     pub info: ServerInfo,
+    /// Age at which connections of gRPC are replaced.
+    pub max_connection_age: Option<Duration>,
     /// How long health says NOT_SERVING before requests are refused.
     pub drain_delay: Duration,
     /// How long running requests may take to end after that.
@@ -75,7 +78,7 @@ pub(crate) async fn run(
     let preparer = Arc::new(preparer);
     let connections = transport::connections_within_descriptors();
     // Half for each, so that a flood on one leaves health and metrics on the other alone.
-    let grpc = Listener::new(grpc, Limits::grpc().within(connections / 2));
+    let grpc = Listener::new(grpc, Limits::grpc().within(connections / 2).aging(config.max_connection_age));
     let http = Listener::new(http, Limits::http().within(connections / 2));
     let mut metrics = Metrics::with_settings(&MetricsSettings {
         model_name: Some(config.http.served_names.first().unwrap_or(&spec.name).clone()),
@@ -104,11 +107,16 @@ pub(crate) async fn run(
 
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_serving::<WorkerServiceServer<WorkerRpc>>().await;
-    let (reflection, reflection_alpha) = reflection::services(SERVICE_NAME)?;
+    let (reflection, reflection_alpha) = reflection::services(&[SERVICE_NAME, load_reports::SERVICE_NAME])?;
     tokio::spawn(stop_listeners.clone().run_until_cancelled_owned(load_line::log(engine.clone())));
     let service = WorkerServiceServer::new(WorkerRpc::new(engine.clone(), Arc::clone(&preparer), config.info))
         .max_decoding_message_size(transport::MAX_MESSAGE_BYTES);
-    let routes = Routes::new(health_service).add_service(reflection).add_service(reflection_alpha).add_service(service);
+    let load_reports = OpenRcaServiceServer::new(LoadReports::new(engine.clone(), stop_listeners.clone()));
+    let routes = Routes::new(health_service)
+        .add_service(reflection)
+        .add_service(reflection_alpha)
+        .add_service(service)
+        .add_service(load_reports);
     let grpc_server = tokio::spawn(grpc.serve_grpc(routes, stop_listeners.clone()));
     let router = http::router(engine.clone(), preparer, config.http);
     let http_server = tokio::spawn(http.serve_http(router, stop_listeners.clone()));

@@ -2,7 +2,9 @@
 
 use eoscast_log::record::{RequestLine, StartLine, StepLine};
 use eoscast_log::request::LoggedRequest;
-use eoscast_proto::domain::{FinishReason, LengthEstimate, ModelForecast, RequestStarted, StepEvent, WorkerRun};
+use eoscast_proto::domain::{
+    FinishReason, Forecast, LengthEstimate, ModelForecast, RequestStarted, StepEvent, WorkerRun,
+};
 
 use super::outcomes::Outcomes;
 use crate::accuracy::Watched;
@@ -97,6 +99,11 @@ impl LiveRequest {
     #[cfg(test)]
     pub(super) fn row(&self) -> FeatureRow {
         self.features.row()
+    }
+
+    /// What is forecast now.
+    pub(super) fn remaining(&self) -> &Forecast {
+        &self.forecast.remaining
     }
 
     /// The current one.

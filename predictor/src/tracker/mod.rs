@@ -37,7 +37,7 @@ use eoscast_log::record::Lines;
 use live::LiveRequest;
 use outcomes::Outcomes;
 use steps::{Group, start};
-pub use views::ModelInfo;
+pub use views::{ModelInfo, WorkerOutstanding};
 pub use worker::StreamId;
 use worker::Worker;
 

@@ -350,3 +350,23 @@ fn live_features_equal_those_replayed_from_the_log_bit_for_bit() {
         }
     }
 }
+
+#[test]
+fn what_a_workers_requests_will_still_generate_is_the_sum_of_their_forecasts_until_the_worker_is_forgotten() {
+    let mut tracker = tracker();
+    assert_eq!(tracker.outstanding(None), None);
+    let first = apply(&mut tracker, &batch(1, vec![started("a"), started("b")], vec![event("a", 1)]));
+    let [_, arrival, now] = &first.estimates[..] else { panic!("two arrivals and a step: {first:?}") };
+    let both = tracker.outstanding(None).unwrap();
+    let expected = f64::from(now.forecast.remaining.mean) + f64::from(arrival.forecast.remaining.mean);
+    assert_eq!((both.worker_id.as_str(), both.mean), ("w", expected));
+    assert!(both.p90 > both.mean, "{both:?}");
+    assert_eq!(tracker.outstanding(Some(&both.worker_id)), None, "there is no other worker");
+    apply(&mut tracker, &batch(2, vec![], vec![last("a", 2), last("b", 1)]));
+    let none = tracker.outstanding(None).unwrap();
+    assert_eq!((none.mean, none.p90), (0.0, 0.0));
+    let now = Instant::now();
+    tracker.disconnect(1, now);
+    tracker.expire(now + FORGET_WORKER, Duration::ZERO, 0.0);
+    assert_eq!(tracker.outstanding(None), None);
+}

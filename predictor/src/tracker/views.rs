@@ -35,6 +35,20 @@ pub struct ModelInfo {
     pub trained_for: Vec<String>,
 }
 
+/// The standard normal distribution stays below this with probability 0.9.
+const Z_90: f64 = 1.281_551_565_5;
+
+/// What the live requests of a worker will still generate, in tokens.
+#[derive(Debug, Clone, PartialEq)]
+pub struct WorkerOutstanding {
+    /// Where they run.
+    pub worker_id: WorkerId,
+    /// Expected.
+    pub mean: f64,
+    /// Not exceeded with probability 0.9: a sum of independent lengths is taken to be normal.
+    pub p90: f64,
+}
+
 impl Tracker {
     /// One live request; `worker_id` may be left out while only one worker has a request of this id.
     ///
@@ -78,6 +92,18 @@ impl Tracker {
             })
             .take(count)
             .collect()
+    }
+
+    /// What remains of the live requests of the worker that follows `after`, or of the first one.
+    pub fn outstanding(&self, after: Option<&WorkerId>) -> Option<WorkerOutstanding> {
+        let next = (after.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded);
+        let (worker_id, worker) = self.workers.range::<WorkerId, _>(next).next()?;
+        let live = worker.live.values().flatten().filter_map(|live| visible(live));
+        let (mean, variance) = live.fold((0.0, 0.0), |(mean, variance), live| {
+            let remaining = live.remaining();
+            (mean + f64::from(remaining.mean), variance + remaining.variance())
+        });
+        Some(WorkerOutstanding { worker_id: worker_id.clone(), mean, p90: mean + Z_90 * variance.sqrt() })
     }
 
     /// Live requests of all workers.

@@ -287,6 +287,8 @@ async fn metrics_count_what_was_received() {
         "eoscast_predictor_log_lines_total 1",
         "eoscast_predictor_log_state 1",
         "eoscast_predictor_outcomes_total{reason=\"stop\"} 1",
+        "eoscast_predictor_forecast_outstanding_tokens{worker=\"w\",stat=\"mean\"} 0",
+        "eoscast_predictor_forecast_outstanding_tokens{worker=\"w\",stat=\"p90\"} 0",
         "eoscast_predictor_irregularities_total{kind=\"unknown_request\"} 1",
         "eoscast_predictor_estimate_seconds_count",
         "eoscast_predictor_accuracy_mae_tokens{model=\"prior/1\",task=\"\"} ",

@@ -2,6 +2,7 @@
 
 mod estimates;
 mod generate;
+mod load_report;
 mod replies;
 mod steps;
 

@@ -79,6 +79,19 @@ impl Forecast {
         (whole_tokens(self.quantile(half, cap)), whole_tokens(self.quantile(1.0 - half, cap)))
     }
 
+    /// Variance of the length, tokens squared, with the distribution function straight between quantiles and nothing beyond the
+    /// first and the last.
+    pub fn variance(&self) -> f64 {
+        let (mut mean, mut square, mut total) = (0.0, 0.0, 0.0);
+        for (levels, tokens) in QUANTILE_LEVELS.windows(2).zip(self.quantiles.windows(2)) {
+            let (share, from, to) = (f64::from(levels[1] - levels[0]), f64::from(tokens[0]), f64::from(tokens[1]));
+            total += share;
+            mean += share * (from + to) / 2.0;
+            square += share * (from * from + from * to + to * to) / 3.0;
+        }
+        (square / total - (mean / total).powi(2)).max(0.0)
+    }
+
     /// Whether both are equal bit for bit.
     pub fn same_bits(&self, other: &Self) -> bool {
         let bits = |f: &Self| {
@@ -156,6 +169,13 @@ mod tests {
     fn an_interval_leaves_as_much_out_below_as_above() {
         assert_eq!(rising().interval(0.8, 200), (10.0, 90.0));
         assert_eq!(rising().clip(80).interval(0.8, 80), (10.0, 80.0));
+    }
+
+    #[test]
+    fn the_variance_is_that_of_the_length() {
+        assert_eq!(Forecast::point(70.0).variance(), 0.0);
+        // Uniform from 1 to 99: 98 squared, over 12.
+        assert!((rising().variance() - 98.0 * 98.0 / 12.0).abs() < 0.1, "{}", rising().variance());
     }
 
     #[test]

@@ -5,6 +5,7 @@ pub(crate) mod check;
 mod estimate;
 mod forecast;
 mod generate;
+mod load_report;
 mod reply;
 mod step;
 mod step_size;
@@ -13,6 +14,7 @@ pub use chat::{ChatMessage, Conversation, ReplyStart, ToolCall};
 pub use estimate::{LengthEstimate, LengthPrior, RequestState, StepsReply};
 pub use forecast::{END_WITHIN, Forecast, ModelForecast, QUANTILE_LEVELS, whole_tokens};
 pub use generate::{GenerateSpec, Input, LengthControl, SamplingParams, limits, task_label};
+pub use load_report::{LoadReport, LoadReportFormat};
 pub use reply::{Chunk, Complete, MatchedStop, PromptLogprob, RankedToken, ReplyEvent, TokenLogprob};
 pub use step::{EngineLoad, FinishReason, RequestEnded, RequestStarted, StepBatch, StepEvent, StepSignals, WorkerRun};
 

@@ -55,6 +55,8 @@ pub(super) struct Connection {
     /// Whether it is ready for requests as soon as its preface has come.
     has_preface: bool,
     opened: u64,
+    /// When it is as old as it may be.
+    age_limit: Option<u64>,
     /// When the last request ended.
     idle_since: AtomicU64,
     /// Since when a write waits for the client; 0 if none does.
@@ -62,6 +64,8 @@ pub(super) struct Connection {
     received: AtomicU64,
     has_begun: AtomicBool,
     requests: AtomicUsize,
+    /// Those among them that end only by their client.
+    endless: AtomicUsize,
     /// Those that may wait for their client; the sweep gives up what waits too long.
     pub(super) responses: Responses,
     held: AtomicUsize,
@@ -81,6 +85,8 @@ impl Connection {
         has_preface: bool,
     ) -> Arc<Self> {
         let now = shared.now();
+        let jitter = 0.9 + 0.2 * fastrand::f64();
+        let age_limit = shared.limits.age.map(|age| now + age.mul_f64(jitter).as_millis() as u64);
         Arc::new(Self {
             shared,
             id,
@@ -90,11 +96,13 @@ impl Connection {
             stream: Mutex::new(Some(stream)),
             has_preface,
             opened: now,
+            age_limit,
             idle_since: AtomicU64::new(now),
             unread_since: AtomicU64::new(0),
             received: AtomicU64::new(0),
             has_begun: AtomicBool::new(false),
             requests: AtomicUsize::new(0),
+            endless: AtomicUsize::new(0),
             responses: Responses::default(),
             held: AtomicUsize::new(0),
             is_counted: AtomicBool::new(false),
@@ -177,6 +185,13 @@ impl Connection {
         }
         let given_up = self.responses.give_up(|since| passed(since, limits.unread));
         self.counts().unread_responses.fetch_add(given_up as u64, Ordering::Relaxed);
+        if let Some(limit) = self.age_limit.filter(|limit| *limit <= now) {
+            self.close(Ending::Aged);
+            let endless = self.endless.load(Ordering::Relaxed);
+            if endless == self.requests.load(Ordering::Relaxed) && passed(limit, limits.first_request) {
+                return self.cut(Ending::Aged);
+            }
+        }
         match self.phase() {
             Phase::Busy if self.is_gone() => self.cut(Ending::ClientGone),
             Phase::Busy => {}
@@ -242,21 +257,27 @@ impl Connection {
         self.counts().held_bytes.fetch_sub(bytes, Ordering::Relaxed);
     }
 
-    /// A request begins; it ends with the guard.
-    pub(super) fn begin(self: &Arc<Self>) -> InFlight {
+    /// A request begins; it ends with the guard. `is_endless` if it ends only by its client.
+    pub(super) fn begin(self: &Arc<Self>, is_endless: bool) -> InFlight {
         self.has_begun.store(true, Ordering::Relaxed);
         self.requests.fetch_add(1, Ordering::Relaxed);
-        InFlight(Arc::clone(self))
+        self.endless.fetch_add(is_endless.into(), Ordering::Relaxed);
+        InFlight { connection: Arc::clone(self), is_endless }
     }
 }
 
 /// A request from its header to the end of its response.
-pub(super) struct InFlight(Arc<Connection>);
+pub(super) struct InFlight {
+    connection: Arc<Connection>,
+    is_endless: bool,
+}
 
 impl Drop for InFlight {
     fn drop(&mut self) {
         // Before the count, so that the sweep does not see an old time.
-        self.0.idle_since.store(self.0.shared.now(), Ordering::Relaxed);
-        self.0.requests.fetch_sub(1, Ordering::Release);
+        let Self { connection, is_endless } = self;
+        connection.idle_since.store(connection.shared.now(), Ordering::Relaxed);
+        connection.endless.fetch_sub((*is_endless).into(), Ordering::Relaxed);
+        connection.requests.fetch_sub(1, Ordering::Release);
     }
 }

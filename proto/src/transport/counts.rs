@@ -13,6 +13,8 @@ pub enum Ending {
     NoRequest,
     /// No further request had begun in time.
     Idle,
+    /// It was as old as it may be.
+    Aged,
     /// The client did not take what was sent.
     Unread,
     /// The client had closed its side while a request was running.
@@ -25,11 +27,12 @@ pub enum Ending {
 
 impl Ending {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Refused,
         Self::Displaced,
         Self::NoRequest,
         Self::Idle,
+        Self::Aged,
         Self::Unread,
         Self::ClientGone,
         Self::HeldBytes,
@@ -43,6 +46,7 @@ impl Ending {
             Self::Displaced => "displaced",
             Self::NoRequest => "no_request",
             Self::Idle => "idle",
+            Self::Aged => "aged",
             Self::Unread => "unread",
             Self::ClientGone => "client_gone",
             Self::HeldBytes => "held_bytes",

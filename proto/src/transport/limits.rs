@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// What a listener allows its connections. Tests make times short; nothing else changes them.
+/// What a listener allows its connections. Tests make times short; otherwise only `connections` and `age` are changed.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
     /// Connections at a time. The next one displaces another or is refused.
@@ -11,6 +11,10 @@ pub struct Limits {
     pub first_request: Duration,
     /// From the end of the last request to the next whole one. Bytes of a header that is not whole do not extend it.
     pub idle: Duration,
+    /// From connecting to GOAWAY, a tenth more or less, so that those who connected together do not come back together; never if
+    /// `None`. The requests that the connection has then may end, however long they take; when only calls without an end are
+    /// left, such as `Health/Watch`, it is cut after [`first_request`](Self::first_request) more.
+    pub age: Option<Duration>,
     /// How long what is ready to be sent may wait for the client to take some of it. Then the connection is cut; if only one
     /// stream of HTTP/2 waits, its response is given up.
     pub unread: Duration,
@@ -66,6 +70,7 @@ impl Limits {
         // A client sends at once when it is connected; over a bad link it may have to repeat a packet a few times.
         first_request: Duration::from_secs(10),
         idle: Duration::from_secs(75),
+        age: None,
         // Longer than a mobile client is without its network between two cells.
         unread: Duration::from_secs(30),
         body: Duration::from_secs(30),
@@ -89,6 +94,12 @@ impl Limits {
     /// Of a page for scrapers and health checks, which are few and ask for little.
     pub const fn metrics() -> Self {
         Self { connections: 128, held_bytes: 16 << 20, ..Self::COMMON }
+    }
+
+    /// The same for connections that are replaced at this age, if any is given: so that clients that keep one learn of new servers.
+    #[must_use]
+    pub const fn aging(self, age: Option<Duration>) -> Self {
+        Self { age, ..self }
     }
 
     /// The same with fewer connections, if so many would be too many.

@@ -24,6 +24,18 @@ pub(super) const CLIENT_STREAMS: [&str; 3] = [
     "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
 ];
 
+/// Further methods whose calls end only when their clients close them.
+const ENDLESS: [&str; 3] = [
+    "/eoscast.predictor.v1.PredictorService/WatchRequests",
+    "/grpc.health.v1.Health/Watch",
+    "/xds.service.orca.v3.OpenRcaService/StreamCoreMetrics",
+];
+
+/// Whether calls of the method at `path` end only when their clients close them.
+pub(super) fn is_endless(path: &str) -> bool {
+    CLIENT_STREAMS.contains(&path) || ENDLESS.contains(&path)
+}
+
 /// What has to arrive within [`Limits::body`](super::Limits::body).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Arrival {

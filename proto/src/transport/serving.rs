@@ -20,7 +20,7 @@ use tower::{Service, ServiceExt};
 use super::connection::Connection;
 use super::limits::{HEADER_BYTES, HTTP1_BUFFER_BYTES, SEND_BUFFER_BYTES, STREAMS_PER_CONNECTION};
 use super::registry::Registered;
-use super::request_body::{Arrival, RequestBody};
+use super::request_body::{Arrival, RequestBody, is_endless};
 use super::response_body::ResponseBody;
 use super::settings::{
     KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, SERVER_CONNECTION_WINDOW_BYTES, SERVER_STREAM_WINDOW_BYTES,
@@ -107,7 +107,7 @@ where
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
-        let running = self.connection.begin();
+        let running = self.connection.begin(is_endless(request.uri().path()));
         let is_http2 = request.version() == Version::HTTP_2;
         let arrival = match self.protocol {
             Protocol::Grpc => Arrival::of_grpc(request.uri().path()),

@@ -72,7 +72,7 @@ async fn of_unfinished_bodies_that_hold_too_much_the_largest_goes() {
 
 async fn grpc() -> (Server, SendRequest<Bytes>) {
     let (_, health) = health_reporter();
-    let (reflection, _) = reflection::services("eoscast.worker.v1.WorkerService").unwrap();
+    let (reflection, _) = reflection::services(&["eoscast.worker.v1.WorkerService"]).unwrap();
     let server = Server::grpc(IN_TIME, Routes::new(health).add_service(reflection)).await;
     let (client, connection) = h2::client::handshake(TcpStream::connect(server.addr).await.unwrap()).await.unwrap();
     tokio::spawn(connection);

@@ -27,6 +27,7 @@ pub(crate) const ENDLESS: Limits = Limits {
     connections: 100,
     first_request: Duration::from_secs(600),
     idle: Duration::from_secs(600),
+    age: None,
     unread: Duration::from_secs(600),
     body: Duration::from_secs(600),
     held_bytes: 1 << 30,

@@ -10,6 +10,7 @@ mod faults;
 mod fetch_model;
 mod generate;
 mod length_control;
+mod load_reports;
 mod local;
 mod pressure;
 mod research;

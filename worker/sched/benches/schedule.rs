@@ -1,4 +1,4 @@
-//! What a schedule call costs with a long queue, for every order and every admission rule.
+//! What a schedule call costs with a long queue, for every order and every admission rule; and the forecast load.
 //!
 //! `cargo bench -p eoscast-sched`. In each call 256 requests decode and as many of the waiting join as the step's tokens
 //! allow, about two; after it they leave, and others come. Forecasts are as wide as real ones, and quick to look up.
@@ -110,5 +110,17 @@ fn schedule(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, schedule);
+fn forecast_load(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("forecast_load");
+    group.sample_size(20);
+    for waiting in [0, 1_000, 10_000] {
+        let engine = BusyEngine::new("boost+past-future", waiting);
+        group.bench_function(BenchmarkId::from_parameter(waiting), |bencher| {
+            bencher.iter(|| engine.scheduler.forecast_load(&mut |view| forecast(view)));
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, schedule, forecast_load);
 criterion_main!(benches);

@@ -220,6 +220,12 @@ impl Scheduler {
     /// What the live requests will need, by `forecast`, which is as in [`schedule`](Self::schedule). Costs O(running) and
     /// as much for up to 1024 waiting ones.
     pub fn forecast_load(&self, forecast: &mut ForecastFn<'_>) -> ForecastLoad {
+        self.forecast_load_with(0, 0, forecast)
+    }
+
+    /// The same with `unseen` further requests, of `unseen_tokens` known tokens together, that wait behind those that were
+    /// added.
+    pub fn forecast_load_with(&self, unseen: usize, unseen_tokens: u64, forecast: &mut ForecastFn<'_>) -> ForecastLoad {
         let mut outlook = |key| {
             let view = self.live_request(key).view;
             Outlook::new(view, forecast(&view).or_else(|| self.history.forecast(&view)))
@@ -230,7 +236,7 @@ impl Scheduler {
         let arrived = self.arrived.iter().copied().filter(|key| self.live.contains_key(key));
         let mut waiting = self.waiting.by_rank().chain(arrived);
         waiting.by_ref().take(WAITING_IN_LOAD).for_each(|key| used.add_waiting(&outlook(key)));
-        let (mut rest, mut known_tokens) = (0, 0);
+        let (mut rest, mut known_tokens) = (unseen, unseen_tokens);
         for key in waiting {
             rest += 1;
             known_tokens += u64::from(self.live_request(key).view.known());

@@ -4,13 +4,14 @@ use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use axum::http::HeaderValue;
 use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
 use eoscast_cli::address::{ListenAddress, OptionalServer};
 use eoscast_cli::interrupt::shutdown_signal;
 use eoscast_proto::domain::{WorkerId, WorkerRun};
+use rustix::system::uname;
 
 use super::engine_args::EngineArgs;
 use crate::http::HttpOptions;
@@ -53,6 +54,10 @@ pub(super) struct ServeArgs {
     /// Name under which the predictor knows this worker, the same after a restart [default: host name and port].
     #[arg(long, env = "EOSCAST_WORKER_ID", value_name = "NAME")]
     worker_id: Option<String>,
+    /// Age at which a gRPC connection gets GOAWAY, a tenth more or less, e.g. 5m; its calls end first [default: never]. It lets
+    /// clients that keep connections, behind a virtual IP of Kubernetes for example, find new workers.
+    #[arg(long, env = "EOSCAST_MAX_CONNECTION_AGE", value_name = "TIME", value_parser = connection_age, help_heading = "Network")]
+    max_connection_age: Option<Duration>,
     /// Seconds from SIGINT or SIGTERM, when health says NOT_SERVING, until requests are refused: time for balancers to notice.
     #[arg(long, env = "EOSCAST_DRAIN_DELAY", default_value_t = 0, value_name = "SECONDS")]
     drain_delay: u64,
@@ -113,15 +118,28 @@ async fn serve(args: &ServeArgs) -> anyhow::Result<()> {
             served_names: args.served_model_name.clone(),
             cors_origins: args.cors_origin.clone(),
         },
+        max_connection_age: args.max_connection_age,
         drain_delay: Duration::from_secs(args.drain_delay),
         drain_timeout: Duration::from_secs(args.drain_timeout),
     };
     server::run(grpc, http, model, config, shutdown_signal()?).await
 }
 
+/// Shorter, and connections would do little but begin.
+const LEAST_CONNECTION_AGE: Duration = Duration::from_secs(1);
+
+fn connection_age(text: &str) -> anyhow::Result<Duration> {
+    let age = humantime::parse_duration(text)?;
+    ensure!(age >= LEAST_CONNECTION_AGE, "must be at least 1s; leave it out to keep connections");
+    Ok(age)
+}
+
+/// By default the host's name and the port. A container's host name is its own, or that of its pod: one that is made anew is
+/// a new worker, and one that is started again is the same.
 fn worker_id(given: Option<String>, addr: SocketAddr) -> anyhow::Result<WorkerId> {
     let default = || {
-        let host = std::fs::read_to_string("/etc/hostname").unwrap_or_default();
+        // From the kernel: images without a shell may have no /etc/hostname.
+        let host = uname().nodename().to_string_lossy().into_owned();
         let host: String = host.chars().filter(char::is_ascii_graphic).take(64).collect();
         format!("{}:{}", if host.is_empty() { "worker" } else { &host }, addr.port())
     };

@@ -5,9 +5,9 @@ use std::time::Instant;
 use eoscast_proto::domain::RequestId;
 
 use super::live_ids::LiveId;
-use super::places::Place;
 use super::prepare::PreparedRequest;
 use super::reply::ReplySender;
+use crate::bounds::Place;
 
 /// What the engine thread does between two steps.
 pub(crate) enum Command {

@@ -1,6 +1,5 @@
 //! The async side of the engine: submit, abort, loads, shutdown.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Instant;
@@ -8,16 +7,16 @@ use std::time::Instant;
 use eoscast_proto::domain::RequestId;
 use eoscast_proto::status::ServiceError;
 use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
 
 use super::command::{Command, Submission};
 use super::config::EngineConfig;
 use super::encoders::Encoders;
 use super::live_ids::LiveIds;
-use super::places::Places;
 use super::prepare::PreparedRequest;
 use super::reply::{self, ReplyStream};
 use super::step::Engine;
-use crate::bounds::{ByteBudget, ByteLimits, RETRY_AFTER};
+use crate::bounds::{ByteBudget, ByteLimits, Places, RETRY_AFTER};
 use crate::link::PredictorLink;
 use crate::metrics::Metrics;
 use crate::runner::{ModelRunner, ModelSpec};
@@ -38,8 +37,8 @@ pub struct EngineHandle {
     live: LiveIds,
     /// Locked while a request is announced and submitted, so that no Submit is queued behind a Drain.
     draining: Arc<Mutex<bool>>,
-    /// Whether health says so already, while requests are still taken.
-    stopping: Arc<AtomicBool>,
+    /// Cancelled once health says so, while requests are still taken.
+    stopping: CancellationToken,
     model: Arc<ModelSpec>,
     sends_prompts: bool,
     link: PredictorLink,
@@ -84,7 +83,7 @@ pub fn spawn(
         unread: ByteBudget::new(reply::unread_limits(config.most_unread_bytes), metrics.unread_bytes()),
         live: LiveIds::default(),
         draining: Arc::default(),
-        stopping: Arc::default(),
+        stopping: CancellationToken::new(),
         model: Arc::new(runner.spec().clone()),
         sends_prompts: config.prompt_text,
         link: link.clone(),
@@ -175,12 +174,17 @@ impl EngineHandle {
 
     /// A shutdown is near: health says so, and balancers send requests elsewhere. Those that come are still taken.
     pub fn announce_stop(&self) {
-        self.stopping.store(true, Ordering::Relaxed);
+        self.stopping.cancel();
     }
 
     /// Whether a shutdown was announced or has begun.
     pub fn is_stopping(&self) -> bool {
-        self.stopping.load(Ordering::Relaxed) || self.is_draining()
+        self.stopping.is_cancelled() || self.is_draining()
+    }
+
+    /// Cancelled when a shutdown is announced.
+    pub(crate) fn stopping(&self) -> CancellationToken {
+        self.stopping.clone()
     }
 
     /// Takes no more requests and ends the thread when the live ones are done, or at the deadline.

@@ -5,7 +5,7 @@
 //!   text
 //! - `encoders`: texts are encoded a few at a time
 //! - [`handle`]: the async side: submit, abort, loads; `command`: what it sends to the thread
-//! - `places`: the queue's places; `turns`: which waiting requests the scheduler sees; `reply`: the way back to the client
+//! - `turns`: which waiting requests the scheduler sees; `reply`: the way back to the client
 //! - `step`: the loop: schedule, execute, apply; `config`: its limits
 //! - `requests`: the live requests, in the scheduler and as sequences; `sequence`: one of them; `prompt_scores`: what a prompt's
 //!   tokens got
@@ -21,7 +21,6 @@ mod finish_line;
 pub mod handle;
 mod live_ids;
 mod output;
-mod places;
 pub mod prepare;
 mod prompt_scores;
 mod reply;

@@ -7,7 +7,10 @@ use std::time::Instant;
 
 use eoscast_proto::domain::{FinishReason, RequestEnded, RequestId};
 use eoscast_proto::status::ServiceError;
-use eoscast_sched::{PrefixHasher, Request, RequestKey, Scheduler, Stats, StepOutcome, StepPlan};
+use eoscast_sched::{
+    ForecastLoad, PrefixHasher, RemainingLength, Request, RequestKey, RequestView, Scheduler, Stats, StepOutcome,
+    StepPlan,
+};
 use tracing::error;
 
 use super::command::Submission;
@@ -216,10 +219,8 @@ impl LiveRequests {
         let now = Instant::now();
         self.deal_turns(now);
         let (sequences, max_age) = (&self.sequences, self.estimate_max_age);
-        let plan = self.scheduler.schedule((now - self.epoch).as_secs_f64(), &mut |view| {
-            let sequence = sequences.get(&view.request.key)?;
-            estimates.forecast(sequence.id(), view.generated, max_age)
-        });
+        let seconds = (now - self.epoch).as_secs_f64();
+        let plan = self.scheduler.schedule(seconds, &mut forecasts(sequences, estimates, max_age));
         let in_step = plan.work.iter().filter_map(|work| sequences.get(&work.key));
         let basis = in_step.map(|sequence| estimates.basis(sequence.id(), sequence.generated(), max_age)).max();
         for work in &plan.work {
@@ -235,6 +236,20 @@ impl LiveRequests {
             }
         }
         (plan, basis)
+    }
+
+    /// What the live requests will need, by the same forecasts as the plan's.
+    pub(crate) fn forecast_load(&self, estimates: &EstimateTable) -> ForecastLoad {
+        let unseen = self.turns.unseen();
+        let unseen_tokens = if unseen == 0 { 0 } else { self.unseen_tokens() };
+        let forecast = &mut forecasts(&self.sequences, estimates, self.estimate_max_age);
+        self.scheduler.forecast_load_with(unseen, unseen_tokens, forecast)
+    }
+
+    /// Of requests that wait and that the scheduler does not see.
+    fn unseen_tokens(&self) -> u64 {
+        let unseen = self.sequences.iter().filter(|(key, _)| self.scheduler.view(**key).is_none());
+        unseen.map(|(_, sequence)| sequence.tokens.len() as u64).sum()
     }
 
     /// The batch of a plan.
@@ -262,6 +277,15 @@ impl LiveRequests {
             self.extend_hashes(work.key);
         }
     }
+}
+
+/// How the scheduler asks what remains of a request.
+fn forecasts(
+    sequences: &HashMap<RequestKey, Sequence>,
+    estimates: &EstimateTable,
+    max_age: u32,
+) -> impl FnMut(&RequestView) -> Option<RemainingLength> {
+    move |view| estimates.forecast(sequences.get(&view.request.key)?.id(), view.generated, max_age)
 }
 
 fn lost_its_place() -> ServiceError {

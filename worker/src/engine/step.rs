@@ -3,11 +3,11 @@
 use std::cell::RefCell;
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use eoscast_proto::domain::{EngineLoad, LengthEstimate, StepEvent};
 use eoscast_proto::status::ServiceError;
-use eoscast_sched::{RequestKey, StepOutcome, StepPlan, WorkDone};
+use eoscast_sched::{ForecastLoad, RequestKey, StepOutcome, StepPlan, WorkDone};
 use tokio::sync::mpsc;
 use tracing::{error, info};
 
@@ -22,6 +22,9 @@ use crate::metrics::{Metrics, Phase, PhaseClock};
 use crate::runner::{LogitRows, ModelRunner, Output, RunnerError, SequenceSlice, TokenSets};
 use eoscast_kernels::Pool;
 use eoscast_model::text::Vocabulary;
+
+/// Shortest time from one forecast of the load to the next.
+const FORECAST_INTERVAL: Duration = Duration::from_millis(100);
 
 thread_local! {
     /// Of the sampler.
@@ -38,6 +41,8 @@ pub(crate) struct Engine {
     drain_until: Option<Instant>,
     link: PredictorLink,
     metrics: Arc<Metrics>,
+    /// When the load was forecast last. None if nothing has been live since.
+    forecast_at: Option<Instant>,
     output: Output,
     /// Of the step under way.
     events: Vec<StepEvent>,
@@ -85,6 +90,7 @@ impl Engine {
             drain_until: None,
             link,
             metrics,
+            forecast_at: None,
             output: Output::default(),
             events: Vec::new(),
         };
@@ -103,6 +109,7 @@ impl Engine {
     fn step(&mut self) {
         let mut clock = PhaseClock::start();
         let plan = self.schedule();
+        self.forecast_load();
         clock.end(Phase::Schedule, &self.metrics);
         let executed = self.execute(&plan);
         clock.end(Phase::Forward, &self.metrics);
@@ -119,6 +126,17 @@ impl Engine {
         let (plan, basis) = self.requests.schedule(&self.link.estimates());
         self.metrics.on_scheduled(plan.work.iter().map(|work| work.tokens).sum(), basis);
         plan
+    }
+
+    /// Publishes what the live requests will need, if the last time is long enough ago. After the plan, which has shown the
+    /// scheduler who came, and before the model runs, which may take longer than balancers should wait.
+    fn forecast_load(&mut self) {
+        let now = Instant::now();
+        if self.forecast_at.is_none_or(|at| now - at >= FORECAST_INTERVAL) {
+            self.forecast_at = Some(now);
+            let load = self.requests.forecast_load(&self.link.estimates());
+            self.metrics.on_forecast_load(load);
+        }
     }
 
     /// Runs the model over the plan's batch; says which rows of its output each part of the plan has.
@@ -162,8 +180,12 @@ impl Engine {
         if !(events.is_empty() && ended.is_empty()) {
             self.link.report(StepReport { started: Vec::new(), events, ended, load });
         }
-        if self.requests.is_empty() && self.drain_until.is_some() {
-            info!("all requests are done");
+        if self.requests.is_empty() {
+            self.forecast_at = None;
+            self.metrics.on_forecast_load(ForecastLoad::default());
+            if self.drain_until.is_some() {
+                info!("all requests are done");
+            }
         }
         self.notify_clients(finished);
     }

@@ -25,6 +25,11 @@ pub(super) struct PhaseLabel {
     pub(super) phase: Phase,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct OutstandingLabel {
+    pub(super) stat: &'static str,
+}
+
 /// Why a request did not get as far as the engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Refusal {

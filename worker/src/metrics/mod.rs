@@ -4,12 +4,13 @@
 //! - here: what is counted when
 //! - `series`: each series with its name and help text; `buckets`: of the histograms; `labels`: what tells series apart
 //! - `finished`: what is known of a request that ended
-//! - `throughput`: tokens a second; `clock`: where the time of a step goes
+//! - `throughput`: tokens a second; `recent`: requests that ended lately; `clock`: where the time of a step goes
 
 mod buckets;
 mod clock;
 mod finished;
 mod labels;
+mod recent;
 mod series;
 mod throughput;
 
@@ -21,8 +22,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use eoscast_metrics::format::Format;
-use eoscast_proto::domain::EngineLoad;
+use eoscast_proto::domain::{EngineLoad, FinishReason};
 use eoscast_proto::transport::Counts;
+use eoscast_sched::ForecastLoad;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
@@ -34,7 +36,9 @@ pub(crate) use clock::PhaseClock;
 pub(crate) use finished::FinishedRequest;
 pub use labels::Phase;
 pub(crate) use labels::Refusal;
-use labels::{BasisLabel, PhaseLabel, ReasonLabel, RefusalLabel};
+use labels::{BasisLabel, OutstandingLabel, PhaseLabel, ReasonLabel, RefusalLabel};
+pub(crate) use recent::EndRates;
+use recent::RecentEnds;
 use series::Series;
 pub(crate) use series::{MetricNames, MetricsSettings};
 use throughput::Throughput;
@@ -47,11 +51,24 @@ pub struct Metrics {
 }
 
 /// What gauges cannot hold.
-#[derive(Default)]
 struct Now {
     load: EngineLoad,
+    forecast_load: ForecastLoad,
     basis: Option<ForecastBasis>,
     throughput: Throughput,
+    ends: RecentEnds,
+}
+
+impl Now {
+    fn new() -> Self {
+        Self {
+            load: EngineLoad::default(),
+            forecast_load: ForecastLoad::default(),
+            basis: None,
+            throughput: Throughput::default(),
+            ends: RecentEnds::new(Instant::now()),
+        }
+    }
 }
 
 /// Tokens since the start.
@@ -83,7 +100,7 @@ impl Metrics {
     pub(crate) fn with_settings(settings: &MetricsSettings) -> Self {
         let mut registry = eoscast_metrics::registry("eoscast", env!("CARGO_PKG_VERSION"), settings.commit);
         let series = Series::register(&mut registry, settings);
-        Self { registry, series, now: Mutex::default() }
+        Self { registry, series, now: Mutex::new(Now::new()) }
     }
 
     /// Shows the connections of listeners, too, each under its name.
@@ -141,6 +158,7 @@ impl Metrics {
 
     /// A request ended.
     pub(crate) fn on_finished(&self, request: &FinishedRequest) {
+        self.lock().ends.add(Instant::now(), request.reason == FinishReason::Error);
         let series = &self.series;
         series.success.get_or_create(&ReasonLabel { finished_reason: request.reason.as_str() }).inc();
         series.request_prompt_tokens.observe(request.prompt_tokens.into());
@@ -162,6 +180,9 @@ impl Metrics {
     /// A request was refused.
     pub(crate) fn on_refused(&self, reason: Refusal) {
         self.series.refused.get_or_create(&RefusalLabel { reason }).inc();
+        if reason == Refusal::Internal {
+            self.lock().ends.add(Instant::now(), true);
+        }
     }
 
     /// So many waiting requests lost their places to other clients.
@@ -205,6 +226,15 @@ impl Metrics {
         now.throughput.sample(Instant::now(), load.generated_tokens);
     }
 
+    /// What the live requests will need.
+    pub(crate) fn on_forecast_load(&self, load: ForecastLoad) {
+        self.series.forecast_load.set(load.mean);
+        for (stat, tokens) in [("mean", load.outstanding_mean), ("p90", load.outstanding_p90)] {
+            self.series.forecast_outstanding.get_or_create(&OutstandingLabel { stat }).set(tokens);
+        }
+        self.lock().forecast_load = load;
+    }
+
     /// Tokens looked for and found in the prefix cache, since the start.
     pub(crate) fn on_prefix_cache(&self, queries: u64, hits: u64) {
         raise(&self.series.prefix_cache_queries, queries);
@@ -230,6 +260,26 @@ impl Metrics {
     pub fn load(&self) -> (EngineLoad, f32) {
         let now = self.lock();
         (now.load, now.throughput.per_second(Instant::now(), now.load.generated_tokens))
+    }
+
+    /// What the live requests will need, at most a tenth of a second and a step ago.
+    pub fn forecast_load(&self) -> ForecastLoad {
+        self.lock().forecast_load
+    }
+
+    /// Requests that ended in the last ten seconds.
+    pub(crate) fn end_rates(&self) -> EndRates {
+        self.lock().ends.per_second(Instant::now())
+    }
+
+    /// Streams of load reports that are open.
+    pub(crate) fn load_report_streams(&self) -> Gauge {
+        self.series.load_report_streams.clone()
+    }
+
+    /// Streams of load reports for which there was no place.
+    pub(crate) fn load_report_streams_refused(&self) -> Counter {
+        self.series.load_report_streams_refused.clone()
     }
 
     /// The weakest basis among the requests of the last step that had any.

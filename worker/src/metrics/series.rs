@@ -13,7 +13,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Metric, Registry};
 
 use super::buckets;
-use super::labels::{BasisLabel, PhaseLabel, ReasonLabel, Refusal, RefusalLabel};
+use super::labels::{BasisLabel, OutstandingLabel, PhaseLabel, ReasonLabel, Refusal, RefusalLabel};
 
 /// Whose names the metrics have that vLLM has as well. The others are always named `eoscast_...`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
@@ -73,6 +73,10 @@ pub(super) struct Series {
     pub(super) prefill_time: Histogram,
     pub(super) decode_time: Histogram,
     pub(super) inference_time: Histogram,
+    pub(super) forecast_load: Gauge<f64, AtomicU64>,
+    pub(super) forecast_outstanding: Family<OutstandingLabel, Gauge<f64, AtomicU64>>,
+    pub(super) load_report_streams: Gauge,
+    pub(super) load_report_streams_refused: Counter,
     pub(super) steps_by_basis: Family<BasisLabel, Counter>,
     pub(super) step_seconds: Family<PhaseLabel, Counter<f64, AtomicU64>>,
     pub(super) predictor_connected: Gauge,
@@ -192,6 +196,22 @@ impl Series {
             prefill_time: names.shared("request_prefill_time_seconds", "Admission to first token", seconds()),
             decode_time: names.shared("request_decode_time_seconds", "First token to last token", seconds()),
             inference_time: names.shared("request_inference_time_seconds", "Admission to last token", seconds()),
+            forecast_load: names.own(
+                "forecast_load",
+                "Expected KV tokens held over the next 256 steps, by running and waiting requests, over the KV budget",
+                Gauge::default(),
+            ),
+            forecast_outstanding: names.own(
+                "forecast_outstanding_tokens",
+                "Tokens that running and waiting requests will still generate: expected, and not exceeded by 90 %",
+                Family::default(),
+            ),
+            load_report_streams: names.own("load_report_streams", "Open streams of load reports", Gauge::default()),
+            load_report_streams_refused: names.own(
+                "load_report_streams_refused",
+                "Streams of load reports refused or ended because there were too many",
+                Counter::default(),
+            ),
             steps_by_basis: names.own(
                 "steps_by_forecast_basis",
                 "Steps scheduled, by the weakest basis of their forecasts",
@@ -250,6 +270,9 @@ impl Series {
     fn show_zeros(&self) {
         for reason in [FinishReason::Stop, FinishReason::Length, FinishReason::Abort, FinishReason::Error] {
             drop(self.success.get_or_create(&ReasonLabel { finished_reason: reason.as_str() }));
+        }
+        for stat in ["mean", "p90"] {
+            drop(self.forecast_outstanding.get_or_create(&OutstandingLabel { stat }));
         }
         for reason in Refusal::ALL {
             drop(self.refused.get_or_create(&RefusalLabel { reason }));

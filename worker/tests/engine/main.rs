@@ -4,6 +4,7 @@
 
 mod fairness;
 mod length_control;
+mod load;
 mod stopping;
 #[path = "../support/mod.rs"]
 mod support;

@@ -12,6 +12,7 @@ mod errors;
 mod fields;
 mod forecast;
 mod fuzz;
+mod load_report;
 mod openapi;
 mod serving;
 mod stream;

@@ -1,4 +1,6 @@
-//! gRPC: the wire on one side, the engine on the other.
+//! gRPC: the wire on one side, the engine on the other. Here the worker's own service; `load_reports`: that for balancers.
+
+pub(crate) mod load_reports;
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -18,6 +20,7 @@ use crate::bounds::{ClientKey, client_of, too_many_request_bytes};
 use crate::client_id;
 use crate::engine::{EncodeOptions, EngineConfig, EngineHandle, PreparedRequest, ReplyStream, RequestPreparer};
 use crate::link::ForecastBasis;
+use crate::load_report;
 use crate::refusal::Refused;
 
 /// What identifies this worker, for `GetServerInfo`.
@@ -55,6 +58,7 @@ impl WorkerService for WorkerRpc {
         let (metadata, extensions, message) = request.into_parts();
         let headers = metadata.into_headers();
         let deadline = extensions.get().map(|Deadline(at)| *at);
+        let load_format = load_report::wanted(&headers);
         let pending = Pending {
             engine: &self.engine,
             // What is no id is not worth a line of any length.
@@ -72,7 +76,11 @@ impl WorkerService for WorkerRpc {
         let request_id = reply.request_id.clone();
         let responses = reply
             .map(move |event| event.map(|event| pb::GenerateResponse::new(&request_id, event)).map_err(Status::from));
-        Ok(Response::new(Box::pin(responses)))
+        let mut response: Response<GenerateStream> = Response::new(Box::pin(responses));
+        if let Some(format) = load_format {
+            load_report::write(format, &self.engine, response.metadata_mut().as_mut());
+        }
+        Ok(response)
     }
 
     async fn abort(&self, request: Request<pb::AbortRequest>) -> Result<Response<pb::AbortResponse>, Status> {
@@ -120,10 +128,14 @@ impl WorkerService for WorkerRpc {
 
     async fn get_loads(&self, _: Request<pb::GetLoadsRequest>) -> Result<Response<pb::GetLoadsResponse>, Status> {
         let (load, generated_tokens_per_second) = self.engine.metrics().load();
+        let forecast = self.engine.metrics().forecast_load();
         Ok(Response::new(pb::GetLoadsResponse {
             load: Some(load.into()),
             generated_tokens_per_second,
             kv_usage: load.kv_usage() as f32,
+            forecast_load: Some(forecast.mean),
+            forecast_outstanding_tokens_mean: Some(forecast.outstanding_mean),
+            forecast_outstanding_tokens_p90: Some(forecast.outstanding_p90),
         }))
     }
 }
