@@ -238,7 +238,8 @@ impl Metrics {
     }
 }
 
-/// `/metrics` and `/health`. A page asks `outstanding` for what the workers' requests will need. `/health` answers 200 while serving, and 503 once `stopping`; its text names the state of the event log.
+/// `/metrics` and `/health`. Each page asks `outstanding` what the workers' requests will need. `/health` answers 200 while serving,
+/// and 503 once `stopping`; its text names the state of the event log.
 pub(crate) fn router(
     metrics: Arc<Metrics>,
     outstanding: impl Fn() -> Vec<WorkerOutstanding> + Clone + Send + Sync + 'static,

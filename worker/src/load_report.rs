@@ -7,10 +7,10 @@
 //! ```
 //!
 //! which is the rate that it could take, if all requests were alike. Here they are not. By measured rates, a worker that ends
-//! twenty short replies a second gets twenty times the requests of one that ends a long reply each second, as full as it may
-//! be; and an idle worker, whose rate is 0, gets none. So all workers that serve report one rate, [`SERVING_RPS`]. The weights
-//! are then as 1 / forecast load, and `eps` is that rate times the share of requests that fail, so that the penalty is for
-//! the share. The measured rate is among the named metrics.
+//! twenty short replies a second gets twenty times the requests of one that ends one long reply a second, though both are as
+//! full; and the report of an idle worker, which has a rate of 0, is ignored. So all workers that serve report one rate,
+//! [`SERVING_RPS`]: the weights are then as 1 / forecast load. `eps` is that rate times the share of requests that fail, so that
+//! the penalty is for the share. The measured rate is among the named metrics.
 
 use axum::http::{HeaderMap, HeaderValue};
 use eoscast_proto::domain::{EngineLoad, LoadReport, LoadReportFormat};

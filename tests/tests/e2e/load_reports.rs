@@ -1,5 +1,6 @@
 //! What balancers see of a worker: load reports beside the requests and with their answers, and connections that grow old.
 
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -7,13 +8,11 @@ use eoscast_pair::client::{chat, generate};
 use eoscast_pair::pair::{Pair, PairOptions, connect};
 use eoscast_pair::prompts::PROMPTS;
 use eoscast_proto::transport;
-use eoscast_proto::worker::v1::worker_service_client::WorkerServiceClient;
 use eoscast_proto::worker::v1::{GenerateRequest, GetLoadsRequest};
 use eoscast_proto::xds::data::orca::v3::OrcaLoadReport;
 use eoscast_proto::xds::service::orca::v3 as pb;
 use pb::open_rca_service_client::OpenRcaServiceClient;
 use serde_json::Value;
-use tokio::task::JoinSet;
 use tonic::transport::Channel;
 use tonic::{Code, Request, Status, Streaming};
 
@@ -170,10 +169,8 @@ async fn of_too_many_streams_of_reports_those_beyond_are_refused_and_another_cli
     assert_eq!(newest.message().await.unwrap_err().code(), Code::ResourceExhausted, "its place went to the other");
     drop((open, other));
     until("their places are free", async || {
-        crate::get(pair.http_addr, "/metrics")
-            .await
-            .lines()
-            .any(|line| line.starts_with("eoscast_load_report_streams{") && line.ends_with(" 0"))
+        let none = |line: &str| line.starts_with("eoscast_load_report_streams{") && line.ends_with(" 0");
+        metrics(&pair).lines().any(none)
     })
     .await;
 }
@@ -181,27 +178,15 @@ async fn of_too_many_streams_of_reports_those_beyond_are_refused_and_another_cli
 #[tokio::test(flavor = "multi_thread")]
 async fn no_request_fails_while_connections_are_replaced_at_their_age() {
     let pair = alone(&["--max-connection-age", "1s"]);
-    let channel = connect(pair.worker_addr).await.unwrap();
-    let began = Instant::now();
-    let mut callers = JoinSet::new();
-    for seed in 0..4 {
-        let channel = channel.clone();
-        callers.spawn(async move {
-            let mut replies = 0;
-            while began.elapsed() < Duration::from_secs(6) {
-                let client = WorkerServiceClient::new(channel.clone());
-                let reply = generate(client, chat("", PROMPTS[seed as usize].1, seed, 24)).await;
-                reply.unwrap_or_else(|error| panic!("reply {replies} of {seed}: {error}"));
-                replies += 1;
-            }
-            replies
-        });
-    }
-    // Far longer than the age.
-    let long = generate(WorkerServiceClient::new(connect(pair.worker_addr).await.unwrap()), endless(1200));
-    assert_eq!(long.await.unwrap().tokens.len(), 1200);
-    let replies: Vec<u32> = callers.join_all().await;
-    assert!(replies.iter().all(|replies| *replies > 3), "{replies:?}");
+    let python = std::env::var("EOSCAST_PYTHON").expect(
+        "EOSCAST_PYTHON must name a Python with the packages of docs/examples/requirements.txt; `make test` installs one",
+    );
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/e2e/callers.py");
+    let output = Command::new(python).arg(script).args([&pair.worker_addr.to_string(), "4", "8"]).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let replies = String::from_utf8(output.stdout).unwrap();
+    let replies: Vec<u32> = replies.split_whitespace().map(|replies| replies.parse().unwrap()).collect();
+    assert!(replies.len() == 4 && replies.iter().all(|replies| *replies > 3), "{replies:?}");
     let page = metrics(&pair);
     let aged = r#"eoscast_connections_ended_total{listener="grpc",reason="aged"} "#;
     let aged: u32 = page.lines().find_map(|line| line.strip_prefix(aged)).unwrap().parse().unwrap();

@@ -107,5 +107,8 @@ mod tests {
         assert!(parse(&["bench", "--compare-predictor", "--predictor", "http://127.0.0.1:1"]).is_ok());
         assert!(parse(&["bench", "--compare-predictor"]).is_err());
         assert!(parse(&["generate", ""]).is_err());
+        assert!(parse(&["serve", "--max-connection-age", "5m"]).is_ok());
+        assert!(parse(&["serve", "--max-connection-age", "0s"]).is_err());
+        assert!(parse(&["serve", "--max-connection-age", "500000000000years"]).is_err());
     }
 }

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
+use std::ops::RangeInclusive;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, ensure};
@@ -125,12 +126,12 @@ async fn serve(args: &ServeArgs) -> anyhow::Result<()> {
     server::run(grpc, http, model, config, shutdown_signal()?).await
 }
 
-/// Shorter, and connections would do little but begin.
-const LEAST_CONNECTION_AGE: Duration = Duration::from_secs(1);
+/// Shorter, and connections would do little but begin; longer, and it would make no difference.
+const CONNECTION_AGES: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(365 * 24 * 3600);
 
 fn connection_age(text: &str) -> anyhow::Result<Duration> {
     let age = humantime::parse_duration(text)?;
-    ensure!(age >= LEAST_CONNECTION_AGE, "must be at least 1s; leave it out to keep connections");
+    ensure!(CONNECTION_AGES.contains(&age), "must be from 1s to 365days; leave it out to keep connections");
     Ok(age)
 }
 
