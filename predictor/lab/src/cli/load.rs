@@ -20,8 +20,10 @@ const MOST_LIVE: usize = 65_536;
 
 /// Play a log to a running predictor as workers would, at a rate, and measure how it keeps up.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  eoscast-lab load --data data/collected --predictor 127.0.0.1:50052 --rate 20000\n  \
-    eoscast-lab load --data data/collected --streams 64 --live 16 --rate 100000 --metrics 127.0.0.1:9464")]
+#[command(
+    after_help = "Example:\n  eoscast-lab load --data data/collected --predictor 127.0.0.1:50052 --rate 20000\n  \
+    eoscast-lab load --data data/collected --streams 64 --live 16 --rate 100000 --metrics 127.0.0.1:9464"
+)]
 pub(super) struct LoadArgs {
     /// The log to play: a folder of the event log, or the file that --log-file named.
     #[arg(long, value_name = "PATH", env = "EOSCAST_DATA")]
@@ -86,7 +88,8 @@ impl LoadArgs {
         let pace = Pace { live, events_per_s: (self.rate > 0.0).then_some(self.rate), duration: self.duration };
         // What reads from the connections is what takes the estimates: no thread has to wake another.
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let mut report = runtime.block_on(play(self.predictor.as_str(), players, pace, |events| bar.set_done(events)))?;
+        let mut report =
+            runtime.block_on(play(self.predictor.as_str(), players, pace, |events| bar.set_done(events)))?;
         bar.finish();
         report.predictor = before.zip(page()?).map(|(before, after)| after.since(before, report.events));
         if self.json {

@@ -46,7 +46,14 @@ impl Player {
     /// When there are none.
     pub fn new(requests: Arc<[Recorded]>, first: usize, run: WorkerRun) -> anyhow::Result<Self> {
         ensure!(!requests.is_empty(), "there are no requests to play");
-        Ok(Self { requests, run, live: vec![], begun: first, sequence_number: 0, buffer: BytesMut::with_capacity(PIECE_BYTES) })
+        Ok(Self {
+            requests,
+            run,
+            live: vec![],
+            begun: first,
+            sequence_number: 0,
+            buffer: BytesMut::with_capacity(PIECE_BYTES),
+        })
     }
 
     /// Messages so far.

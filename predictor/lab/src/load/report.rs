@@ -93,7 +93,8 @@ impl fmt::Display for LoadReport {
             };
             writeln!(f, "generator           sending {}, connections {}", share(sending), share(connections))?;
         }
-        if let Some(PredictorUse { cpu_seconds, cpu_us_per_event, log_bytes_per_event, resident_bytes }) = self.predictor
+        if let Some(PredictorUse { cpu_seconds, cpu_us_per_event, log_bytes_per_event, resident_bytes }) =
+            self.predictor
         {
             writeln!(
                 f,

@@ -8,10 +8,9 @@ use std::time::{Duration, Instant, SystemTime};
 use anyhow::{Context, ensure};
 use eoscast_proto::codec::MessageCodec;
 use eoscast_proto::predictor::v1::predictor_service_server::SERVICE_NAME;
-use eoscast_proto::transport;
+use eoscast_proto::transport::{self, MOST_UNACKNOWLEDGED};
 use tokio::runtime::Handle;
-use tokio::sync::mpsc::error::TrySendError;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
@@ -32,16 +31,68 @@ const SHOWN_EVERY: Duration = Duration::from_millis(200);
 struct Sending {
     player: Player,
     messages: mpsc::Sender<Steps>,
-    unanswered: Arc<Unanswered>,
+    on_the_way: Arc<OnTheWay>,
 }
 
-/// Messages that wait for their estimates, oldest first.
-type Unanswered = Mutex<VecDeque<Asked>>;
+/// What one stream has sent and not heard of.
+struct OnTheWay {
+    /// Messages that wait for their estimates, oldest first.
+    unanswered: Mutex<VecDeque<Asked>>,
+    /// Numbers and entries of messages that wait for their acknowledgement, oldest first.
+    unacknowledged: Mutex<VecDeque<(u64, u32)>>,
+    /// Entries that may be sent: as the contract says, so many may be unacknowledged.
+    room: Semaphore,
+}
 
 /// A message that was due `at` this time, and is to be answered with so many `estimates`.
 struct Asked {
     at: Instant,
     estimates: usize,
+}
+
+impl OnTheWay {
+    fn new() -> Self {
+        let (unanswered, unacknowledged) = (Mutex::default(), Mutex::default());
+        Self { unanswered, unacknowledged, room: Semaphore::new(MOST_UNACKNOWLEDGED) }
+    }
+
+    /// The predictor acknowledges the messages up to this number.
+    fn acknowledge(&self, sequence_number: u64) {
+        let mut waiting = lock(&self.unacknowledged);
+        let acknowledged = waiting.partition_point(|(number, _)| *number <= sequence_number);
+        let entries: u32 = waiting.drain(..acknowledged).map(|(_, entries)| entries).sum();
+        self.room.add_permits(entries as usize);
+    }
+}
+
+impl Sending {
+    /// Waits until `message` may be sent; `None` once the stream has ended. Gives how long it waited.
+    fn reserve(&self, message: &Steps, runtime: &Handle) -> Option<(mpsc::Permit<'_, Steps>, Duration)> {
+        let entries = (message.started.len() + message.events.len() + message.ended.len()) as u32;
+        let began = Instant::now();
+        let mut waited = Duration::ZERO;
+        match self.on_the_way.room.try_acquire_many(entries) {
+            Ok(room) => room.forget(),
+            Err(_) => {
+                let room = self.on_the_way.room.acquire_many(entries);
+                let room = async {
+                    tokio::select! { room = room => room.ok(), () = self.messages.closed() => None }
+                };
+                runtime.block_on(room)?.forget();
+                waited = began.elapsed();
+            }
+        }
+        let permit = match self.messages.try_reserve() {
+            Ok(permit) => permit,
+            Err(_) => {
+                let permit = runtime.block_on(self.messages.reserve()).ok()?;
+                waited = began.elapsed();
+                permit
+            }
+        };
+        lock(&self.on_the_way.unacknowledged).push_back((message.sequence_number, entries));
+        Some((permit, waited))
+    }
 }
 
 /// Nobody panics while holding one.
@@ -80,9 +131,9 @@ pub async fn play(
     let (mut sending, mut receiving) = (vec![], JoinSet::new());
     for player in players {
         let (messages, queue) = mpsc::channel(WINDOW);
-        let unanswered = Arc::new(Unanswered::default());
-        receiving.spawn(receive(open(uri, queue).await?, unanswered.clone(), answers.clone()));
-        sending.push(Sending { player, messages, unanswered });
+        let on_the_way = Arc::new(OnTheWay::new());
+        receiving.spawn(receive(open(uri, queue).await?, on_the_way.clone(), answers.clone()));
+        sending.push(Sending { player, messages, on_the_way });
     }
     let (begun, thread) = (Instant::now(), ThreadTime::now());
     let done = Arc::new(AtomicU64::new(0));
@@ -171,18 +222,11 @@ fn send(
                 due + own
             });
             let sent = message.events.len() as u64;
-            let permit = match stream.messages.try_reserve() {
-                Ok(permit) => permit,
-                Err(TrySendError::Full(())) => {
-                    let Ok(permit) = runtime.block_on(stream.messages.reserve()) else { break 'time };
-                    lateness.was_held(now.elapsed());
-                    permit
-                }
-                // The stream has ended; what receives from it says why.
-                Err(TrySendError::Closed(())) => break 'time,
-            };
+            // What receives from a stream that has ended says why.
+            let Some((permit, waited)) = stream.reserve(&message, runtime) else { break 'time };
+            lateness.was_held(waited);
             if estimates > 0 {
-                lock(&stream.unanswered).push_back(Asked { at, estimates });
+                lock(&stream.on_the_way.unanswered).push_back(Asked { at, estimates });
             }
             permit.send(message);
             events += sent;
@@ -196,14 +240,14 @@ fn send(
 /// Takes in what answers one stream until it ends; the times go to `answers`.
 async fn receive(
     mut responses: Streaming<Answer>,
-    unanswered: Arc<Unanswered>,
+    on_the_way: Arc<OnTheWay>,
     answers: Arc<Mutex<Latencies>>,
 ) -> anyhow::Result<Received> {
     let mut received = Received { acknowledged: 0, is_logged: true };
     while let Some(answer) = responses.message().await.context("the predictor ended the stream")? {
         let estimates = answer.estimates.len();
         if estimates > 0 {
-            let asked = lock(&unanswered).pop_front().context("the predictor answers what nobody asked")?;
+            let asked = lock(&on_the_way.unanswered).pop_front().context("the predictor answers what nobody asked")?;
             ensure!(
                 estimates == asked.estimates,
                 "the predictor answered a message with {estimates} estimates instead of {}",
@@ -211,10 +255,13 @@ async fn receive(
             );
             lock(&answers).record(asked.at.elapsed());
         }
-        received.acknowledged = received.acknowledged.max(answer.acknowledged_sequence_number);
+        if answer.acknowledged_sequence_number > received.acknowledged {
+            received.acknowledged = answer.acknowledged_sequence_number;
+            on_the_way.acknowledge(received.acknowledged);
+        }
         received.is_logged &= answer.logged || answer.acknowledged_sequence_number == 0;
     }
-    let left = lock(&unanswered).len();
+    let left = lock(&on_the_way.unanswered).len();
     ensure!(left == 0, "the predictor left {left} messages without an answer");
     Ok(received)
 }

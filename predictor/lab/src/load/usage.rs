@@ -84,8 +84,9 @@ impl PredictorPage {
     /// When nobody answers there, or not with a predictor's metrics.
     pub fn read(url: &str) -> anyhow::Result<Self> {
         let authority = url.strip_prefix("http://").unwrap_or(url);
-        let text = fetch(authority)
-            .with_context(|| format!("{url}/metrics cannot be read; give the address that the predictor's log names"))?;
+        let text = fetch(authority).with_context(|| {
+            format!("{url}/metrics cannot be read; give the address that the predictor's log names")
+        })?;
         Self::parse(&text).with_context(|| format!("{url}/metrics is not the page of a predictor"))
     }
 
