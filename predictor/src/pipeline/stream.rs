@@ -15,7 +15,7 @@ pub(super) const MOST_OF_STREAM: u64 = 64 << 20;
 pub(super) const MOST_OF_ALL: u64 = 128 << 20;
 /// Beyond this of all streams together, one that has more than its share of it is not read until its worker has taken
 /// acknowledgements: where the log is behind, many workers that keep to the contract have too much together.
-pub(super) const MUCH_OF_ALL: u64 = 96 << 20;
+pub(super) const MUCH_OF_ALL: u64 = 64 << 20;
 
 /// What an entry takes beside its bytes on the wire: its line until that is written, and its estimate until that is sent.
 const ENTRY_BYTES: usize = 512;
