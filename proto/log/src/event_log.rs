@@ -18,7 +18,7 @@ const SYNC_INTERVAL: Duration = Duration::from_secs(1);
 /// a backlog of lines.
 const LINES_A_WRITE: usize = 32;
 /// An append of more lines is behind: then it does not yield, which costs milliseconds each time where all cores are busy.
-const MANY_LINES: usize = 4_096;
+const MANY_LINES: usize = 16_384;
 
 /// When appended lines are made to survive a power failure. They survive a killed process in any case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
