@@ -1,7 +1,8 @@
 //! What lies behind every stream: [`tracking`] keeps all state and answers at once, in the task that read the message;
 //! [`writing`], a thread of its own, appends to the event log; [`owed`] is what a log that fails lacks.
 //!
-//! So a step wakes one thread, since an engine may need the same cores; a slow disk delays acknowledgements only. What waits to be
+//! So a step wakes one thread, since an engine may need the same cores; a slow disk delays acknowledgements only, until much waits for
+//! it: then streams pause. What waits to be
 //! written or sent is bounded in bytes, for each stream and for all together: [`stream`] says how.
 
 pub(crate) mod log_state;
