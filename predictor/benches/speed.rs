@@ -19,8 +19,10 @@ use std::time::{Duration, Instant};
 
 use eoscast_forecast::files::ArtifactSource;
 use eoscast_forecast::models::ModelKind;
-use eoscast_lab::load::rpc::{Pace, play};
-use eoscast_lab::load::{Player, read};
+use eoscast_lab::load::pace::Pace;
+use eoscast_lab::load::player::Player;
+use eoscast_lab::load::recording::read;
+use eoscast_lab::load::rpc::play;
 use eoscast_predictor::tracker::Tracker;
 use eoscast_proto::domain::{StepBatch, WorkerRun};
 
@@ -75,10 +77,10 @@ async fn end_to_end(model: &str, log: &str) -> (Predictor, TempDir) {
 
 fn latency(predictor: &Predictor, log: &Path, live: usize) {
     let run = WorkerRun { worker_id: format!("load-{live}").try_into().unwrap(), epoch: 1 };
-    let player = Player::new(read(log).unwrap(), run).unwrap();
+    let player = Player::new(read(log).unwrap(), 0, run).unwrap();
     let pace = Pace { live, events_per_s: Some(PACE), duration: Duration::from_secs(15) };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let report = runtime.block_on(play(&format!("http://{}", predictor.addr), player, pace, |_| ())).unwrap();
+    let report = runtime.block_on(play(&format!("http://{}", predictor.addr), vec![player], pace, |_| ())).unwrap();
     println!("{live} events a message\n{report}");
 }
 

@@ -77,6 +77,8 @@ pub(crate) struct Metrics {
     pub(crate) live_requests: Gauge,
     /// Streams open.
     pub(crate) streams: Gauge,
+    /// Times that a stream was not read, since much waited for the log.
+    pub(crate) stream_pauses: Counter,
     stream_errors: Family<StreamErrorLabels, Counter>,
     outcomes: Family<OutcomeLabels, Counter>,
     outcomes_not_learned: Counter,
@@ -114,6 +116,12 @@ impl Default for Metrics {
             log_state: add(ours, "log_state", "Event log: 1 written, 0 off, -1 failed", Gauge::default()),
             live_requests: add(ours, "live_requests", "Requests being followed", Gauge::default()),
             streams: add(ours, "streams", "Open streams of workers", Gauge::default()),
+            stream_pauses: add(
+                ours,
+                "stream_pauses",
+                "Times that a worker's stream was not read for a while, since too much waited to be written to the event log",
+                Counter::default(),
+            ),
             stream_errors: add(
                 ours,
                 "stream_errors",

@@ -1,7 +1,8 @@
 //! What lies behind every stream: [`tracking`] keeps all state and answers at once, in the task that read the message;
 //! [`writing`], a thread of its own, appends to the event log; [`owed`] is what a log that fails lacks.
 //!
-//! So a step wakes one thread, since an engine may need the same cores; a slow disk delays acknowledgements only. What waits to be
+//! So a step wakes one thread, since an engine may need the same cores; a slow disk delays acknowledgements only, until much waits for
+//! it: then streams pause. What waits to be
 //! written or sent is bounded in bytes, for each stream and for all together: [`stream`] says how.
 
 pub(crate) mod log_state;
@@ -49,9 +50,22 @@ pub(crate) struct StreamSteps {
 }
 
 impl StreamSteps {
-    /// Applies a message that was received at `received`.
-    pub(crate) fn send(&self, batch: &StepBatch, received: Instant) {
-        self.pipeline.tracking().steps(self.id, batch, received);
+    /// Applies a message that was received at `received`. Whether the next one may be read.
+    pub(crate) fn send(&self, batch: &StepBatch, received: Instant) -> bool {
+        let mut tracking = self.pipeline.tracking();
+        tracking.steps(self.id, batch, received);
+        tracking.may_read(self.id)
+    }
+
+    /// Waits until the next message may be read.
+    pub(crate) async fn room(&self, account: &Account) {
+        self.pipeline.metrics.stream_pauses.inc();
+        loop {
+            account.taken().await;
+            if self.pipeline.tracking().may_read(self.id) {
+                return;
+            }
+        }
     }
 
     /// Ends the stream with `error`, after the answers to what was sent before.
@@ -71,6 +85,7 @@ pub(crate) struct Pipeline {
     tracking: Mutex<Tracking>,
     last_stream: AtomicU64,
     writing: Mutex<Option<JoinHandle<()>>>,
+    metrics: Arc<Metrics>,
     /// How the event log fares.
     pub(crate) log_state: watch::Receiver<LogState>,
 }
@@ -95,9 +110,10 @@ impl Pipeline {
             .name("event-log".into())
             .spawn(move || writing::run(log, &queue, &state, &writer_metrics))?;
         Ok(Arc::new(Self {
-            tracking: Mutex::new(Tracking::new(tracker, lines, jobs, orphan_timeout, metrics)),
+            tracking: Mutex::new(Tracking::new(tracker, lines, jobs, orphan_timeout, metrics.clone())),
             last_stream: AtomicU64::new(0),
             writing: Mutex::new(Some(writing)),
+            metrics,
             log_state,
         }))
     }

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use eoscast_proto::domain::{LengthEstimate, LengthPrior, StepBatch};
 use eoscast_proto::status::ServiceError;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 /// Most that one stream may have outstanding, in bytes: messages whose acknowledgement its worker has not taken. Workers that keep
@@ -12,6 +13,9 @@ use tokio_util::sync::CancellationToken;
 pub(super) const MOST_OF_STREAM: u64 = 64 << 20;
 /// The same of all streams together. Beyond it the stream that has most is ended.
 pub(super) const MOST_OF_ALL: u64 = 128 << 20;
+/// Beyond this of all streams together, one that has more than its share of it is not read until its worker has taken
+/// acknowledgements: where the log is behind, many workers that keep to the contract have too much together.
+pub(super) const MUCH_OF_ALL: u64 = 64 << 20;
 
 /// What an entry takes beside its bytes on the wire: its line until that is written, and its estimate until that is sent.
 const ENTRY_BYTES: usize = 512;
@@ -26,6 +30,8 @@ pub(super) fn weight(batch: &StepBatch) -> u64 {
 pub(crate) struct Account {
     /// Weight of the messages whose acknowledgement has gone out.
     released: AtomicU64,
+    /// Wakes the one who waits for acknowledgements to go out.
+    taken: Notify,
     error: OnceLock<ServiceError>,
     cut: CancellationToken,
 }
@@ -34,6 +40,12 @@ impl Account {
     /// Notes that the messages up to this total weight are acknowledged, and that the acknowledgement has gone out.
     pub(crate) fn release(&self, weight: u64) {
         self.released.fetch_max(weight, Ordering::Relaxed);
+        self.taken.notify_one();
+    }
+
+    /// Waits until an acknowledgement has gone out since the last time.
+    pub(crate) async fn taken(&self) {
+        self.taken.notified().await;
     }
 
     pub(super) fn outstanding(&self, weight: u64) -> u64 {

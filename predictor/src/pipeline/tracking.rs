@@ -9,7 +9,7 @@ use eoscast_proto::domain::{LengthPrior, StepBatch, WorkerRun};
 use eoscast_proto::status::{FieldViolation, ServiceError};
 use tokio::sync::{mpsc, watch};
 
-use super::stream::{Account, Answer, MOST_OF_ALL, MOST_OF_STREAM, Progress, weight};
+use super::stream::{Account, Answer, MOST_OF_ALL, MOST_OF_STREAM, MUCH_OF_ALL, Progress, weight};
 use super::writing::{Job, Queue, Receipt};
 use crate::metrics::Metrics;
 use crate::tracker::{StreamId, Tracker};
@@ -182,15 +182,29 @@ impl Tracking {
             self.cut(id, MOST_OF_STREAM);
         }
         while self.outstanding > MOST_OF_ALL {
-            let sizes = || self.streams.iter().map(|(id, stream)| (*id, stream.outstanding()));
-            let exact: u64 = sizes().map(|(_, size)| size).sum();
-            let largest = sizes().max_by_key(|(_, size)| *size);
-            self.outstanding = exact;
-            if let Some((largest, size)) = largest.filter(|_| exact > MOST_OF_ALL) {
+            self.sum_outstanding();
+            let sizes = self.streams.iter().map(|(id, stream)| (*id, stream.outstanding()));
+            let largest = sizes.max_by_key(|(_, size)| *size);
+            if let Some((largest, size)) = largest.filter(|_| self.outstanding > MOST_OF_ALL) {
                 self.cut(largest, size);
             }
         }
         self.streams.contains_key(&id)
+    }
+
+    /// Whether the next message of the stream may be read: all streams together do not have much outstanding, or this one has no more
+    /// than its share of it.
+    pub(super) fn may_read(&mut self, id: StreamId) -> bool {
+        if self.outstanding <= MUCH_OF_ALL {
+            return true;
+        }
+        self.sum_outstanding();
+        let share = MUCH_OF_ALL / self.streams.len().max(1) as u64;
+        self.outstanding <= MUCH_OF_ALL || self.streams.get(&id).is_none_or(|stream| stream.outstanding() <= share)
+    }
+
+    fn sum_outstanding(&mut self) {
+        self.outstanding = self.streams.values().map(Stream::outstanding).sum();
     }
 
     fn cut(&mut self, id: StreamId, bytes: u64) {
@@ -252,7 +266,7 @@ impl Tracking {
 
 #[cfg(test)]
 mod tests {
-    use eoscast_proto::domain::RequestStarted;
+    use eoscast_proto::domain::{RequestStarted, StepEvent};
 
     use super::*;
     use crate::recovery::Recovered;
@@ -284,5 +298,59 @@ mod tests {
         assert_eq!(*written.borrow(), Progress::default(), "nothing is acknowledged before it is written");
         let receipts: Vec<_> = jobs.take().unwrap().into_iter().filter_map(|job| job.receipt).collect();
         assert_eq!(receipts.last().map(|receipt| receipt.acknowledged), Some(MESSAGES));
+    }
+
+    /// The streams of so many workers, which nobody reads from and whose lines nobody writes.
+    fn stalled(streams: u64) -> (Tracking, Vec<Arc<Account>>) {
+        let (tracker, lines) = Tracker::new(ModelKind::Prior, None, Recovered::default(), Instant::now());
+        let mut tracking = Tracking::new(tracker, lines, Arc::default(), Duration::MAX, Arc::default());
+        let accounts: Vec<Arc<Account>> = (0..streams).map(|_| Arc::default()).collect();
+        for (id, account) in accounts.iter().enumerate() {
+            #[expect(clippy::disallowed_methods, reason = "the test sends a fixed number")]
+            let (answers, _) = mpsc::unbounded_channel();
+            tracking.open(id as u64, answers, Arc::new(watch::channel(Progress::default()).0), account.clone());
+        }
+        (tracking, accounts)
+    }
+
+    /// A message of many steps, none of a live request.
+    fn steps(worker: u64, sequence_number: u64) -> StepBatch {
+        let events = vec![StepEvent::for_test("r"); 1_000];
+        StepBatch { sequence_number, events, ..StepBatch::for_test(&format!("w{worker}")) }
+    }
+
+    #[test]
+    fn a_log_that_is_behind_pauses_the_streams_of_many_workers_and_ends_none() {
+        const WORKERS: u64 = 64;
+        let (mut tracking, accounts) = stalled(WORKERS);
+        let mut paused = BTreeSet::new();
+        for sequence_number in 1.. {
+            for worker in (0..WORKERS).filter(|worker| !paused.contains(worker)).collect::<Vec<_>>() {
+                tracking.steps(worker, &steps(worker, sequence_number), Instant::now());
+                if !tracking.may_read(worker) {
+                    paused.insert(worker);
+                }
+            }
+            if paused.len() as u64 == WORKERS {
+                break;
+            }
+        }
+        assert!(accounts.iter().all(|account| account.error().is_none()), "a stream was ended");
+        assert!((MUCH_OF_ALL..MOST_OF_ALL).contains(&tracking.outstanding), "{}", tracking.outstanding);
+
+        // The log goes on, and the first worker takes its acknowledgement.
+        accounts[0].release(u64::MAX);
+        assert!(tracking.may_read(0));
+    }
+
+    #[test]
+    fn a_worker_with_little_outstanding_is_read_whatever_others_have() {
+        let (mut tracking, _) = stalled(3);
+        for sequence_number in 1..=90 {
+            (0..2).for_each(|greedy| tracking.steps(greedy, &steps(greedy, sequence_number), Instant::now()));
+        }
+        assert!(tracking.outstanding > MUCH_OF_ALL, "{}", tracking.outstanding);
+        tracking.steps(2, &arrival(1), Instant::now());
+        assert_eq!([0, 1, 2].map(|stream| tracking.may_read(stream)), [false, false, true]);
     }
 }

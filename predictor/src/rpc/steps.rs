@@ -51,7 +51,8 @@ pub(super) fn serve(
     Box::pin(responses.chain(tokio_stream::iter(end)))
 }
 
-/// Reads for as long as the stream lives, so that nothing piles up in the connection; a bad message ends the stream.
+/// Reads for as long as the stream lives, so that nothing piles up in the connection, but while too much of it waits for the log. A bad
+/// message ends the stream.
 async fn read_steps(
     mut incoming: Streaming<pb::StreamStepsRequest>,
     steps: StreamSteps,
@@ -61,7 +62,9 @@ async fn read_steps(
     let read = async {
         while let Some(message) = incoming.message().await? {
             let received = Instant::now();
-            steps.send(&parse(message)?, received);
+            if !steps.send(&parse(message)?, received) {
+                steps.room(&account).await;
+            }
         }
         Ok::<_, ReadError>(())
     };

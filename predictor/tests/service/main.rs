@@ -13,6 +13,7 @@ mod command_line;
 mod connections;
 mod durability;
 mod event_log;
+mod many_workers;
 mod memory;
 mod predictor;
 mod pressure;

@@ -6,7 +6,7 @@ use eoscast_proto::predictor::v1 as pb;
 const REQUESTS_A_GROUP: u64 = 1_000;
 
 /// Memory of the process that lies in the machine, in bytes.
-fn resident(predictor: &Predictor) -> u64 {
+pub(crate) fn resident(predictor: &Predictor) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", predictor.pid())).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
     line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024

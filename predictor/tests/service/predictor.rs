@@ -107,8 +107,7 @@ impl Predictor {
     }
 
     pub(crate) async fn channel(&self) -> Channel {
-        let endpoint = eoscast_proto::transport::endpoint(&format!("http://{}", self.addr)).unwrap();
-        endpoint.connect().await.unwrap()
+        channel(&self.addr).await
     }
 
     pub(crate) async fn client(&self) -> PredictorServiceClient<Channel> {
@@ -121,11 +120,12 @@ impl Predictor {
 
     /// With up to `queued` messages ready to travel in one frame.
     pub(crate) async fn stream_of(&self, queued: usize) -> StepStream {
-        let (sender, receiver) = tokio::sync::mpsc::channel(queued);
-        let request = ReceiverStream::new(receiver);
-        let responses = self.client().await.stream_steps(request).await.unwrap().into_inner();
-        StepStream { sender, responses, estimates: vec![] }
+        StepStream::open(&self.addr, queued).await
     }
+}
+
+async fn channel(addr: &str) -> Channel {
+    eoscast_proto::transport::endpoint(&format!("http://{addr}")).unwrap().connect().await.unwrap()
 }
 
 impl Drop for Predictor {
@@ -144,6 +144,14 @@ pub(crate) struct StepStream {
 }
 
 impl StepStream {
+    /// To the predictor at `addr`, on a connection of its own; with up to `queued` messages ready to travel in one frame.
+    pub(crate) async fn open(addr: &str, queued: usize) -> Self {
+        let (sender, receiver) = tokio::sync::mpsc::channel(queued);
+        let mut client = PredictorServiceClient::new(channel(addr).await);
+        let responses = client.stream_steps(ReceiverStream::new(receiver)).await.unwrap().into_inner();
+        Self { sender, responses, estimates: vec![] }
+    }
+
     /// Says whether the stream is still open.
     pub(crate) async fn send(&self, message: pb::StreamStepsRequest) -> bool {
         self.sender.send(message).await.is_ok()
@@ -196,12 +204,17 @@ pub(crate) struct Ending(StepStream);
 
 impl Ending {
     /// The last acknowledgement before the stream ended in peace.
-    pub(crate) async fn last_acknowledgement(mut self) -> u64 {
+    pub(crate) async fn last_acknowledgement(self) -> u64 {
+        self.rest().await.0
+    }
+
+    /// The same, and all estimates of the stream.
+    pub(crate) async fn rest(mut self) -> (u64, Vec<pb::LengthEstimate>) {
         let mut last = 0;
         while let Some(response) = self.0.next().await.unwrap() {
             last = response.acknowledged_sequence_number;
         }
-        last
+        (last, self.0.estimates)
     }
 }
 

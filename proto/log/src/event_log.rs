@@ -17,6 +17,8 @@ const SYNC_INTERVAL: Duration = Duration::from_secs(1);
 /// Most lines of one write. The thread yields after each write: otherwise the thread that answers could wait for milliseconds behind
 /// a backlog of lines.
 const LINES_A_WRITE: usize = 32;
+/// An append of more lines is behind: then it does not yield, which costs milliseconds each time where all cores are busy.
+const MANY_LINES: usize = 16_384;
 
 /// When appended lines are made to survive a power failure. They survive a killed process in any case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -107,7 +109,8 @@ impl EventLog {
         self.written = LineCounts::default();
         self.look()?;
         let Self { starts, requests, steps, text, written, .. } = self;
-        let mut appended = Appended::default();
+        let yields = messages.iter().map(|lines| lines.steps.len()).sum::<usize>() <= MANY_LINES;
+        let mut appended = Appended { yields, ..Appended::default() };
         appended.all(starts, text, messages.iter().flat_map(|lines| &lines.starts), &mut written.starts)?;
         appended.all(requests, text, messages.iter().flat_map(|lines| &lines.requests), &mut written.requests)?;
         appended.all(steps, text, messages.iter().flat_map(|lines| &lines.steps), &mut written.steps)?;
@@ -279,6 +282,7 @@ fn now() -> f64 {
 
 #[derive(Default)]
 struct Appended {
+    yields: bool,
     bytes: u64,
     began_a_file: bool,
 }
@@ -304,7 +308,7 @@ impl Appended {
             self.began_a_file |= writer.append(text, count)?;
             self.bytes += text.len() as u64;
             *written += count;
-            std::thread::yield_now();
+            self.yields.then(std::thread::yield_now);
         }
         Ok(())
     }

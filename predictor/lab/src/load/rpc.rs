@@ -1,128 +1,267 @@
-//! The worker's end of the stream that load goes through.
+//! The connections: one stream for each worker, a thread that sends to all of them, and tasks that take in the answers.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use anyhow::{Context, bail};
-use eoscast_proto::predictor::v1::predictor_service_client::PredictorServiceClient;
-use tokio::sync::mpsc;
+use anyhow::{Context, ensure};
+use eoscast_proto::codec::MessageCodec;
+use eoscast_proto::predictor::v1::predictor_service_server::SERVICE_NAME;
+use eoscast_proto::transport::{self, MOST_UNACKNOWLEDGED};
+use tokio::runtime::Handle;
+use tokio::sync::{Semaphore, mpsc};
+use tokio::task::JoinSet;
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::Streaming;
+use tonic::client::Grpc;
 
-use super::Player;
-use super::report::LoadReport;
+use super::pace::{Lateness, Pace};
+use super::player::{Played, Player};
+use super::report::{Latencies, LoadReport};
+use super::usage::{ThreadShare, ThreadTime};
+use super::wire::{Answer, Steps};
 
-/// Messages on the way, as a worker has them.
+/// Messages of one stream on the way to its connection, as a worker has them.
 const WINDOW: usize = 16;
+/// How often the progress is shown.
+const SHOWN_EVERY: Duration = Duration::from_millis(200);
 
-/// How a load is played.
-#[derive(Debug, Clone, Copy)]
-pub struct Pace {
-    /// Requests live at a time.
-    pub live: usize,
-    /// Step events a second; as fast as it goes if `None`.
-    pub events_per_s: Option<f64>,
-    /// How long.
-    pub duration: Duration,
+/// One worker's stream, as the sending thread sees it.
+struct Sending {
+    player: Player,
+    messages: mpsc::Sender<Steps>,
+    on_the_way: Arc<OnTheWay>,
 }
 
-/// How late messages are through this side alone.
-#[derive(Debug, Default)]
-struct Lateness {
-    of_messages: Vec<Duration>,
+/// What one stream has sent and not heard of.
+struct OnTheWay {
+    /// Messages that wait for their estimates, oldest first.
+    unanswered: Mutex<VecDeque<Asked>>,
+    /// Numbers and entries of messages that wait for their acknowledgement, oldest first.
+    unacknowledged: Mutex<VecDeque<(u64, u32)>>,
+    /// Entries that may be sent: as the contract says, so many may be unacknowledged.
+    room: Semaphore,
 }
 
-impl Lateness {
-    /// The part of a message's lateness `late` that the predictor has no part in: all of it where this side `slept` until then,
-    /// and so was woken late; else, what is left of that. What the predictor held up comes on top.
-    fn own(&mut self, late: Duration, slept: bool) -> Duration {
-        let before = self.of_messages.last().copied().unwrap_or_default();
-        let own = if slept { late } else { late.min(before) };
-        self.of_messages.push(own);
-        own
+/// A message that was due `at` this time, and is to be answered with so many `estimates`.
+struct Asked {
+    at: Instant,
+    estimates: usize,
+}
+
+impl OnTheWay {
+    fn new() -> Self {
+        let (unanswered, unacknowledged) = (Mutex::default(), Mutex::default());
+        Self { unanswered, unacknowledged, room: Semaphore::new(MOST_UNACKNOWLEDGED) }
+    }
+
+    /// The predictor acknowledges the messages up to this number.
+    fn acknowledge(&self, sequence_number: u64) {
+        let mut waiting = lock(&self.unacknowledged);
+        let acknowledged = waiting.partition_point(|(number, _)| *number <= sequence_number);
+        let entries: u32 = waiting.drain(..acknowledged).map(|(_, entries)| entries).sum();
+        self.room.add_permits(entries as usize);
     }
 }
 
-/// Plays to the predictor at `uri`; `progress` is told the events sent.
+impl Sending {
+    /// Waits until `message` may be sent; `None` once the stream has ended. Gives how long it waited.
+    fn reserve(&self, message: &Steps, runtime: &Handle) -> Option<(mpsc::Permit<'_, Steps>, Duration)> {
+        let entries = (message.started.len() + message.events.len() + message.ended.len()) as u32;
+        let began = Instant::now();
+        let mut waited = Duration::ZERO;
+        match self.on_the_way.room.try_acquire_many(entries) {
+            Ok(room) => room.forget(),
+            Err(_) => {
+                let room = self.on_the_way.room.acquire_many(entries);
+                let room = async {
+                    tokio::select! { room = room => room.ok(), () = self.messages.closed() => None }
+                };
+                runtime.block_on(room)?.forget();
+                waited = began.elapsed();
+            }
+        }
+        let permit = match self.messages.try_reserve() {
+            Ok(permit) => permit,
+            Err(_) => {
+                let permit = runtime.block_on(self.messages.reserve()).ok()?;
+                waited = began.elapsed();
+                permit
+            }
+        };
+        lock(&self.on_the_way.unacknowledged).push_back((message.sequence_number, entries));
+        Some((permit, waited))
+    }
+}
+
+/// Nobody panics while holding one.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What the sending thread did.
+struct Sent {
+    events: u64,
+    messages: u64,
+    late: Latencies,
+    thread: Option<ThreadShare>,
+}
+
+/// What came in on one stream.
+struct Received {
+    acknowledged: u64,
+    is_logged: bool,
+}
+
+/// Plays `players` to the predictor at `uri`, each on a connection of its own, in turn; `progress` gets the events sent so far.
+/// To be run on a runtime of one thread: what reads from a connection then takes the estimates without waking another thread.
 ///
 /// # Errors
-/// When the predictor cannot be reached or ends the stream.
+/// When the predictor cannot be reached, ends a stream, or answers a message with other estimates than it asked for.
 pub async fn play(
     uri: &str,
-    mut player: Player,
+    players: Vec<Player>,
     pace: Pace,
-    mut progress: impl FnMut(u64) + Send + 'static,
+    mut progress: impl FnMut(u64),
 ) -> anyhow::Result<LoadReport> {
-    let endpoint = eoscast_proto::transport::endpoint(uri).with_context(|| format!("{uri} is not a URL"))?;
-    let channel =
-        endpoint.connect().await.with_context(|| format!("no predictor answers at {uri}; start serve there"))?;
-    let (sender, receiver) = mpsc::channel(WINDOW);
-    let mut responses =
-        PredictorServiceClient::new(channel).stream_steps(ReceiverStream::new(receiver)).await?.into_inner();
-    // When the estimates of each message were asked for, oldest first.
-    let unanswered = Arc::new(Mutex::new(VecDeque::<Instant>::new()));
-    let begun = Instant::now();
-    let asked = unanswered.clone();
-    let runtime = tokio::runtime::Handle::current();
+    ensure!(!players.is_empty(), "there are no workers to play");
+    let streams = players.len();
+    let answers = Arc::new(Mutex::new(Latencies::new()?));
+    let (mut sending, mut receiving) = (vec![], JoinSet::new());
+    for player in players {
+        let (messages, queue) = mpsc::channel(WINDOW);
+        let on_the_way = Arc::new(OnTheWay::new());
+        receiving.spawn(receive(open(uri, queue).await?, on_the_way.clone(), answers.clone()));
+        sending.push(Sending { player, messages, on_the_way });
+    }
+    let (begun, thread) = (Instant::now(), ThreadTime::now());
+    let done = Arc::new(AtomicU64::new(0));
+    let (runtime, counter) = (Handle::current(), done.clone());
     // A thread of its own, since the runtime's timers are a millisecond coarse.
-    let sending = tokio::task::spawn_blocking(move || {
-        let (mut events, mut messages) = (0u64, 0u64);
-        let mut lateness = Lateness::default();
-        while begun.elapsed() < pace.duration {
-            let at = pace.events_per_s.map(|rate| begun + Duration::from_secs_f64(events as f64 / rate));
-            let ahead = at.map_or(Duration::ZERO, |at| at.saturating_duration_since(Instant::now()));
-            let due_at = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default() + ahead;
-            let batch = player.step(pace.live, i64::try_from(due_at.as_micros()).unwrap_or(i64::MAX))?;
-            (events, messages) = (events + batch.events.len() as u64, messages + 1);
-            // A message that only ends requests is answered by none.
-            let is_answered =
-                !batch.started.is_empty() || batch.events.iter().any(|event| event.finish_reason.is_none());
-            // Made before it is due, as an engine makes its events while it computes.
-            let message = batch.into();
-            let at = at.map_or_else(Instant::now, |due| {
-                let ahead = due.saturating_duration_since(Instant::now());
-                std::thread::sleep(ahead);
-                due + lateness.own(Instant::now().saturating_duration_since(due), !ahead.is_zero())
-            });
-            let Ok(permit) = runtime.block_on(sender.reserve()) else { break };
-            if is_answered {
-                asked.lock().unwrap_or_else(PoisonError::into_inner).push_back(at);
+    let sent = tokio::task::spawn_blocking(move || send(sending, pace, begun, &runtime, &counter));
+    let (mut acknowledged, mut logged) = (0, true);
+    let mut show = tokio::time::interval(SHOWN_EVERY);
+    loop {
+        tokio::select! {
+            ended = receiving.join_next() => {
+                let Some(stream) = ended else { break };
+                let stream = stream??;
+                acknowledged += stream.acknowledged;
+                logged &= stream.is_logged;
             }
-            permit.send(message);
-            progress(events);
+            _ = show.tick() => progress(done.load(Ordering::Relaxed)),
         }
-        // Half-closes the stream: the predictor answers what is on the way and acknowledges it.
-        Ok::<_, anyhow::Error>(([events, messages], lateness.of_messages))
-    });
-    let (mut latencies, mut acknowledged, mut logged) = (vec![], 0, true);
-    while let Some(response) = responses.message().await.context("the predictor ended the stream")? {
-        if !response.estimates.is_empty()
-            && let Some(asked) = unanswered.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
-        {
-            latencies.push(asked.elapsed());
-        }
-        acknowledged = acknowledged.max(response.acknowledged_sequence_number);
-        logged &= response.logged || response.acknowledged_sequence_number == 0;
     }
-    let took = begun.elapsed();
-    let ([events, messages], late) = sending.await??;
-    if acknowledged < messages {
-        bail!("the predictor acknowledged {acknowledged} of {messages} messages only; its log says why");
-    }
-    Ok(LoadReport::new([events, messages], took, pace.events_per_s, latencies, late, logged))
+    let seconds = begun.elapsed().as_secs_f64();
+    let connections = thread.and_then(ThreadTime::since);
+    let Sent { events, messages, late, thread } = sent.await??;
+    ensure!(
+        acknowledged == messages,
+        "the predictor acknowledged {acknowledged} of {messages} messages only; its log says why"
+    );
+    let estimate_ms = lock(&answers).millis();
+    Ok(LoadReport {
+        streams,
+        events,
+        messages,
+        seconds,
+        events_per_s: events as f64 / seconds,
+        wanted_events_per_s: pace.events_per_s,
+        estimate_ms,
+        late_ms: pace.events_per_s.map(|_| late.millis()),
+        logged,
+        sending: thread,
+        connections,
+        predictor: None,
+    })
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+async fn open(uri: &str, messages: mpsc::Receiver<Steps>) -> anyhow::Result<Streaming<Answer>> {
+    let endpoint = transport::endpoint(uri).with_context(|| format!("{uri} is not a URL"))?;
+    let channel =
+        endpoint.connect().await.with_context(|| format!("no predictor answers at {uri}; start serve there"))?;
+    let mut client = Grpc::new(channel);
+    client.ready().await.context("the connection broke")?;
+    let method = format!("/{SERVICE_NAME}/StreamSteps").try_into()?;
+    let messages = tonic::Request::new(ReceiverStream::new(messages));
+    Ok(client.streaming(messages, method, MessageCodec::<Steps, Answer>::default()).await?.into_inner())
+}
 
-    #[test]
-    fn a_late_awakening_is_this_sides_own_doing_and_what_the_predictor_holds_up_is_not() {
-        let ms = Duration::from_millis;
-        let mut lateness = Lateness::default();
-        let own: Vec<Duration> = [(ms(0), true), (ms(5), true), (ms(3), false), (ms(9), false), (ms(1), true)]
-            .map(|(late, slept)| lateness.own(late, slept))
-            .into();
-        assert_eq!(own, [ms(0), ms(5), ms(3), ms(3), ms(1)]);
+/// Sends the messages of all streams in turn until the time is over. Dropping what sends half-closes the streams: the predictor
+/// answers what is on the way and acknowledges it.
+fn send(
+    mut streams: Vec<Sending>,
+    pace: Pace,
+    begun: Instant,
+    runtime: &Handle,
+    done: &AtomicU64,
+) -> anyhow::Result<Sent> {
+    let thread = ThreadTime::now();
+    let (mut events, mut late, mut lateness) = (0, Latencies::new()?, Lateness::default());
+    'time: loop {
+        for stream in &mut streams {
+            if begun.elapsed() >= pace.duration {
+                break 'time;
+            }
+            let due = pace.due(begun, events);
+            let ahead = || due.map_or(Duration::ZERO, |due| due.saturating_duration_since(Instant::now()));
+            let timestamp = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default() + ahead();
+            // Made before it is due, as an engine makes its events while it computes.
+            let Played { message, estimates } =
+                stream.player.step(pace.live, i64::try_from(timestamp.as_micros()).unwrap_or(i64::MAX))?;
+            let ahead = ahead();
+            if !ahead.is_zero() {
+                std::thread::sleep(ahead);
+                lateness.was_ahead();
+            }
+            let now = Instant::now();
+            let at = due.map_or(now, |due| {
+                let own = lateness.own(now.saturating_duration_since(due));
+                late.record(own);
+                due + own
+            });
+            let sent = message.events.len() as u64;
+            // What receives from a stream that has ended says why.
+            let Some((permit, waited)) = stream.reserve(&message, runtime) else { break 'time };
+            lateness.was_held(waited);
+            if estimates > 0 {
+                lock(&stream.on_the_way.unanswered).push_back(Asked { at, estimates });
+            }
+            permit.send(message);
+            events += sent;
+            done.store(events, Ordering::Relaxed);
+        }
     }
+    let messages = streams.iter().map(|stream| stream.player.messages()).sum();
+    Ok(Sent { events, messages, late, thread: thread.and_then(ThreadTime::since) })
+}
+
+/// Takes in what answers one stream until it ends; the times go to `answers`.
+async fn receive(
+    mut responses: Streaming<Answer>,
+    on_the_way: Arc<OnTheWay>,
+    answers: Arc<Mutex<Latencies>>,
+) -> anyhow::Result<Received> {
+    let mut received = Received { acknowledged: 0, is_logged: true };
+    while let Some(answer) = responses.message().await.context("the predictor ended the stream")? {
+        let estimates = answer.estimates.len();
+        if estimates > 0 {
+            let asked = lock(&on_the_way.unanswered).pop_front().context("the predictor answers what nobody asked")?;
+            ensure!(
+                estimates == asked.estimates,
+                "the predictor answered a message with {estimates} estimates instead of {}",
+                asked.estimates
+            );
+            lock(&answers).record(asked.at.elapsed());
+        }
+        if answer.acknowledged_sequence_number > received.acknowledged {
+            received.acknowledged = answer.acknowledged_sequence_number;
+            on_the_way.acknowledge(received.acknowledged);
+        }
+        received.is_logged &= answer.logged || answer.acknowledged_sequence_number == 0;
+    }
+    let left = lock(&on_the_way.unanswered).len();
+    ensure!(left == 0, "the predictor left {left} messages without an answer");
+    Ok(received)
 }
