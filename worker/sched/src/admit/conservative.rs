@@ -1,8 +1,8 @@
 //! Prompt and `max_tokens` of the whole batch are reserved up front, so that nobody is ever preempted.
 
 use super::rule::{AdmissionControl, AdmissionRule};
-use crate::sharing::charged_before;
 use crate::config::SchedulerConfig;
+use crate::sharing::charged_before;
 use crate::signature::Argument;
 use crate::view::Outlook;
 

@@ -7,8 +7,8 @@
 //! Its victim rule is `fewest-generated`, which leaves room for 20 steps.
 
 use super::rule::{AdmissionControl, AdmissionRule};
-use crate::sharing::charged_before;
 use crate::config::SchedulerConfig;
+use crate::sharing::charged_before;
 use crate::signature::{Argument, Bounds};
 use crate::victim::Victim;
 use crate::view::{Outlook, RequestView};

@@ -21,8 +21,8 @@ use crate::signature::{Argument, Bounds};
 use std::cmp::Reverse;
 
 use super::future::PrefillQueue;
-use crate::sharing::charged_before;
 use crate::config::SchedulerConfig;
+use crate::sharing::charged_before;
 use crate::view::Outlook;
 
 /// Default bound on the probability.
