@@ -24,6 +24,7 @@ use eoscast_log::record::Lines;
 use eoscast_proto::domain::StepBatch;
 use eoscast_proto::status::ServiceError;
 use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
 
 use crate::metrics::Metrics;
 use crate::tracker::{StreamId, Tracker};
@@ -32,6 +33,8 @@ use writing::Queue;
 
 /// How often [`Pipeline::tick`] is due.
 pub(crate) const TICK: Duration = Duration::from_millis(500);
+/// How often [`Pipeline::wait_for_log`] looks.
+const LOG_LOOK: Duration = Duration::from_millis(20);
 
 /// The answering side of one stream.
 pub(crate) struct StreamAnswers {
@@ -138,6 +141,14 @@ impl Pipeline {
     /// The answer to `question`, which should be quick: no message is applied meanwhile.
     pub(crate) fn ask<T>(&self, question: impl FnOnce(&mut Tracker) -> T) -> T {
         question(self.tracking().tracker())
+    }
+
+    /// Waits until everything that was applied so far is in the log, or cannot be, or until `stop`. Blocks.
+    pub(crate) fn wait_for_log(&self, stop: &CancellationToken) {
+        let written = self.tracking().writing();
+        while matches!(written.has_changed(), Ok(false)) && !stop.is_cancelled() {
+            std::thread::sleep(LOG_LOOK);
+        }
     }
 
     /// Ends the requests of workers that are long gone and tells of a prior that has changed; to be called every [`TICK`].

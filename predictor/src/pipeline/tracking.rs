@@ -240,6 +240,14 @@ impl Tracking {
         self.metrics.streams.set(self.streams.len() as i64);
     }
 
+    /// Changes once everything that was applied so far is in the log, or cannot be.
+    pub(super) fn writing(&self) -> watch::Receiver<Progress> {
+        let (progress, written) = watch::channel(Progress::default());
+        let receipt = Receipt { progress: Arc::new(progress), acknowledged: 0, weight: 0 };
+        self.write(Job { lines: Lines::default(), receipt: Some(receipt) });
+        written
+    }
+
     pub(super) fn tick(&mut self) {
         let now = Instant::now();
         let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();

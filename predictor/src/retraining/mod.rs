@@ -76,6 +76,8 @@ impl Retrainer {
     }
 
     fn retrain(&self, pipeline: &Pipeline, stop: &CancellationToken) {
+        // The log is read, and its thread may be far behind on a busy machine.
+        pipeline.wait_for_log(stop);
         let ((kind, artifact, history), serving) = pipeline.ask(|tracker| (tracker.serving(), tracker.model_family()));
         let options = TrainingOptions {
             seed: history.seen,
