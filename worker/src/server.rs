@@ -128,6 +128,10 @@ pub(crate) async fn run(
         () = shutdown.cancelled() => {
             let (delay, timeout) = (config.drain_delay, config.drain_timeout);
             info!(delay = delay.as_secs(), timeout = timeout.as_secs(), "stopping: running requests may end until the deadline");
+            if delay.is_zero() {
+                // Before health says so: who sees NOT_SERVING then sees its requests refused.
+                engine.drain(Instant::now() + timeout);
+            }
             for name in ["", SERVICE_NAME] {
                 health.set_service_status(name, ServingStatus::NotServing).await;
             }
@@ -135,7 +139,9 @@ pub(crate) async fn run(
             match tokio::time::timeout(delay, &mut engine_ended).await {
                 Ok(ended) => Some(ended),
                 Err(_) => {
-                    engine.drain(Instant::now() + timeout);
+                    if !delay.is_zero() {
+                        engine.drain(Instant::now() + timeout);
+                    }
                     tokio::time::timeout(timeout + ENGINE_PATIENCE, &mut engine_ended).await.ok()
                 }
             }

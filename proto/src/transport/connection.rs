@@ -187,8 +187,10 @@ impl Connection {
         self.counts().unread_responses.fetch_add(given_up as u64, Ordering::Relaxed);
         if let Some(limit) = self.age_limit.filter(|limit| *limit <= now) {
             self.close(Ending::Aged);
-            let endless = self.endless.load(Ordering::Relaxed);
-            if endless == self.requests.load(Ordering::Relaxed) && passed(limit, limits.first_request) {
+            let only_endless = self.requests.load(Ordering::Acquire) == self.endless.load(Ordering::Relaxed);
+            // The answer to the last other request may still be on its way.
+            let since = limit.max(self.idle_since.load(Ordering::Relaxed));
+            if only_endless && passed(since, limits.first_request) {
                 return self.cut(Ending::Aged);
             }
         }

@@ -13,7 +13,7 @@ pub struct Limits {
     pub idle: Duration,
     /// From connecting to GOAWAY, a tenth more or less, so that those who connected together do not come back together; never if
     /// `None`. The requests that the connection has then may end, however long they take; when only calls without an end are
-    /// left, such as `Health/Watch`, it is cut after [`first_request`](Self::first_request) more.
+    /// left, such as `Health/Watch`, it is cut [`first_request`](Self::first_request) after the last other one.
     pub age: Option<Duration>,
     /// How long what is ready to be sent may wait for the client to take some of it. Then the connection is cut; if only one
     /// stream of HTTP/2 waits, its response is given up.

@@ -135,6 +135,12 @@ mod tests {
         Tensor::from_slice(x, (x.len() / width, width), &Device::Cpu).unwrap()
     }
 
+    /// The sum of the products, and of their magnitudes.
+    fn exact_product(row: &[f32], x: &[f32]) -> (f64, f64) {
+        let products = row.iter().zip(x).map(|(&w, &x)| f64::from(w) * f64::from(x));
+        products.fold((0.0, 0.0), |(sum, size), product| (sum + product, size + product.abs()))
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(40))]
 
@@ -161,12 +167,20 @@ mod tests {
             let in_features = FORMATS[format].block_size().max(32) * blocks;
             let weight = || quantized(out_features, in_features, FORMATS[format], seed);
             let x = rows_of(&normals(rows * in_features, seed ^ 1), in_features);
-            let want = x.matmul(&weight().dequantize(&Device::Cpu)?.t()?)?;
-            let norm = (in_features as f64).sqrt();
-            for (compute, tolerance) in [(Compute::F32, 1e-5), (Compute::Quantized, 0.03)] {
-                let got = Linear::new(weight(), compute)?.forward(&x)?;
-                let error = (got - &want)?.abs()?.flatten_all()?.max(0)?.to_scalar::<f32>()?;
-                prop_assert!(f64::from(error) < tolerance * norm, "{:?}: {}", compute, error);
+            let weights = weight().dequantize(&Device::Cpu)?.to_vec2::<f32>()?;
+            for compute in [Compute::F32, Compute::Quantized] {
+                let got = Linear::new(weight(), compute)?.forward(&x)?.to_vec2::<f32>()?;
+                for (x, got) in x.to_vec2::<f32>()?.iter().zip(&got) {
+                    for (row, &got) in weights.iter().zip(got) {
+                        let (exact, size) = exact_product(row, x);
+                        let tolerance = match compute {
+                            Compute::Quantized => 0.03 * (in_features as f64).sqrt(),
+                            // Rounding errors are relative to what is added up.
+                            _ => 1e-6 * size,
+                        };
+                        prop_assert!((f64::from(got) - exact).abs() < tolerance, "{compute:?}: {got} for {exact}");
+                    }
+                }
             }
         }
 
@@ -185,8 +199,7 @@ mod tests {
             let rows = weight().dequantize(&Device::Cpu)?.to_vec2::<f32>()?;
             let got = Linear::new(weight(), Compute::Quantized)?.forward(&rows_of(&x, in_features))?;
             for (row, got) in rows.iter().zip(got.flatten_all()?.to_vec1::<f32>()?) {
-                let products = row.iter().zip(&x).map(|(&w, &x)| f64::from(w) * f64::from(x));
-                let (exact, size) = products.fold((0.0, 0.0), |(sum, size), p| (sum + p, size + p.abs()));
+                let (exact, size) = exact_product(row, &x);
                 let weights = row.iter().map(|&w| f64::from(w.abs())).sum::<f64>();
                 let tolerance = 0.5001 * f64::from(smallest_scale) * weights + 2e-6 * size;
                 prop_assert!((f64::from(got) - exact).abs() < tolerance, "{got} for {exact}");
